@@ -1,0 +1,153 @@
+# Alpaca: `make help` lists the targets.
+#
+#   make                     the release binaries in build/release/
+#   make CONFIG=asan         the same with AddressSanitizer and UBSan, in build/asan/
+#
+# Every .c file of a room is compiled; main.c of a room becomes its binary, and
+# tests/NAME_test.c becomes build/<config>/tests/NAME_test.
+
+CONFIG ?= release
+BUILD  ?= build
+OUT    := $(BUILD)/$(CONFIG)
+PREFIX ?= /usr/local
+DESTDIR ?=
+PYTHON ?= /usr/bin/python3
+
+CC ?= cc
+PKG_CONFIG ?= pkg-config
+TARGET := $(shell $(CC) -dumpmachine)
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
+            -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla
+# -ffp-contract=off: a fused multiply-add rounds differently, so results would depend on the CPU.
+ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -D_DARWIN_C_SOURCE \
+             -I. -I$(OUT)/generated -pthread -ffp-contract=off -fno-math-errno \
+             $(WARNINGS) $(CONFIG_CFLAGS) $(DEPENDENCY_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pthread $(CONFIG_LDFLAGS) $(LDFLAGS)
+
+ifeq ($(CONFIG),release)
+CONFIG_CFLAGS := -O3 -g -fno-semantic-interposition
+else ifeq ($(CONFIG),debug)
+CONFIG_CFLAGS := -O0 -g3
+else ifeq ($(CONFIG),asan)
+CONFIG_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+CONFIG_LDFLAGS := -fsanitize=address,undefined
+else ifeq ($(CONFIG),tsan)
+CONFIG_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+CONFIG_LDFLAGS := -fsanitize=thread
+else
+$(error CONFIG is release, debug, asan or tsan, not "$(CONFIG)")
+endif
+# WERROR=1 turns warnings into errors; CI sets it, users' newer compilers do not trip over it.
+ifeq ($(WERROR),1)
+CONFIG_CFLAGS += -Werror
+endif
+
+DEPENDENCY_CFLAGS := $(shell $(PKG_CONFIG) --cflags openblas libcjson 2>/dev/null)
+ENGINE_LIBS := $(shell $(PKG_CONFIG) --libs openblas libcjson 2>/dev/null || echo -lopenblas -lcjson) -lm
+HTTP_CFLAGS := $(shell $(PKG_CONFIG) --cflags libmicrohttpd 2>/dev/null)
+HTTP_LIBS   := $(shell $(PKG_CONFIG) --libs libmicrohttpd 2>/dev/null || echo -lmicrohttpd)
+CMOCKA_CFLAGS := $(shell $(PKG_CONFIG) --cflags cmocka 2>/dev/null)
+CMOCKA_LIBS   := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmocka)
+
+# ---- sources, by room -------------------------------------------------------
+CORE_SOURCES   := $(wildcard base/*.c engine/*.c engine/kernels/*.c) \
+                  $(filter-out tokenizer/main.c,$(wildcard tokenizer/*.c))
+TRAIN_SOURCES  := $(filter-out train/main.c,$(wildcard train/*.c))
+SERVER_SOURCES := $(filter-out server/main.c,$(wildcard server/*.c))
+BENCH_SOURCES  := $(filter-out bench/main.c,$(wildcard bench/*.c))
+PUBLIC_FILES   := $(wildcard public/*)
+TEST_SOURCES   := $(wildcard tests/*_test.c)
+SUPPORT_SOURCES := $(wildcard tests/support/*.c)
+
+objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
+PAGE_OBJECTS := $(OUT)/obj/generated/pages_data.o
+
+CORE   := $(OUT)/libalpaca.a
+TRAIN  := $(OUT)/libtrain.a
+SERVER := $(OUT)/libserver.a
+SUPPORT := $(if $(SUPPORT_SOURCES),$(OUT)/libsupport.a)
+
+BINARIES := $(addprefix $(OUT)/,alpaca-server alpaca-train alpaca-tokenizer alpaca-bench alpaca-tell)
+TESTS    := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_SOURCES)) $(OUT)/tests/parity
+
+.PHONY: all tests test test-c test-http check help install clean
+.DELETE_ON_ERROR:
+all: $(BINARIES) ## build the five binaries (default)
+tests: all $(TESTS) ## build the tests, parity among them
+
+help: ## this list
+	@echo "Targets:"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14 | sed 's/^/  make /'
+	@echo "Variables: CONFIG=release|debug|asan|tsan, CC, CFLAGS, WERROR=1, PREFIX, DESTDIR"
+
+# ---- libraries and binaries -------------------------------------------------
+$(CORE):   $(call objects,$(CORE_SOURCES))
+$(TRAIN):  $(call objects,$(TRAIN_SOURCES))
+$(SERVER): $(call objects,$(SERVER_SOURCES)) $(PAGE_OBJECTS)
+$(OUT)/libsupport.a: $(call objects,$(SUPPORT_SOURCES))
+$(OUT)/%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+LINK = $(CC) $(ALL_LDFLAGS) -o $@ $^ $(1)
+
+$(OUT)/alpaca-server: $(OUT)/obj/server/main.o $(SERVER) $(CORE)
+	$(call LINK,$(HTTP_LIBS) $(ENGINE_LIBS))
+$(OUT)/alpaca-train: $(OUT)/obj/train/main.o $(TRAIN) $(CORE)
+	$(call LINK,$(ENGINE_LIBS))
+$(OUT)/alpaca-tokenizer: $(OUT)/obj/tokenizer/main.o $(CORE)
+	$(call LINK,$(ENGINE_LIBS))
+$(OUT)/alpaca-bench: $(OUT)/obj/bench/main.o $(call objects,$(BENCH_SOURCES)) $(TRAIN) $(CORE)
+	$(call LINK,$(ENGINE_LIBS))
+$(OUT)/alpaca-tell: $(OUT)/obj/tell/main.o $(CORE)
+	$(call LINK,$(ENGINE_LIBS))
+
+$(OUT)/tests/parity: $(OUT)/obj/tests/parity.o $(TRAIN) $(CORE)
+	@mkdir -p $(@D)
+	$(call LINK,$(ENGINE_LIBS))
+$(OUT)/tests/%_test: $(OUT)/obj/tests/%_test.o $(SUPPORT) $(SERVER) $(TRAIN) $(CORE)
+	@mkdir -p $(@D)
+	$(call LINK,$(CMOCKA_LIBS) $(HTTP_LIBS) $(ENGINE_LIBS))
+
+# ---- objects ----------------------------------------------------------------
+# The only files that may use a CPU's extra instructions; dispatch.c calls them after asking the CPU.
+ifneq (,$(filter x86_64% i686%,$(TARGET)))
+$(OUT)/obj/engine/kernels/avx2.o:   CFLAGS += -mavx2 -mfma
+$(OUT)/obj/engine/kernels/avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+endif
+$(OUT)/obj/server/%.o $(OUT)/obj/generated/%.o: DEPENDENCY_CFLAGS += $(HTTP_CFLAGS)
+$(OUT)/obj/tests/%.o: DEPENDENCY_CFLAGS += $(CMOCKA_CFLAGS) $(HTTP_CFLAGS)
+
+$(OUT)/obj/%.o: %.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Rebuild everything when the compiler or the flags change.
+$(OUT)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CONFIG_CFLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CONFIG_CFLAGS) $(CFLAGS)' > $@
+.PHONY: FORCE
+
+# The page travels inside the server binary, so no request path reaches the disk.
+$(OUT)/generated/pages_data.c: public/embed.sh $(PUBLIC_FILES)
+	@mkdir -p $(@D)
+	sh public/embed.sh $(filter-out %.sh,$(PUBLIC_FILES)) > $@
+$(OUT)/obj/generated/pages_data.o: $(OUT)/generated/pages_data.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# ---- tests, installation ----------------------------------------------------
+test: tests ## run every test: C, HTTP, browser
+	tests/run.sh $(OUT)
+
+install: all ## copy binaries, weights and the systemd unit under DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/alpaca/weights
+	install -m 755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin
+	cp -R weights/. $(DESTDIR)$(PREFIX)/share/alpaca/weights/
+
+clean: ## remove the build folder
+	rm -rf $(BUILD)
+
+-include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,30 @@
+/* arena.h - one block of memory, measured first and then handed out in pieces.
+ *
+ * A layout function takes its pieces from an arena. It runs twice: over a
+ * zeroed arena, which only counts, and after arena_create() over the real one,
+ * so what is needed can never differ from what is taken.
+ * Ownership: the arena owns every piece. Pieces are zeroed and aligned to
+ * ARENA_ALIGNMENT. Not thread-safe.
+ */
+#ifndef ALPACA_BASE_ARENA_H
+#define ALPACA_BASE_ARENA_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+
+#define ARENA_ALIGNMENT 64 /* a cache line, and the widest vector register */
+
+struct arena {
+    unsigned char *memory; /* NULL while measuring */
+    size_t size;           /* bytes in memory */
+    size_t used;           /* bytes handed out or counted */
+};
+
+/* Allocates `bytes` (usually the `used` of a measuring arena), zeroed. */
+enum status arena_create(struct arena *arena, size_t bytes, struct error *err);
+/* The next `count * size` bytes; NULL while measuring. Overflow and overrun are our bugs. */
+void *arena_take(struct arena *arena, size_t count, size_t size);
+void arena_destroy(struct arena *arena);
+
+#endif

@@ -1,0 +1,152 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum status file_read(const char *path, size_t limit_bytes, struct buffer *buffer,
+                      struct error *err) {
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return error_set_errno(err, "cannot open %s", path);
+    enum status status = STATUS_OK;
+    size_t total = 0, count;
+    char chunk[16384];
+    while ((count = fread(chunk, 1, sizeof chunk, file)) > 0) {
+        total += count;
+        if (total > limit_bytes) {
+            status = error_set(err, STATUS_TOO_LARGE, "%s is larger than %zu bytes", path,
+                               limit_bytes);
+            break;
+        }
+        if (!buffer_append(buffer, chunk, count)) {
+            status = error_set(err, STATUS_NO_MEMORY, "no memory to read %s", path);
+            break;
+        }
+    }
+    if (status == STATUS_OK && ferror(file))
+        status = error_set_errno(err, "cannot read %s", path);
+    fclose(file);
+    return status;
+}
+
+enum status file_map_open(struct file_map *map, const char *path, struct error *err) {
+    *map = (struct file_map){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set_errno(err, "cannot open %s", path);
+    enum status status = STATUS_OK;
+    struct stat info;
+    if (fstat(fd, &info) != 0) {
+        status = error_set_errno(err, "cannot read %s", path);
+    } else if (!S_ISREG(info.st_mode)) {
+        status = error_set(err, STATUS_INVALID, "%s is not a regular file", path);
+    } else if (info.st_size > 0) { /* mmap refuses length 0; an empty view needs none */
+        void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            status = error_set_errno(err, "cannot map %s", path);
+        } else {
+            map->data = data;
+            map->size = (size_t)info.st_size;
+        }
+    }
+    close(fd);
+    return status;
+}
+
+void file_map_close(struct file_map *map) {
+    if (map->data)
+        munmap((void *)(uintptr_t)map->data, map->size);
+    *map = (struct file_map){0};
+}
+
+enum status file_writer_open(struct file_writer *writer, const char *path, struct error *err) {
+    *writer = (struct file_writer){0};
+    size_t length = strlen(path);
+    if (length >= sizeof writer->path)
+        return error_set(err, STATUS_INVALID, "the path is too long: %s", path);
+    memcpy(writer->path, path, length + 1);
+    snprintf(writer->temporary, sizeof writer->temporary, "%s.%ld.tmp", path, (long)getpid());
+    writer->stream = fopen(writer->temporary, "wb");
+    if (!writer->stream)
+        return error_set_errno(err, "cannot write %s", path);
+    return STATUS_OK;
+}
+
+/* A rename is only durable once the folder that holds it is synced too. */
+static void sync_folder_of(const char *path) {
+    char folder[4096];
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) : 0;
+    if (slash && length == 0)
+        length = 1; /* "/file" lies in "/" */
+    memcpy(folder, path, length);
+    folder[length] = '\0';
+    int fd = open(length ? folder : ".", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
+    }
+}
+
+enum status file_writer_commit(struct file_writer *writer, struct error *err) {
+    FILE *stream = writer->stream;
+    bool written = fflush(stream) == 0 && !ferror(stream) && fsync(fileno(stream)) == 0;
+    int code = errno;
+    writer->stream = NULL;
+    if (fclose(stream) != 0 && written) {
+        written = false;
+        code = errno;
+    }
+    if (written && rename(writer->temporary, writer->path) == 0) {
+        sync_folder_of(writer->path);
+        writer->temporary[0] = '\0';
+        return STATUS_OK;
+    }
+    errno = written ? errno : code;
+    enum status status = error_set_errno(err, "cannot write %s", writer->path);
+    file_writer_abort(writer);
+    return status;
+}
+
+void file_writer_abort(struct file_writer *writer) {
+    if (writer->stream) {
+        fclose(writer->stream);
+        writer->stream = NULL;
+    }
+    if (writer->temporary[0]) {
+        unlink(writer->temporary);
+        writer->temporary[0] = '\0';
+    }
+}
+
+enum status file_make_folder(const char *path, struct error *err) {
+    char part[4096];
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof part)
+        return error_set(err, STATUS_INVALID, "not a usable folder name: \"%s\"", path);
+    memcpy(part, path, length + 1);
+    for (size_t i = 1; i <= length; i++) {
+        if (part[i] != '/' && part[i] != '\0')
+            continue;
+        char saved = part[i];
+        part[i] = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return error_set_errno(err, "cannot create the folder %s", part);
+        part[i] = saved;
+    }
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+        return error_set(err, STATUS_IO, "%s is not a folder", path);
+    return STATUS_OK;
+}
+
+bool file_exists(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0;
+}

@@ -1,0 +1,44 @@
+/* file.h - reading whole files and replacing files without ever losing one.
+ *
+ * Ownership: a mapping or a writer belongs to whoever opened it. Each object
+ * is used by one thread at a time.
+ */
+#ifndef ALPACA_BASE_FILE_H
+#define ALPACA_BASE_FILE_H
+
+#include "base/buffer.h"
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* Appends the file's bytes to *buffer; STATUS_TOO_LARGE above limit_bytes. */
+enum status file_read(const char *path, size_t limit_bytes, struct buffer *buffer,
+                      struct error *err);
+
+/* A read-only view of a file. */
+struct file_map {
+    const unsigned char *data;
+    size_t size;
+};
+enum status file_map_open(struct file_map *map, const char *path, struct error *err);
+void file_map_close(struct file_map *map);
+
+/* Replaces `path` in one step: what is written goes to a temporary beside it,
+ * file_writer_commit() syncs and renames it over `path`, and until then the
+ * old file is untouched. Every open writer ends with commit or abort. */
+struct file_writer {
+    FILE *stream; /* for fwrite/fprintf; errors are caught at commit */
+    char path[4096];
+    char temporary[4096 + 16];
+};
+enum status file_writer_open(struct file_writer *writer, const char *path, struct error *err);
+enum status file_writer_commit(struct file_writer *writer, struct error *err);
+void file_writer_abort(struct file_writer *writer); /* also after a failed open or commit */
+
+/* Creates the folder and its missing parents. */
+enum status file_make_folder(const char *path, struct error *err);
+bool file_exists(const char *path);
+
+#endif

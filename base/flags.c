@@ -1,0 +1,217 @@
+#include "base/flags.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct flag *find(const struct flag_table *table, const char *name, size_t length) {
+    for (size_t i = 0; i < table->count; i++) {
+        const struct flag *flag = &table->flags[i];
+        if (strlen(flag->name) == length && memcmp(flag->name, name, length) == 0)
+            return flag;
+    }
+    return NULL;
+}
+
+static bool is_number(enum flag_kind kind) {
+    return kind == FLAG_INT || kind == FLAG_U64 || kind == FLAG_REAL;
+}
+
+static void describe_range(const struct flag *flag, char *text, size_t size) {
+    if (!is_number(flag->kind))
+        snprintf(text, size, "%s", "");
+    else if (flag->max >= 1e15)
+        snprintf(text, size, "%.10g or more", flag->min);
+    else
+        snprintf(text, size, "%.10g to %.10g", flag->min, flag->max);
+}
+
+static enum status bad_value(const struct flag *flag, const char *text, struct error *err) {
+    if (flag->kind == FLAG_SWITCH)
+        return error_set_field(err, STATUS_INVALID, flag->name,
+                               "--%s is on or off, not \"%s\"", flag->name, text);
+    char range[80];
+    describe_range(flag, range, sizeof range);
+    return error_set_field(err, STATUS_INVALID, flag->name, "--%s must be %s number, %s, not \"%s\"",
+                           flag->name, flag->kind == FLAG_REAL ? "a" : "a whole", range, text);
+}
+
+static enum status assign(const struct flag *flag, void *options, const char *text,
+                          struct error *err) {
+    void *value = (char *)options + flag->offset;
+    char *end = NULL;
+    errno = 0;
+    switch (flag->kind) {
+    case FLAG_TEXT:
+        *(const char **)value = text;
+        return STATUS_OK;
+    case FLAG_SWITCH: {
+        bool on = !strcmp(text, "on") || !strcmp(text, "true") || !strcmp(text, "1");
+        if (!on && strcmp(text, "off") && strcmp(text, "false") && strcmp(text, "0"))
+            return bad_value(flag, text, err);
+        *(bool *)value = on;
+        return STATUS_OK;
+    }
+    case FLAG_INT: {
+        long long number = strtoll(text, &end, 10);
+        if (end == text || *end || errno || (double)number < flag->min || (double)number > flag->max)
+            return bad_value(flag, text, err);
+        *(int *)value = (int)number;
+        return STATUS_OK;
+    }
+    case FLAG_U64: {
+        unsigned long long number = strtoull(text, &end, 10);
+        if (end == text || *end || errno || strchr(text, '-') || (double)number < flag->min ||
+            (double)number > flag->max)
+            return bad_value(flag, text, err);
+        *(uint64_t *)value = number;
+        return STATUS_OK;
+    }
+    case FLAG_REAL: {
+        double number = strtod(text, &end);
+        if (end == text || *end || !isfinite(number) || number < flag->min || number > flag->max)
+            return bad_value(flag, text, err);
+        *(double *)value = number;
+        return STATUS_OK;
+    }
+    }
+    return STATUS_OK;
+}
+
+static void environment_name(const struct flag_table *table, const struct flag *flag, char *name,
+                             size_t size) {
+    snprintf(name, size, "%s%s", table->env_prefix, flag->name);
+    for (char *c = name; *c; c++)
+        *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+}
+
+static enum status assign_defaults(const struct flag_table *table, void *options,
+                                   struct error *err) {
+    for (size_t i = 0; i < table->count; i++) {
+        const struct flag *flag = &table->flags[i];
+        const char *text = flag->fallback;
+        if (!text && is_number(flag->kind))
+            text = "0";
+        if (!text && flag->kind == FLAG_SWITCH)
+            text = "off";
+        if (!text) {
+            *(const char **)((char *)options + flag->offset) = NULL;
+            continue;
+        }
+        struct flag unchecked = *flag; /* an "unset" default may lie outside the range */
+        unchecked.min = -INFINITY;
+        unchecked.max = INFINITY;
+        enum status status = assign(&unchecked, options, text, err);
+        if (status != STATUS_OK)
+            return status;
+    }
+    if (!table->env_prefix)
+        return STATUS_OK;
+    for (size_t i = 0; i < table->count; i++) {
+        char name[96];
+        environment_name(table, &table->flags[i], name, sizeof name);
+        const char *text = getenv(name);
+        enum status status = text && *text ? assign(&table->flags[i], options, text, err)
+                                           : STATUS_OK;
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+enum status flags_parse(const struct flag_table *table, void *options, int argc, char **argv,
+                        const char **positional, int positional_max, int *positional_count,
+                        int *help_shown, struct error *err) {
+    int taken = 0;
+    bool only_positional = false;
+    *help_shown = 0;
+    if (positional_count)
+        *positional_count = 0;
+    enum status status = assign_defaults(table, options, err);
+    for (int i = 0; i < argc && status == STATUS_OK; i++) {
+        const char *argument = argv[i];
+        if (!only_positional && strcmp(argument, "--") == 0) {
+            only_positional = true;
+            continue;
+        }
+        if (!only_positional && (!strcmp(argument, "--help") || !strcmp(argument, "-h"))) {
+            flags_print_help(table, stdout);
+            *help_shown = 1;
+            return STATUS_OK;
+        }
+        if (only_positional || strncmp(argument, "--", 2) != 0) {
+            if (taken == positional_max)
+                return error_set(err, STATUS_INVALID, "unexpected argument \"%s\"; see --help",
+                                 argument);
+            positional[taken++] = argument;
+            if (positional_count)
+                *positional_count = taken;
+            continue;
+        }
+        const char *name = argument + 2, *equals = strchr(name, '=');
+        size_t length = equals ? (size_t)(equals - name) : strlen(name);
+        const struct flag *flag = find(table, name, length);
+        const char *text = equals ? equals + 1 : NULL;
+        if (!flag && !equals && strncmp(name, "no-", 3) == 0) {
+            flag = find(table, name + 3, length - 3);
+            text = "off";
+            if (flag && flag->kind != FLAG_SWITCH)
+                flag = NULL;
+        }
+        if (!flag)
+            return error_set_field(err, STATUS_INVALID, name, "unknown option --%.*s; see --help",
+                                   (int)length, name);
+        if (!text && flag->kind == FLAG_SWITCH)
+            text = "on";
+        if (!text && i + 1 < argc)
+            text = argv[++i];
+        if (!text)
+            return error_set_field(err, STATUS_INVALID, flag->name, "--%s needs a value",
+                                   flag->name);
+        status = assign(flag, options, text, err);
+    }
+    return status;
+}
+
+void flags_print_help(const struct flag_table *table, FILE *out) {
+    fprintf(out, "Usage: %s\n\n%s\n", table->usage, table->summary);
+    if (table->count)
+        fprintf(out, "\nOptions:\n");
+    for (size_t i = 0; i < table->count; i++) {
+        const struct flag *flag = &table->flags[i];
+        char head[64], range[80];
+        snprintf(head, sizeof head, "--%s %s", flag->name,
+                 flag->kind == FLAG_SWITCH ? "" : *flag->unit ? flag->unit : "VALUE");
+        describe_range(flag, range, sizeof range);
+        fprintf(out, "  %-28s %s", head, flag->help);
+        if (*range)
+            fprintf(out, "; %s", range);
+        if (flag->fallback)
+            fprintf(out, " (default %s)", *flag->fallback ? flag->fallback : "\"\"");
+        fputc('\n', out);
+    }
+    if (table->env_prefix)
+        fprintf(out, "\nEach option can also be set by a variable: --%s as %s, and so on.\n",
+                table->flags[0].name, table->env_prefix);
+}
+
+void flags_print_markdown(const struct flag_table *table, FILE *out) {
+    fprintf(out, "| option | %sdefault | range | unit | what it does |\n|---|%s---|---|---|---|\n",
+            table->env_prefix ? "variable | " : "", table->env_prefix ? "---|" : "");
+    for (size_t i = 0; i < table->count; i++) {
+        const struct flag *flag = &table->flags[i];
+        char range[80], variable[96];
+        describe_range(flag, range, sizeof range);
+        fprintf(out, "| `--%s` | ", flag->name);
+        if (table->env_prefix) {
+            environment_name(table, flag, variable, sizeof variable);
+            fprintf(out, "`%s` | ", variable);
+        }
+        fprintf(out, "%s | %s | %s | %s |\n", flag->fallback ? flag->fallback : "", range,
+                flag->unit, flag->help);
+    }
+}

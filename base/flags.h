@@ -1,0 +1,56 @@
+/* flags.h - command-line options from one table per program.
+ *
+ * A table row says everything about an option once: name, kind, default, range,
+ * unit and help. Parsing, range errors, environment variables, --help and the
+ * documentation all come from it. The values land in a plain struct of the
+ * caller's; text values point into argv, the environment or the table.
+ * Thread-safe as long as nobody changes the environment.
+ */
+#ifndef ALPACA_BASE_FLAGS_H
+#define ALPACA_BASE_FLAGS_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+enum flag_kind {
+    FLAG_TEXT,   /* const char * */
+    FLAG_INT,    /* int */
+    FLAG_U64,    /* uint64_t */
+    FLAG_REAL,   /* double */
+    FLAG_SWITCH, /* bool; on the command line without a value, --no-NAME turns it off */
+};
+
+struct flag {
+    const char *name; /* without the dashes: "batch-tokens" */
+    enum flag_kind kind;
+    size_t offset;        /* of the value in the options struct */
+    const char *fallback; /* the default as one would type it; NULL leaves NULL, 0 or false */
+    double min, max;      /* inclusive range of numbers */
+    const char *unit;     /* "tokens", "ms", "FILE"; "" for none */
+    const char *help;     /* one sentence without a full stop */
+};
+
+struct flag_table {
+    const char *usage;      /* "alpaca-train fit [options]" */
+    const char *summary;    /* one paragraph for --help */
+    const struct flag *flags;
+    size_t count;
+    const char *env_prefix; /* "ALPACA_" reads --batch-tokens from ALPACA_BATCH_TOKENS too; or NULL */
+};
+
+/* Fills *options with the defaults, then the environment, then argv (program
+ * name excluded; both "--name value" and "--name=value"; "--" ends options).
+ * Arguments that are no options go to positional[*positional_count], at most
+ * positional_max of them. On --help prints the help and sets *help_shown.
+ * Errors: STATUS_INVALID with error.field naming the flag and its range. */
+enum status flags_parse(const struct flag_table *table, void *options, int argc, char **argv,
+                        const char **positional, int positional_max, int *positional_count,
+                        int *help_shown, struct error *err);
+
+void flags_print_help(const struct flag_table *table, FILE *out);
+/* The rows as a Markdown table, for the docs. */
+void flags_print_markdown(const struct flag_table *table, FILE *out);
+
+#endif

@@ -1,0 +1,32 @@
+/* pool.h - the compute threads: one task at a time, split among all workers.
+ *
+ * pool_run() hands the same task to every worker and returns when all have
+ * finished. The caller is worker 0, so a pool of n uses n - 1 extra threads.
+ * Waiting spins for a few microseconds (a decode step has many short tasks)
+ * and then sleeps, so that a pool never burns a core that others need.
+ *
+ * Safety: pool_run() may be called from one thread at a time, the pool's
+ * user; tasks must not call it. Everything the caller wrote before pool_run()
+ * is visible to the tasks, and everything they wrote is visible after it.
+ */
+#ifndef ALPACA_BASE_POOL_H
+#define ALPACA_BASE_POOL_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+
+struct pool;
+
+typedef void pool_task(void *context, int worker, int workers);
+
+/* `threads` workers in all; 0 for cpu_count(). */
+enum status pool_create(struct pool **pool, int threads, struct error *err);
+void pool_destroy(struct pool *pool); /* NULL is allowed */
+int pool_workers(const struct pool *pool);
+void pool_run(struct pool *pool, pool_task *task, void *context);
+
+/* Worker w's half-open part [*begin, *end) of `total` items, in steps of `grain`. */
+void pool_slice(size_t total, size_t grain, int worker, int workers, size_t *begin, size_t *end);
+
+#endif

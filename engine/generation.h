@@ -1,0 +1,60 @@
+/* generation.h - one story being told: what was asked for, and its tokens so far.
+ *
+ * Ownership: two references, the client's (whoever submitted) and the
+ * scheduler's; the memory goes when both are released. All token memory is
+ * allocated at creation, so a slow reader never stalls decoding.
+ *
+ * Safety: the client's functions below may be called from any thread, also
+ * while the scheduler adds tokens. `on_news` runs on the scheduler's thread
+ * and must be quick and never block or call back into the scheduler, except
+ * that generation_take(), generation_cancel() and generation_usage() are fine.
+ */
+#ifndef ALPACA_ENGINE_GENERATION_H
+#define ALPACA_ENGINE_GENERATION_H
+
+#include "base/status.h"
+#include "engine/sampler.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct generation;
+
+enum finish {
+    FINISH_NONE,      /* still waiting or running */
+    FINISH_STOP,      /* the model ended the story (eos) */
+    FINISH_LENGTH,    /* max_tokens reached, or the model's last position */
+    FINISH_CANCELLED, /* by generation_cancel() */
+    FINISH_SHUTDOWN,  /* the scheduler was stopped */
+};
+
+struct generation_request {
+    const int32_t *prompt; /* copied; at least one id, at most positions - 1 */
+    int prompt_count;
+    int max_tokens; /* at least 1; cut to what fits into the positions */
+    struct sampling sampling;
+    /* Called after every new token and at the end; may be NULL. */
+    void (*on_news)(void *context);
+    void *context;
+};
+
+struct generation_usage {
+    int prompt_tokens, completion_tokens; /* the final eos is not counted */
+    uint64_t queued_ns;                   /* submitted until admitted to the batch */
+    uint64_t prefill_ns;                  /* admitted until the first token */
+    uint64_t decode_ns;                   /* first token until the last */
+};
+
+/* Copies up to `max` tokens that were not yet taken to `ids`, returns how many;
+ * *finish is set once all tokens have been taken, else FINISH_NONE. */
+int generation_take(struct generation *generation, int32_t *ids, int max, enum finish *finish);
+/* Takes effect within one step, for waiting generations too. Harmless when over. */
+void generation_cancel(struct generation *generation);
+/* After this returns, on_news is not running and is never called again. Not from on_news. */
+void generation_detach(struct generation *generation);
+struct generation_usage generation_usage(const struct generation *generation);
+/* Gives the client's reference back; cancels and detaches what is still running. */
+void generation_release(struct generation *generation);
+
+#endif

@@ -1,0 +1,52 @@
+/* sampler.h - from a row of logits to the next token.
+ *
+ * In this order: repetition penalty on every token that already occurs, never
+ * a forbidden token, greedy at temperature 0, else temperature, then top-k,
+ * then top-p (nucleus), then min-p, each on what the one before left, and a
+ * draw. The draw is a pure function of (seed, position), so a story depends on
+ * nothing but its prompt, settings and seed.
+ * Sources: Keskar et al. 2019 (repetition penalty, CTRL); Fan et al. 2018
+ * (top-k); Holtzman et al. 2019 (top-p); Nguyen et al. 2024 (min-p).
+ *
+ * Ownership: a sampler owns its scratch memory, allocated once. One thread
+ * uses a sampler at a time; samplers are independent.
+ */
+#ifndef ALPACA_ENGINE_SAMPLER_H
+#define ALPACA_ENGINE_SAMPLER_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct sampling {
+    float temperature;        /* 0: the most likely token */
+    int top_k;                /* 0: off */
+    float top_p;              /* 1: off */
+    float min_p;              /* 0: off */
+    float repetition_penalty; /* 1: off */
+    uint64_t seed;
+};
+
+/* What each field may be; the API's and the flags' ranges come from here. */
+#define SAMPLING_TEMPERATURE_MAX 2.0
+#define SAMPLING_TOP_K_MAX 4000
+#define SAMPLING_REPETITION_MIN 0.5
+#define SAMPLING_REPETITION_MAX 2.0
+
+struct sampling sampling_defaults(void); /* temperature 0.7, everything else off, seed 0 */
+/* STATUS_INVALID naming the field and its range. */
+enum status sampling_check(const struct sampling *sampling, struct error *err);
+
+struct sampler;
+enum status sampler_create(struct sampler **sampler, int vocab, struct error *err);
+void sampler_destroy(struct sampler *sampler); /* NULL is allowed */
+
+/* The next token for `logits[vocab]` (overwritten). `history[count]` are the
+ * sequence's tokens so far and `forbidden[forbidden_count]` ids never drawn
+ * (-1 entries are skipped); the draw's position is `count`. Ties go to the lower id. */
+int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
+                     const int32_t *history, int count, const int32_t *forbidden,
+                     int forbidden_count);
+
+#endif

@@ -1,0 +1,51 @@
+/* scheduler.h - tells many stories at once: admission, continuous batching, cancellation.
+ *
+ * One thread runs steps. Each step takes one row from every running
+ * generation and a bounded number of prompt rows from those being read in, so
+ * that a long prompt never stalls the others. First come, first served. A
+ * finished or cancelled generation leaves in the same step and its slot is
+ * refilled in the next. No memory is allocated in a step.
+ *
+ * Ownership: the scheduler owns its thread, kv cache, activations, samplers
+ * and the compute pool; it borrows the model.
+ * Safety: every function may be called from any thread, except destroy.
+ */
+#ifndef ALPACA_ENGINE_SCHEDULER_H
+#define ALPACA_ENGINE_SCHEDULER_H
+
+#include "base/status.h"
+#include "engine/generation.h"
+#include "engine/model.h"
+
+struct scheduler;
+
+struct scheduler_options {
+    int slots;       /* generations running at once */
+    int queue;       /* generations waiting at most */
+    int threads;     /* compute threads; 0 for as many as the process may use */
+    int prompt_rows; /* prompt rows per step at most */
+};
+
+struct scheduler_stats {
+    int running, waiting;
+    uint64_t steps, prompt_tokens, generated_tokens, finished;
+    uint64_t last_step_ns; /* clock_now_ns() at the end of the last step, or when it went idle */
+    bool idle, stopping;
+};
+
+enum status scheduler_create(struct scheduler **scheduler, const struct model *model,
+                             const struct scheduler_options *options, struct error *err);
+/* Queues a generation. STATUS_BUSY: the queue is full. STATUS_STOPPED: shutting
+ * down. STATUS_INVALID: prompt ids, length or settings out of range. */
+enum status scheduler_submit(struct scheduler *scheduler, const struct generation_request *request,
+                             struct generation **generation, struct error *err);
+/* Whether a submit would find a place now; a hint that costs no tokenising. */
+bool scheduler_has_room(struct scheduler *scheduler);
+struct scheduler_stats scheduler_stats(struct scheduler *scheduler);
+
+/* Refuses new work; waiting and running generations go on for at most
+ * grace_ms, then end with FINISH_SHUTDOWN. Returns when none is left. */
+void scheduler_stop(struct scheduler *scheduler, int grace_ms);
+void scheduler_destroy(struct scheduler *scheduler); /* stops at once first; NULL is allowed */
+
+#endif

@@ -95,7 +95,7 @@ run_python() { # PATH
     status=$(cat "$log.status")
     # pytest ends with "3 failed, 40 passed, 1 skipped, 2 errors in 2.10s".
     tail -n 1 "$log" >"$log.last" && mv "$log.last" "$log"
-    add "pytest $1" $status "$(number_before passed)" \
+    add "pytest $1" "$status" "$(number_before passed)" \
         $(($(number_before failed) + $(number_before error))) "$(number_before skipped)"
 }
 

@@ -1,0 +1,170 @@
+/* alpaca-tokenizer - a tokenizer on the command line: lines in, lines out. */
+#include "base/flags.h"
+#include "tokenizer/tokenizer.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    const char *model;
+};
+
+static const struct flag flags[] = {
+    {"model", FLAG_TEXT, offsetof(struct options, model), NULL, 0, 0, "FILE",
+     "the SentencePiece model"},
+};
+
+static const struct flag_table table = {
+    "alpaca-tokenizer encode|decode|info --model FILE",
+    "encode  reads a text a line and writes its ids, separated by spaces\n"
+    "decode  reads ids a line and writes their text\n"
+    "info    writes the vocabulary's size and the ids of the special pieces",
+    flags,
+    sizeof flags / sizeof *flags,
+    NULL,
+};
+
+/* What one line of input becomes; reused from line to line. */
+struct line {
+    struct token_list ids;
+    struct buffer text;
+};
+
+static bool append_id(struct buffer *text, int32_t id) {
+    char digits[12];
+    char *at = digits + sizeof digits;
+    uint32_t rest = (uint32_t)id; /* ids are never negative */
+    *--at = ' ';
+    do
+        *--at = (char)('0' + rest % 10);
+    while (rest /= 10);
+    return buffer_append(text, at, (size_t)(digits + sizeof digits - at));
+}
+
+static enum status encode_line(const struct tokenizer *tokenizer, const char *input, size_t bytes,
+                               struct line *line, struct error *err) {
+    enum status status = tokenizer_encode(tokenizer, input, bytes, &line->ids, err);
+    for (size_t i = 0; i < line->ids.count && status == STATUS_OK; i++)
+        if (!append_id(&line->text, line->ids.ids[i]))
+            return error_set(err, STATUS_NO_MEMORY, "no memory for the ids");
+    if (line->text.size)
+        line->text.size--; /* the last space */
+    return status;
+}
+
+static enum status read_id(const char *field, size_t length, int32_t *id, struct error *err) {
+    char *end;
+    errno = 0;
+    long number = strtol(field, &end, 10);
+    if (end != field + length || errno || number < INT32_MIN || number > INT32_MAX)
+        return error_set(err, STATUS_INVALID, "\"%.*s\" is not an id",
+                         (int)(length < 40 ? length : 40), field);
+    *id = (int32_t)number;
+    return STATUS_OK;
+}
+
+/* `input` has a NUL at its end. */
+static enum status decode_line(const struct tokenizer *tokenizer, const char *input, size_t bytes,
+                               struct line *line, struct error *err) {
+    const char *at = input, *end = input + bytes;
+    if (at < end && end[-1] == '\r')
+        end--;
+    while (at < end) {
+        if (*at == ' ') {
+            at++;
+            continue;
+        }
+        const char *space = memchr(at, ' ', (size_t)(end - at));
+        const char *stop = space ? space : end;
+        int32_t id = 0;
+        enum status status = read_id(at, (size_t)(stop - at), &id, err);
+        if (status != STATUS_OK)
+            return status;
+        if (!token_list_append(&line->ids, id))
+            return error_set(err, STATUS_NO_MEMORY, "no memory for the ids");
+        at = stop;
+    }
+    return tokenizer_decode(tokenizer, line->ids.ids, line->ids.count, &line->text, err);
+}
+
+typedef enum status line_function(const struct tokenizer *tokenizer, const char *input,
+                                  size_t bytes, struct line *line, struct error *err);
+
+static enum status each_line(const struct tokenizer *tokenizer, line_function *function,
+                             struct error *err) {
+    struct line line = {0};
+    enum status status = STATUS_OK;
+    char *input = NULL;
+    size_t capacity = 0, number = 0;
+    ssize_t got;
+    while (status == STATUS_OK && (got = getline(&input, &capacity, stdin)) >= 0) {
+        size_t bytes = (size_t)got;
+        if (bytes && input[bytes - 1] == '\n')
+            input[--bytes] = '\0';
+        number++;
+        line.ids.count = 0;
+        buffer_clear(&line.text);
+        struct error cause;
+        status = function(tokenizer, input, bytes, &line, &cause);
+        if (status != STATUS_OK)
+            error_set(err, status, "line %zu: %s", number, cause.message);
+        else if (!buffer_append(&line.text, "\n", 1))
+            status = error_set(err, STATUS_NO_MEMORY, "no memory for line %zu", number);
+        else if (fwrite(line.text.data, 1, line.text.size, stdout) != line.text.size)
+            status = error_set_errno(err, "cannot write");
+    }
+    if (status == STATUS_OK && ferror(stdin))
+        status = error_set_errno(err, "cannot read");
+    if (fflush(stdout) != 0 && status == STATUS_OK)
+        status = error_set_errno(err, "cannot write");
+    free(input);
+    token_list_free(&line.ids);
+    buffer_free(&line.text);
+    return status;
+}
+
+static enum status print_info(const struct tokenizer *tokenizer, struct error *err) {
+    struct tokenizer_specials specials = tokenizer_specials(tokenizer);
+    printf("pieces %zu\nunk %d\nbos %d\neos %d\npad %d\n", tokenizer_vocab_size(tokenizer),
+           (int)specials.unk, (int)specials.bos, (int)specials.eos, (int)specials.pad);
+    return fflush(stdout) == 0 ? STATUS_OK : error_set_errno(err, "cannot write");
+}
+
+static enum status run(const char *command, const struct tokenizer *tokenizer,
+                       struct error *err) {
+    if (strcmp(command, "encode") == 0)
+        return each_line(tokenizer, encode_line, err);
+    if (strcmp(command, "decode") == 0)
+        return each_line(tokenizer, decode_line, err);
+    if (strcmp(command, "info") == 0)
+        return print_info(tokenizer, err);
+    return error_set(err, STATUS_INVALID, "unknown command \"%s\"; see --help", command);
+}
+
+int main(int argc, char **argv) {
+    struct options options;
+    struct error err = {0};
+    struct tokenizer *tokenizer = NULL;
+    const char *command = NULL;
+    int commands = 0, help_shown = 0;
+    enum status status = flags_parse(&table, &options, argc - 1, argv + 1, &command, 1, &commands,
+                                     &help_shown, &err);
+    if (help_shown)
+        return 0;
+    if (status == STATUS_OK && commands == 0)
+        status = error_set(&err, STATUS_INVALID, "say encode, decode or info; see --help");
+    if (status == STATUS_OK && !options.model)
+        status = error_set(&err, STATUS_INVALID, "--model FILE is missing; see --help");
+    if (status == STATUS_OK)
+        status = tokenizer_load(&tokenizer, options.model, &err);
+    if (status == STATUS_OK)
+        status = run(command, tokenizer, &err);
+    tokenizer_free(tokenizer);
+    if (status != STATUS_OK)
+        fprintf(stderr, "alpaca-tokenizer: %s\n", err.message);
+    return status == STATUS_OK ? 0 : status == STATUS_INVALID ? 2 : 1;
+}

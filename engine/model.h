@@ -37,13 +37,13 @@ const struct model_config *model_preset(const char *name);
 /* STATUS_INVALID with the field and its range when the dimensions make no model. */
 enum status model_config_check(const struct model_config *config, struct error *err);
 
-/* How a tensor is filled before training: what torch's modules do. */
+/* How a tensor is filled before training: as torch does, but with zero biases. */
 enum tensor_initial {
     INITIAL_ZERO,
     INITIAL_ONE,
     INITIAL_NORMAL,          /* N(0, 1/d_model); times sqrt(d_model) the embedding has deviation 1 */
     INITIAL_XAVIER_UNIFORM,  /* +-sqrt(6 / (rows + columns)): in_proj */
-    INITIAL_FAN_IN_UNIFORM,  /* +-1 / sqrt(columns): every other linear, its bias too */
+    INITIAL_FAN_IN_UNIFORM,  /* +-1 / sqrt(columns): every other linear */
 };
 
 /* The tensor table. GLOBAL tensors exist once, LAYER tensors in every layer.

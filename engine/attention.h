@@ -1,0 +1,26 @@
+/* attention.h - causal multi-head attention over spans.
+ *
+ * Per head: softmax(q K^T / sqrt(head_dim)) V over the positions up to the
+ * row's own (Vaswani et al. 2017, section 3.2). Works block by block of query
+ * rows, so that no [rows, positions] matrix is ever stored; what backward()
+ * needs of the softmax is one number per row and head, log_sums (the trick of
+ * Dao et al., "FlashAttention", 2022).
+ * Thread-safety: uses the pool, so one caller at a time.
+ */
+#ifndef ALPACA_ENGINE_ATTENTION_H
+#define ALPACA_ENGINE_ATTENTION_H
+
+#include "engine/forward.h"
+
+enum { ATTENTION_BLOCK = 64 }; /* query rows whose scores are held at a time */
+
+/* Reads a->qkv, writes a->attention and a->log_sums; with a cache, also
+ * appends the spans' keys and values to it. */
+void attention_forward(const struct model_config *config, struct pool *pool,
+                       const struct batch *batch, int layer, const struct layer_activations *a,
+                       int log_sum_stride, float *scores);
+
+/* The key of one row's dropout mask over the attention weights of a head. */
+uint32_t attention_dropout_key(const struct dropout *dropout, int layer, int head, int row);
+
+#endif

@@ -1,0 +1,144 @@
+#include "engine/forward.h"
+
+#include "base/pool.h"
+#include "engine/attention.h"
+#include "engine/dropout.h"
+#include "engine/kernels/kernels.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- embedding ------------------------------------------------------------ */
+
+struct embed_task {
+    const struct model *model;
+    const struct batch *batch;
+    float *x; /* [rows, d_model] */
+};
+
+static void embed(void *context, int worker, int workers) {
+    const struct embed_task *t = context;
+    const struct model *model = t->model;
+    size_t d_model = (size_t)model->config.d_model;
+    float scale = sqrtf((float)d_model);
+    int row = 0;
+    for (int s = 0; s < t->batch->span_count; s++) {
+        const struct span *span = &t->batch->spans[s];
+        for (int r = 0; r < span->rows; r++, row++) {
+            if (row % workers != worker)
+                continue;
+            size_t position = (size_t)((t->batch->cache ? span->first : 0) + r);
+            const float *e = model->parameters.embedding + (size_t)t->batch->ids[row] * d_model;
+            const float *p = model->position_table + position * d_model;
+            float *x = t->x + (size_t)row * d_model;
+            for (size_t i = 0; i < d_model; i++)
+                x[i] = e[i] * scale + p[i];
+        }
+    }
+}
+
+/* ---- residual and norm ---------------------------------------------------- */
+
+struct norm_task {
+    const struct model *model;
+    const struct batch *batch;
+    int layer;
+    enum dropout_site site;
+    const float *x;  /* [rows, d_model] what the sublayer got */
+    float *residual; /* in: what the sublayer gave; out: x + dropout(that) */
+    const struct norm_stats *stats;
+    const float *weight, *bias;
+    float *y; /* norm(residual) */
+};
+
+static void add_and_norm(void *context, int worker, int workers) {
+    const struct norm_task *t = context;
+    const struct kernels *k = kernels_get();
+    const struct dropout *dropout = &t->batch->dropout;
+    size_t d_model = (size_t)t->model->config.d_model, begin, end;
+    pool_slice((size_t)t->batch->rows, 1, worker, workers, &begin, &end);
+    for (size_t row = begin; row < end; row++) {
+        float *residual = t->residual + row * d_model;
+        if (dropout->rate > 0)
+            k->dropout(residual, d_model, dropout_row_key(dropout, t->layer, t->site, (int)row),
+                       dropout_threshold(dropout), dropout_scale(dropout));
+        k->add(residual, t->x + row * d_model, d_model);
+        k->layer_norm(t->y + row * d_model, &t->stats->mean[row], &t->stats->reciprocal[row],
+                      residual, t->weight, t->bias, d_model, t->model->config.norm_eps);
+    }
+}
+
+/* ---- the hidden layer's dropout ------------------------------------------- */
+
+struct hidden_task {
+    const struct batch *batch;
+    int layer;
+    size_t d_ff;
+    float *hidden; /* [rows, d_ff] */
+};
+
+static void drop_hidden(void *context, int worker, int workers) {
+    const struct hidden_task *t = context;
+    const struct kernels *k = kernels_get();
+    const struct dropout *dropout = &t->batch->dropout;
+    size_t begin, end;
+    pool_slice((size_t)t->batch->rows, 1, worker, workers, &begin, &end);
+    for (size_t row = begin; row < end; row++)
+        k->dropout(t->hidden + row * t->d_ff, t->d_ff,
+                   dropout_row_key(dropout, t->layer, DROPOUT_HIDDEN, (int)row),
+                   dropout_threshold(dropout), dropout_scale(dropout));
+}
+
+/* ---- the encoder ---------------------------------------------------------- */
+
+static void forward_layer(const struct model *model, struct pool *pool,
+                          struct activations *activations, const struct batch *batch, int layer) {
+    const struct model_config *c = &model->config;
+    const struct layer_parameters *p = &model->parameters.layers[layer];
+    const struct layer_linears *linears = &model->linears[layer];
+    const struct layer_activations *a = activations_layer(activations, layer);
+    const float *x = activations_input(activations, c, layer);
+    size_t rows = (size_t)batch->rows;
+
+    linear_forward(&linears->in_proj, pool, x, rows, a->qkv, false);
+    attention_forward(c, pool, batch, layer, a, activations->max_rows, activations->scores);
+    linear_forward(&linears->out_proj, pool, a->attention, rows, a->residual1, false);
+    struct norm_task norm1 = {model,        batch,          layer, DROPOUT_RESIDUAL1, x,
+                              a->residual1, &a->norm1,      p->norm1_weight,
+                              p->norm1_bias, a->middle};
+    pool_run(pool, add_and_norm, &norm1);
+
+    linear_forward(&linears->linear1, pool, a->middle, rows, a->hidden, true);
+    if (batch->dropout.rate > 0) {
+        struct hidden_task hidden = {batch, layer, (size_t)c->d_ff, a->hidden};
+        pool_run(pool, drop_hidden, &hidden);
+    }
+    linear_forward(&linears->linear2, pool, a->hidden, rows, a->residual2, false);
+    struct norm_task norm2 = {model,        batch,     layer, DROPOUT_RESIDUAL2, a->middle,
+                              a->residual2, &a->norm2, p->norm2_weight,
+                              p->norm2_bias, activations_input(activations, c, layer + 1)};
+    pool_run(pool, add_and_norm, &norm2);
+}
+
+void forward(const struct model *model, struct pool *pool, struct activations *activations,
+             const struct batch *batch) {
+    assert(batch->rows > 0 && batch->rows <= activations->max_rows);
+    struct embed_task task = {model, batch, activations_input(activations, &model->config, 0)};
+    pool_run(pool, embed, &task);
+    for (int layer = 0; layer < model->config.layers; layer++)
+        forward_layer(model, pool, activations, batch, layer);
+}
+
+void forward_logits(const struct model *model, struct pool *pool, struct activations *activations,
+                    const int *rows, int count, float *logits) {
+    size_t d_model = (size_t)model->config.d_model;
+    const float *x = activations_input(activations, &model->config, model->config.layers);
+    if (rows) {
+        for (int i = 0; i < count; i++)
+            memcpy(activations->gathered + (size_t)i * d_model, x + (size_t)rows[i] * d_model,
+                   d_model * sizeof(float));
+        x = activations->gathered;
+    }
+    linear_forward(&model->head, pool, x, (size_t)count, logits, false);
+}

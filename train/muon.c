@@ -1,0 +1,104 @@
+#include "train/muon.h"
+
+#include "base/pool.h"
+#include "engine/blas.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { ITERATIONS = 5, MAX_WORKERS = 64 };
+
+bool muon_applies(const struct tensor_info *info) {
+    return info->layer >= 0 && info->rank == 2;
+}
+
+/* in_proj holds three matrices, q, k and v, one under another. */
+static size_t parts_of(const struct tensor_info *info, const struct model_config *config) {
+    return info->rows == 3 * (size_t)config->d_model && info->columns == (size_t)config->d_model
+               ? 3
+               : 1;
+}
+
+static size_t worker_floats(const struct model_config *config) {
+    size_t d = (size_t)config->d_model, f = (size_t)config->d_ff;
+    size_t larger = f > d ? f : d;
+    return 2 * d * larger + 2 * d * d; /* the update, its successor, A and bA + cA^2 */
+}
+
+size_t muon_scratch_floats(const struct model_config *config) {
+    return MAX_WORKERS * worker_floats(config);
+}
+
+void muon_orthogonalise(float *x, size_t rows, size_t columns, float *scratch) {
+    const float a = 3.4445f, b = -4.7750f, c = 2.0315f;
+    size_t count = rows * columns, n = rows < columns ? rows : columns;
+    bool tall = rows > columns; /* then A = X^T X, the smaller product */
+    float *next = scratch, *gram = next + count, *poly = gram + n * n;
+    double squares = 0;
+    for (size_t i = 0; i < count; i++)
+        squares += (double)x[i] * (double)x[i];
+    float scale = (float)(1.0 / (sqrt(squares) + 1e-7));
+    for (size_t i = 0; i < count; i++)
+        x[i] *= scale;
+    for (int iteration = 0; iteration < ITERATIONS; iteration++) {
+        blas_gemm(tall, !tall, n, n, tall ? rows : columns, 1, x, columns, x, columns, 0, gram, n);
+        memcpy(poly, gram, n * n * sizeof(float));
+        blas_gemm(false, false, n, n, n, c, gram, n, gram, n, b, poly, n);
+        memcpy(next, x, count * sizeof(float));
+        if (tall)
+            blas_gemm(false, false, rows, columns, n, 1, x, columns, poly, n, a, next, columns);
+        else
+            blas_gemm(false, false, rows, columns, n, 1, poly, n, x, columns, a, next, columns);
+        memcpy(x, next, count * sizeof(float));
+    }
+}
+
+struct task {
+    const struct muon_options *options;
+    const struct model_config *config;
+    float *parameters;
+    const float *gradients;
+    float *momentum, *scratch;
+};
+
+static void update_matrix(const struct task *t, size_t offset, size_t rows, size_t columns,
+                          float *scratch) {
+    const struct muon_options *o = t->options;
+    size_t count = rows * columns;
+    float *p = t->parameters + offset, *m = t->momentum + offset, *update = scratch;
+    const float *g = t->gradients + offset;
+    for (size_t i = 0; i < count; i++) {
+        float gradient = g[i] * o->gradient_scale;
+        m[i] = o->momentum * m[i] + gradient;
+        update[i] = gradient + o->momentum * m[i];
+    }
+    muon_orthogonalise(update, rows, columns, scratch + count);
+    float ratio = rows > columns ? sqrtf((float)rows / (float)columns) : 1.0f;
+    float kept = 1.0f - o->rate * o->weight_decay;
+    for (size_t i = 0; i < count; i++)
+        p[i] = p[i] * kept - o->rate * ratio * update[i];
+}
+
+static void worker_main(void *context, int worker, int workers) {
+    const struct task *t = context;
+    float *scratch = t->scratch + (size_t)worker * worker_floats(t->config);
+    int item = 0, used = workers < MAX_WORKERS ? workers : MAX_WORKERS;
+    for (int i = 0; i < model_tensor_count(t->config); i++) {
+        struct tensor_info info;
+        model_tensor(t->config, i, &info);
+        if (!muon_applies(&info))
+            continue;
+        size_t parts = parts_of(&info, t->config), rows = info.rows / parts;
+        for (size_t part = 0; part < parts; part++, item++)
+            if (item % used == worker)
+                update_matrix(t, info.offset + part * rows * info.columns, rows, info.columns,
+                              scratch);
+    }
+}
+
+void muon_step(const struct muon_options *options, struct pool *pool,
+               const struct model_config *config, float *parameters, const float *gradients,
+               float *momentum, float *scratch) {
+    struct task task = {options, config, parameters, gradients, momentum, scratch};
+    pool_run(pool, worker_main, &task);
+}

@@ -1,0 +1,129 @@
+#include "train/optimizer.h"
+
+#include "base/pool.h"
+#include "train/muon.h"
+
+#include <math.h>
+#include <string.h>
+
+bool optimizer_kind_parse(const char *name, enum optimizer_kind *kind) {
+    static const char *const names[] = {"adam", "adamw", "muon"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *kind = (enum optimizer_kind)i;
+            return true;
+        }
+    return false;
+}
+
+static void layout(struct optimizer *o, struct arena *arena) {
+    size_t floats = model_buffer_floats(&o->config);
+    o->moment1 = arena_take(arena, floats, sizeof(float));
+    o->moment2 = arena_take(arena, floats, sizeof(float));
+    if (o->options.kind == OPTIMIZER_MUON)
+        o->scratch = arena_take(arena, muon_scratch_floats(&o->config), sizeof(float));
+}
+
+enum status optimizer_create(struct optimizer *o, const struct optimizer_options *options,
+                             const struct model_config *config, struct error *err) {
+    *o = (struct optimizer){.options = *options, .config = *config};
+    struct arena measure = {0};
+    layout(o, &measure);
+    enum status status = arena_create(&o->arena, measure.used, err);
+    if (status == STATUS_OK)
+        layout(o, &o->arena);
+    return status;
+}
+
+void optimizer_destroy(struct optimizer *o) {
+    arena_destroy(&o->arena);
+    *o = (struct optimizer){0};
+}
+
+struct adam_task {
+    const struct optimizer *optimizer;
+    float *parameters;
+    const float *gradients;
+    float gradient_scale, rate;
+};
+
+/* One tensor's elements [begin, end). The bias corrections follow torch:
+ * p -= rate / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps). */
+static void adam_elements(const struct adam_task *t, size_t begin, size_t end, float decay) {
+    const struct optimizer *o = t->optimizer;
+    const float b1 = o->options.beta1, b2 = o->options.beta2, eps = o->options.eps;
+    const float rate = (float)((double)t->rate / (1 - pow((double)b1, (double)o->steps)));
+    const float root = (float)(1 / sqrt(1 - pow((double)b2, (double)o->steps)));
+    const float kept = 1.0f - t->rate * decay, scale = t->gradient_scale;
+    float *p = t->parameters, *m = o->moment1, *v = o->moment2;
+    const float *g = t->gradients;
+    for (size_t i = begin; i < end; i++) {
+        float gradient = g[i] * scale;
+        m[i] = b1 * m[i] + (1.0f - b1) * gradient;
+        v[i] = b2 * v[i] + (1.0f - b2) * gradient * gradient;
+        p[i] = p[i] * kept - rate * m[i] / (sqrtf(v[i]) * root + eps);
+    }
+}
+
+static float decay_of(const struct optimizer *o, const struct tensor_info *info) {
+    if (o->options.kind == OPTIMIZER_ADAM)
+        return 0;
+    return info->decays || o->options.decay_all ? o->options.weight_decay : 0;
+}
+
+static void adam_worker(void *context, int worker, int workers) {
+    const struct adam_task *t = context;
+    const struct optimizer *o = t->optimizer;
+    for (int i = 0; i < model_tensor_count(&o->config); i++) {
+        struct tensor_info info;
+        size_t begin, end;
+        model_tensor(&o->config, i, &info);
+        if (o->options.kind == OPTIMIZER_MUON && muon_applies(&info))
+            continue;
+        pool_slice(info.count, 16, worker, workers, &begin, &end);
+        adam_elements(t, info.offset + begin, info.offset + end, decay_of(o, &info));
+    }
+}
+
+void optimizer_step(struct optimizer *o, struct pool *pool, float *parameters,
+                    const float *gradients, float gradient_scale, struct learning_rates rates) {
+    o->steps++;
+    struct adam_task task = {o, parameters, gradients, gradient_scale, rates.others};
+    pool_run(pool, adam_worker, &task);
+    if (o->options.kind == OPTIMIZER_MUON) {
+        struct muon_options muon = {rates.matrices, o->options.momentum, o->options.weight_decay,
+                                    gradient_scale};
+        muon_step(&muon, pool, &o->config, parameters, gradients, o->moment1, o->scratch);
+    }
+}
+
+/* ---- gradient norm -------------------------------------------------------- */
+
+enum { NORM_PARTS = 64 }; /* fixed, so that the sum does not depend on the workers */
+
+struct norm_task {
+    const float *gradients;
+    size_t count;
+    double sums[NORM_PARTS];
+};
+
+static void norm_worker(void *context, int worker, int workers) {
+    struct norm_task *t = context;
+    for (int part = worker; part < NORM_PARTS; part += workers) {
+        size_t begin, end;
+        pool_slice(t->count, 16, part, NORM_PARTS, &begin, &end);
+        double sum = 0;
+        for (size_t i = begin; i < end; i++)
+            sum += (double)t->gradients[i] * (double)t->gradients[i];
+        t->sums[part] = sum;
+    }
+}
+
+double gradient_norm(struct pool *pool, const float *gradients, size_t count) {
+    struct norm_task task = {.gradients = gradients, .count = count};
+    pool_run(pool, norm_worker, &task);
+    double sum = 0;
+    for (int part = 0; part < NORM_PARTS; part++)
+        sum += task.sums[part];
+    return sqrt(sum);
+}

@@ -1,0 +1,61 @@
+/* optimizer.h - one step from gradients to parameters.
+ *
+ *   adam   Kingma & Ba 2014; torch.optim.Adam with weight_decay 0
+ *   adamw  Loshchilov & Hutter 2017; decay decoupled from the gradient
+ *   muon   Jordan et al. 2024: for every matrix inside a layer, Nesterov momentum
+ *          orthogonalised by five Newton-Schulz iterations (q, k and v apart);
+ *          all other tensors by AdamW with its own learning rate
+ *
+ * The moments are two buffers of the parameters' layout; a checkpoint stores
+ * them and `steps`, which is all the state there is.
+ * Ownership: the optimizer owns its arena. Uses the pool: one caller at a time.
+ */
+#ifndef ALPACA_TRAIN_OPTIMIZER_H
+#define ALPACA_TRAIN_OPTIMIZER_H
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "engine/model.h"
+
+struct pool;
+
+enum optimizer_kind { OPTIMIZER_ADAM, OPTIMIZER_ADAMW, OPTIMIZER_MUON };
+
+struct optimizer_options {
+    enum optimizer_kind kind;
+    float beta1, beta2, eps;
+    float weight_decay; /* not used by adam */
+    bool decay_all;     /* biases and norms too, as torch's AdamW does */
+    float momentum;     /* muon's */
+};
+
+struct optimizer {
+    struct optimizer_options options;
+    struct model_config config;
+    uint64_t steps; /* taken so far */
+    float *moment1; /* [model_buffer_floats] mean gradient, or muon's momentum */
+    float *moment2; /* [model_buffer_floats] mean squared gradient */
+    float *scratch; /* muon's matrices */
+    struct arena arena;
+};
+
+/* "adam", "adamw", "muon"; false for another name. */
+bool optimizer_kind_parse(const char *name, enum optimizer_kind *kind);
+
+enum status optimizer_create(struct optimizer *optimizer, const struct optimizer_options *options,
+                             const struct model_config *config, struct error *err);
+void optimizer_destroy(struct optimizer *optimizer);
+
+/* The learning rates of one step: muon's matrices, and everything by Adam. */
+struct learning_rates {
+    float matrices, others;
+};
+
+/* parameters[model_buffer_floats] -= update(gradients * gradient_scale). */
+void optimizer_step(struct optimizer *optimizer, struct pool *pool, float *parameters,
+                    const float *gradients, float gradient_scale, struct learning_rates rates);
+
+/* The Euclidean norm of gradients[count]; the same for any run with as many workers. */
+double gradient_norm(struct pool *pool, const float *gradients, size_t count);
+
+#endif

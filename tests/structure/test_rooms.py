@@ -13,8 +13,8 @@ MAY_INCLUDE = {
     "tokenizer": {"base", "tokenizer"},
     "engine": {"base", "engine"},
     "train": {"base", "tokenizer", "engine", "train"},
-    "server": {"base", "tokenizer", "engine", "server"},
     "tell": {"base", "tokenizer", "engine", "tell"},
+    "server": {"base", "tokenizer", "engine", "tell", "server"},
 }
 
 # Header (a pattern) -> the only files of the rooms above that may include it.

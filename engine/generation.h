@@ -32,7 +32,7 @@ enum finish {
 struct generation_request {
     const int32_t *prompt; /* copied; at least one id, at most positions - 1 */
     int prompt_count;
-    int max_tokens; /* at least 1; cut to what fits into the positions */
+    int max_tokens; /* at least 1; cut to positions - prompt_count */
     struct sampling sampling;
     /* Called after every new token and at the end; may be NULL. */
     void (*on_news)(void *context);

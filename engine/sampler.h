@@ -3,8 +3,10 @@
  * In this order: repetition penalty on every token that already occurs, never
  * a forbidden token, greedy at temperature 0, else temperature, then top-k,
  * then top-p (nucleus), then min-p, each on what the one before left, and a
- * draw. The draw is a pure function of (seed, position), so a story depends on
- * nothing but its prompt, settings and seed.
+ * draw. Ties go to the lower id, in every filter. The draw is a pure function of
+ * (seed, position) and goes over what is left in the order of ids, so a story
+ * depends on nothing but its prompt, settings and seed. Logits that are NaN are
+ * never drawn.
  * Sources: Keskar et al. 2019 (repetition penalty, CTRL); Fan et al. 2018
  * (top-k); Holtzman et al. 2019 (top-p); Nguyen et al. 2024 (min-p).
  *
@@ -44,7 +46,7 @@ void sampler_destroy(struct sampler *sampler); /* NULL is allowed */
 
 /* The next token for `logits[vocab]` (overwritten). `history[count]` are the
  * sequence's tokens so far and `forbidden[forbidden_count]` ids never drawn
- * (-1 entries are skipped); the draw's position is `count`. Ties go to the lower id. */
+ * (-1 entries are skipped); the draw's position is `count`. */
 int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
                      const int32_t *history, int count, const int32_t *forbidden,
                      int forbidden_count);

@@ -1,0 +1,473 @@
+#include "engine/scheduler.h"
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/pool.h"
+#include "engine/activations.h"
+#include "engine/forward.h"
+#include "engine/generation_internal.h"
+#include "engine/kv_cache.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+/* What one step does, drawn from one arena at creation. */
+struct step {
+    int32_t *ids;              /* [slots + prompt_rows] */
+    struct span *spans;        /* [slots] */
+    int rows, span_count, prompt_rows;
+    struct generation **heard; /* [slots] those whose next token this step decides */
+    int *logit_rows;           /* [slots] the batch row of each of them */
+    int heard_count;
+    float *logits;             /* [slots, vocab] */
+    int32_t *tokens;           /* [slots] what was drawn */
+    enum finish *finishes;     /* [slots] */
+};
+
+/* Locking rule: `lock` guards the members below it. The lists of running and
+ * waiting generations change under it, on the scheduler's thread or (waiting
+ * only) in submit; the thread may read `running` without it. Everything above
+ * belongs to the thread alone. No lock is held while a client is told. */
+struct scheduler {
+    const struct model *model;
+    struct scheduler_options options;
+    struct pool *pool;
+    struct kv_cache cache;
+    struct activations activations;
+    struct sampler **samplers; /* [workers] */
+    int samplers_count;
+    struct arena arena;
+    struct step step;
+    struct generation *leaving; /* list: out of the batch or the queue, not yet told */
+    pthread_t thread;
+    bool thread_started;
+
+    pthread_mutex_t lock;
+    pthread_cond_t wake;  /* for the thread: a submit or a stop */
+    pthread_cond_t ended; /* for stop: `over` */
+    struct generation **running; /* [slots] in order of admission */
+    int running_count;
+    int *free_slots; /* [slots] a stack */
+    int free_count;
+    struct generation *first_waiting, **last_waiting; /* first come, first served */
+    int waiting_count;
+    uint64_t steps, prompt_tokens, generated_tokens, finished, last_step_ns;
+    bool idle, stopping, over;
+    uint64_t deadline_ns; /* of the stop */
+};
+
+/* ---- admission: before each step ------------------------------------------------ */
+
+static void leave(struct scheduler *s, struct generation *generation, enum finish finish) {
+    generation->leaves_as = finish;
+    generation->next = s->leaving;
+    s->leaving = generation;
+    s->finished++;
+}
+
+static bool is_cancelled(const struct generation *generation) {
+    return atomic_load_explicit(&generation->cancelled, memory_order_relaxed);
+}
+
+/* Takes out everything that was cancelled or, past the stop's deadline, everything. */
+static void remove_ended(struct scheduler *s, bool all) {
+    int kept = 0;
+    for (int i = 0; i < s->running_count; i++) {
+        struct generation *generation = s->running[i];
+        if (all || is_cancelled(generation)) {
+            s->free_slots[s->free_count++] = generation->slot;
+            leave(s, generation, is_cancelled(generation) ? FINISH_CANCELLED : FINISH_SHUTDOWN);
+        } else {
+            s->running[kept++] = generation;
+        }
+    }
+    s->running_count = kept;
+    struct generation **link = &s->first_waiting;
+    while (*link) {
+        struct generation *generation = *link;
+        if (all || is_cancelled(generation)) {
+            *link = generation->next;
+            s->waiting_count--;
+            leave(s, generation, is_cancelled(generation) ? FINISH_CANCELLED : FINISH_SHUTDOWN);
+        } else {
+            link = &generation->next;
+        }
+    }
+    s->last_waiting = link;
+}
+
+static void admit_waiting(struct scheduler *s, uint64_t now_ns) {
+    while (s->free_count > 0 && s->first_waiting) {
+        struct generation *generation = s->first_waiting;
+        s->first_waiting = generation->next;
+        if (!s->first_waiting)
+            s->last_waiting = &s->first_waiting;
+        s->waiting_count--;
+        generation->next = NULL;
+        generation->slot = s->free_slots[--s->free_count];
+        generation->fed = 0;
+        s->running[s->running_count++] = generation;
+        generation_admit(generation, now_ns);
+    }
+}
+
+/* Sleeps while there is nothing to do. False when the scheduler has come to its end. */
+static bool prepare_step(struct scheduler *s) {
+    pthread_mutex_lock(&s->lock);
+    while (s->running_count == 0 && !s->first_waiting && !s->stopping) {
+        s->idle = true;
+        s->last_step_ns = clock_now_ns();
+        pthread_cond_wait(&s->wake, &s->lock);
+    }
+    s->idle = false;
+    uint64_t now_ns = clock_now_ns();
+    remove_ended(s, s->stopping && now_ns >= s->deadline_ns);
+    admit_waiting(s, now_ns);
+    bool more = s->running_count > 0 || !s->stopping;
+    pthread_mutex_unlock(&s->lock);
+
+    while (s->leaving) {
+        struct generation *generation = s->leaving;
+        s->leaving = generation->next;
+        generation_deliver(generation, -1, generation->leaves_as, now_ns);
+        generation_drop(generation);
+    }
+    return more;
+}
+
+/* ---- one step ------------------------------------------------------------------- */
+
+/* The generation's next `rows` tokens join the batch. */
+static void add_span(struct step *step, struct generation *generation, int rows) {
+    int known = generation->prompt_count + generation->produced;
+    step->spans[step->span_count++] =
+        (struct span){.slot = generation->slot, .first = generation->fed, .rows = rows};
+    for (int i = 0; i < rows; i++)
+        step->ids[step->rows++] = generation->tokens[generation->fed + i];
+    generation->fed += rows;
+    if (generation->fed == known) { /* the last known token: its row says what comes next */
+        step->heard[step->heard_count] = generation;
+        step->logit_rows[step->heard_count++] = step->rows - 1;
+    }
+}
+
+/* A row of every story under way, then prompts in order of admission as far as they fit. */
+static void compose(struct scheduler *s) {
+    struct step *step = &s->step;
+    int left = s->options.prompt_rows;
+    step->rows = step->span_count = step->heard_count = 0;
+    for (int i = 0; i < s->running_count; i++) {
+        if (s->running[i]->fed >= s->running[i]->prompt_count)
+            add_span(step, s->running[i], 1);
+    }
+    for (int i = 0; i < s->running_count && left > 0; i++) {
+        int unread = s->running[i]->prompt_count - s->running[i]->fed;
+        if (unread <= 0) /* none left, also when the loop above fed the last */
+            continue;
+        int rows = unread < left ? unread : left;
+        add_span(step, s->running[i], rows);
+        left -= rows;
+    }
+    step->prompt_rows = s->options.prompt_rows - left;
+}
+
+static void run_model(struct scheduler *s) {
+    struct step *step = &s->step;
+    struct batch batch = {.ids = step->ids,
+                          .rows = step->rows,
+                          .spans = step->spans,
+                          .span_count = step->span_count,
+                          .cache = &s->cache};
+    forward(s->model, s->pool, &s->activations, &batch);
+    if (step->heard_count > 0)
+        forward_logits(s->model, s->pool, &s->activations, step->logit_rows, step->heard_count,
+                       step->logits);
+}
+
+/* A pool task: each worker has its own sampler, and a draw depends on nothing shared. */
+static void sample(void *context, int worker, int workers) {
+    struct scheduler *s = context;
+    struct step *step = &s->step;
+    const struct model_config *c = &s->model->config;
+    const int32_t forbidden[] = {c->unk_id, c->bos_id, c->pad_id};
+    size_t begin, end;
+    pool_slice((size_t)step->heard_count, 1, worker, workers, &begin, &end);
+    for (size_t i = begin; i < end; i++) {
+        const struct generation *generation = step->heard[i];
+        step->tokens[i] =
+            sampler_next(s->samplers[worker], &generation->sampling,
+                         step->logits + i * (size_t)c->vocab, generation->tokens,
+                         generation->prompt_count + generation->produced, forbidden, 3);
+        step->finishes[i] = step->tokens[i] == c->eos_id ? FINISH_STOP
+                            : generation->produced + 1 == generation->max_tokens
+                                ? FINISH_LENGTH
+                                : FINISH_NONE;
+    }
+}
+
+static void remove_running(struct scheduler *s, const struct generation *generation) {
+    int i = 0;
+    while (s->running[i] != generation)
+        i++;
+    s->free_slots[s->free_count++] = generation->slot;
+    s->running_count--;
+    for (; i < s->running_count; i++)
+        s->running[i] = s->running[i + 1];
+    s->finished++;
+}
+
+/* First the books, then the news: a client that sees the end finds its slot free. */
+static void deliver(struct scheduler *s) {
+    struct step *step = &s->step;
+    uint64_t now_ns = clock_now_ns();
+    pthread_mutex_lock(&s->lock);
+    for (int i = 0; i < step->heard_count; i++) {
+        if (step->finishes[i] != FINISH_STOP)
+            s->generated_tokens++;
+        if (step->finishes[i] != FINISH_NONE)
+            remove_running(s, step->heard[i]);
+    }
+    s->prompt_tokens += (uint64_t)step->prompt_rows;
+    s->steps++;
+    s->last_step_ns = now_ns;
+    pthread_mutex_unlock(&s->lock);
+
+    for (int i = 0; i < step->heard_count; i++) {
+        int32_t token = step->finishes[i] == FINISH_STOP ? -1 : step->tokens[i];
+        generation_deliver(step->heard[i], token, step->finishes[i], now_ns);
+        if (step->finishes[i] != FINISH_NONE)
+            generation_drop(step->heard[i]);
+    }
+}
+
+static void *scheduler_main(void *argument) {
+    struct scheduler *s = argument;
+    while (prepare_step(s)) {
+        if (s->running_count == 0)
+            continue;
+        compose(s);
+        run_model(s);
+        if (s->step.heard_count > 1)
+            pool_run(s->pool, sample, s);
+        else
+            sample(s, 0, 1); /* not worth waking anybody */
+        deliver(s);
+    }
+    pthread_mutex_lock(&s->lock);
+    s->over = true;
+    s->idle = true;
+    pthread_cond_broadcast(&s->ended);
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+/* ---- the clients' side ------------------------------------------------------------ */
+
+/* Free slots count too: what waits for them is taken in by the very next step. */
+static bool has_room(const struct scheduler *s) {
+    return s->waiting_count < s->options.queue + s->free_count;
+}
+
+static enum status check_request(const struct scheduler *s,
+                                 const struct generation_request *request, struct error *err) {
+    const struct model_config *c = &s->model->config;
+    if (request->prompt_count < 1 || request->prompt_count > c->positions - 1)
+        return error_set_field(err, STATUS_INVALID, "prompt",
+                               "the prompt must have 1 to %d tokens, not %d", c->positions - 1,
+                               request->prompt_count);
+    for (int i = 0; i < request->prompt_count; i++) {
+        if (request->prompt[i] < 0 || request->prompt[i] >= c->vocab)
+            return error_set_field(err, STATUS_INVALID, "prompt",
+                                   "token ids must be 0 to %d, not %d", c->vocab - 1,
+                                   request->prompt[i]);
+    }
+    if (request->max_tokens < 1)
+        return error_set_field(err, STATUS_INVALID, "max_tokens",
+                               "max_tokens must be at least 1, not %d", request->max_tokens);
+    return sampling_check(&request->sampling, err);
+}
+
+enum status scheduler_submit(struct scheduler *s, const struct generation_request *request,
+                             struct generation **out, struct error *err) {
+    *out = NULL;
+    enum status status = check_request(s, request, err);
+    if (status != STATUS_OK)
+        return status;
+    int room = s->model->config.positions - request->prompt_count;
+    int max_tokens = request->max_tokens < room ? request->max_tokens : room;
+    struct generation *generation;
+    status = generation_create(&generation, request, max_tokens, err);
+    if (status != STATUS_OK)
+        return status;
+
+    pthread_mutex_lock(&s->lock);
+    if (s->stopping) {
+        status = error_set(err, STATUS_STOPPED, "the service is shutting down");
+    } else if (!has_room(s)) {
+        status = error_set(err, STATUS_BUSY, "%d stories are being told and %d are waiting",
+                           s->running_count, s->waiting_count);
+    } else {
+        *s->last_waiting = generation;
+        s->last_waiting = &generation->next;
+        s->waiting_count++;
+        pthread_cond_signal(&s->wake);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (status != STATUS_OK) {
+        generation_drop(generation);
+        generation_drop(generation);
+        return status;
+    }
+    *out = generation;
+    return STATUS_OK;
+}
+
+bool scheduler_has_room(struct scheduler *s) {
+    pthread_mutex_lock(&s->lock);
+    bool room = !s->stopping && has_room(s);
+    pthread_mutex_unlock(&s->lock);
+    return room;
+}
+
+struct scheduler_stats scheduler_stats(struct scheduler *s) {
+    pthread_mutex_lock(&s->lock);
+    struct scheduler_stats stats = {
+        .running = s->running_count,
+        .waiting = s->waiting_count,
+        .steps = s->steps,
+        .prompt_tokens = s->prompt_tokens,
+        .generated_tokens = s->generated_tokens,
+        .finished = s->finished,
+        .last_step_ns = s->last_step_ns,
+        .idle = s->idle,
+        .stopping = s->stopping,
+    };
+    pthread_mutex_unlock(&s->lock);
+    return stats;
+}
+
+void scheduler_stop(struct scheduler *s, int grace_ms) {
+    uint64_t grace_ns = grace_ms > 0 ? (uint64_t)grace_ms * 1000000u : 0;
+    uint64_t deadline_ns = clock_now_ns() + grace_ns;
+    pthread_mutex_lock(&s->lock);
+    if (!s->stopping || deadline_ns < s->deadline_ns) /* a second stop may only hurry */
+        s->deadline_ns = deadline_ns;
+    s->stopping = true;
+    pthread_cond_signal(&s->wake);
+    while (!s->over)
+        pthread_cond_wait(&s->ended, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- creation and destruction ------------------------------------------------------- */
+
+static enum status check_options(const struct scheduler_options *options, struct error *err) {
+    const struct {
+        const char *field;
+        int value, min, max;
+    } ranges[] = {
+        {"slots", options->slots, 1, 4096},
+        {"queue", options->queue, 0, 1 << 20},
+        {"threads", options->threads, 0, 1024},
+        {"prompt_rows", options->prompt_rows, 1, 1 << 16},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
+            return error_set_field(err, STATUS_INVALID, ranges[i].field,
+                                   "%s must be %d to %d, not %d", ranges[i].field, ranges[i].min,
+                                   ranges[i].max, ranges[i].value);
+    }
+    return STATUS_OK;
+}
+
+/* Runs twice: over an empty arena to measure, over the real one to take. */
+static void lay_out(struct scheduler *s, struct arena *arena) {
+    size_t slots = (size_t)s->options.slots, vocab = (size_t)s->model->config.vocab;
+    struct step *step = &s->step;
+    step->ids = arena_take(arena, slots + (size_t)s->options.prompt_rows, sizeof *step->ids);
+    step->spans = arena_take(arena, slots, sizeof *step->spans);
+    step->heard = arena_take(arena, slots, sizeof(struct generation *));
+    step->logit_rows = arena_take(arena, slots, sizeof *step->logit_rows);
+    step->logits = arena_take(arena, slots * vocab, sizeof *step->logits);
+    step->tokens = arena_take(arena, slots, sizeof *step->tokens);
+    step->finishes = arena_take(arena, slots, sizeof *step->finishes);
+    s->running = arena_take(arena, slots, sizeof(struct generation *));
+    s->free_slots = arena_take(arena, slots, sizeof *s->free_slots);
+    s->samplers = arena_take(arena, (size_t)pool_workers(s->pool), sizeof(struct sampler *));
+}
+
+static enum status create_parts(struct scheduler *s, struct error *err) {
+    const struct scheduler_options *options = &s->options;
+    const struct model_config *config = &s->model->config;
+    enum status status = pool_create(&s->pool, options->threads, err);
+    if (status != STATUS_OK)
+        return status;
+    struct arena measure = {0};
+    lay_out(s, &measure);
+    if ((status = arena_create(&s->arena, measure.used, err)) != STATUS_OK)
+        return status;
+    lay_out(s, &s->arena);
+    for (int i = 0; i < options->slots; i++)
+        s->free_slots[s->free_count++] = options->slots - 1 - i;
+    for (int i = 0; i < pool_workers(s->pool); i++) {
+        if ((status = sampler_create(&s->samplers[i], config->vocab, err)) != STATUS_OK)
+            return status;
+        s->samplers_count++;
+    }
+    if ((status = kv_cache_create(&s->cache, config, options->slots, err)) != STATUS_OK)
+        return status;
+    status = activations_create(&s->activations, config, options->slots + options->prompt_rows,
+                                false, pool_workers(s->pool), err);
+    if (status != STATUS_OK)
+        return status;
+    if (pthread_create(&s->thread, NULL, scheduler_main, s) != 0)
+        return error_set(err, STATUS_NO_MEMORY, "cannot start the scheduler's thread");
+    s->thread_started = true;
+    return STATUS_OK;
+}
+
+enum status scheduler_create(struct scheduler **out, const struct model *model,
+                             const struct scheduler_options *options, struct error *err) {
+    *out = NULL;
+    enum status status = check_options(options, err);
+    if (status != STATUS_OK)
+        return status;
+    struct scheduler *s = calloc(1, sizeof *s);
+    if (!s)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for the scheduler");
+    s->model = model;
+    s->options = *options;
+    s->last_waiting = &s->first_waiting;
+    s->idle = true;
+    s->last_step_ns = clock_now_ns();
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->wake, NULL);
+    pthread_cond_init(&s->ended, NULL);
+    status = create_parts(s, err);
+    if (status != STATUS_OK) {
+        scheduler_destroy(s);
+        return status;
+    }
+    *out = s;
+    return STATUS_OK;
+}
+
+void scheduler_destroy(struct scheduler *s) {
+    if (!s)
+        return;
+    if (s->thread_started) {
+        scheduler_stop(s, 0);
+        pthread_join(s->thread, NULL);
+    }
+    for (int i = 0; i < s->samplers_count; i++)
+        sampler_destroy(s->samplers[i]);
+    activations_destroy(&s->activations);
+    kv_cache_destroy(&s->cache);
+    arena_destroy(&s->arena);
+    pool_destroy(s->pool);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->wake);
+    pthread_cond_destroy(&s->ended);
+    free(s);
+}

@@ -11,7 +11,7 @@ struct batch_cutter {
     uint64_t ordered;
     size_t story_capacity;  /* of story[] and lengths[] */
     int32_t *story, *lengths, *inputs, *targets;
-    struct batch batch; /* points into those four */
+    struct story_batch batch; /* points into those four */
 };
 
 /* The most stories and rows a batch of this plan can have. */
@@ -87,7 +87,7 @@ static void add_story(struct batch_cutter *cutter, int32_t story) {
     const struct dataset *dataset = cutter->dataset;
     const uint16_t *ids = dataset->ids + dataset->offsets[story];
     size_t rows = (size_t)(dataset->offsets[story + 1] - dataset->offsets[story]) - 1;
-    struct batch *batch = &cutter->batch;
+    struct story_batch *batch = &cutter->batch;
     for (size_t i = 0; i < rows; i++) {
         cutter->inputs[batch->rows + i] = ids[i];
         cutter->targets[batch->rows + i] = ids[i + 1];
@@ -100,7 +100,7 @@ static void add_story(struct batch_cutter *cutter, int32_t story) {
 
 static bool has_room(const struct batch_cutter *cutter, int32_t story) {
     const uint64_t *offset = cutter->dataset->offsets + story;
-    const struct batch *batch = &cutter->batch;
+    const struct story_batch *batch = &cutter->batch;
     if (batch->stories == 0)
         return true;
     return batch->stories < cutter->story_capacity &&
@@ -108,10 +108,10 @@ static bool has_room(const struct batch_cutter *cutter, int32_t story) {
             batch->rows + (size_t)(offset[1] - offset[0]) - 1 <= cutter->plan.max_rows);
 }
 
-const struct batch *batch_cutter_next(struct batch_cutter *cutter) {
+const struct story_batch *batch_cutter_next(struct batch_cutter *cutter) {
     struct batch_cursor *cursor = &cutter->cursor;
-    cutter->batch = (struct batch){.story = cutter->story, .lengths = cutter->lengths,
-                                   .inputs = cutter->inputs, .targets = cutter->targets};
+    cutter->batch = (struct story_batch){.story = cutter->story, .lengths = cutter->lengths,
+                                         .inputs = cutter->inputs, .targets = cutter->targets};
     while (!(cutter->plan.once && cursor->epoch > 0)) {
         if (cutter->ordered != cursor->epoch)
             put_in_order(cutter);

@@ -64,7 +64,7 @@ struct batch_cursor {
     uint64_t index; /* stories of this epoch's order already handed out, < stories */
 };
 
-struct batch {
+struct story_batch {
     size_t stories;         /* 0: the plan says `once` and the epoch is over */
     size_t rows;            /* rows of all stories together */
     const int32_t *story;   /* [stories] indices into the dataset */
@@ -82,7 +82,7 @@ enum status batch_cutter_open(struct batch_cutter **cutter, const struct dataset
                               const struct batch_plan *plan, struct batch_cursor start,
                               struct error *err);
 void batch_cutter_close(struct batch_cutter *cutter); /* NULL is allowed */
-const struct batch *batch_cutter_next(struct batch_cutter *cutter);
+const struct story_batch *batch_cutter_next(struct batch_cutter *cutter);
 /* The position after the last batch handed out. */
 struct batch_cursor batch_cutter_cursor(const struct batch_cutter *cutter);
 

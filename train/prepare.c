@@ -30,7 +30,7 @@ struct run {
     double next_report; /* clock_seconds() */
 };
 
-enum { REPORT_EVERY_SECONDS = 10 };
+enum { REPORT_EVERY_SECONDS = 10, VOCAB_ALL_BELOW = 50000000 };
 
 static enum status open_part(struct part *part, const char *folder, const char *name,
                              uint64_t *stories, uint64_t *bytes, struct error *err) {
@@ -86,8 +86,9 @@ static enum status keep_or_drop(struct run *run, bool is_valid_file, struct prep
     }
     counts->repairs += repairs;
     counts->repaired += repairs > 0;
-    bool valid = is_valid_file || (!run->options->valid && rng_uniform(run->options->seed, hash.low) <
-                                                               run->options->valid_share);
+    const struct prepare_options *options = run->options;
+    bool valid = is_valid_file || (!options->valid && rng_uniform(options->seed, hash.low) <
+                                                          options->valid_share);
     return write_story(valid ? &run->valid : &run->train, &run->clean, err);
 }
 
@@ -136,7 +137,7 @@ static enum status copy_lines(FILE *from, const char *path, struct part *part, u
 static enum status write_vocab(struct run *run, struct error *err) {
     struct prepare_report *report = run->report;
     uint64_t total = report->train_bytes;
-    uint64_t wanted = total < PREPARE_SMALL_BYTES
+    uint64_t wanted = total < run->options->vocab_all_below
                           ? total
                           : (uint64_t)((double)total * run->options->vocab_share);
     struct part part = {0};
@@ -276,7 +277,8 @@ int prepare_command(int argc, char **argv) {
         const struct prepare_options options = {
             .inputs = inputs, .input_count = (size_t)input_count, .out = values.out,
             .valid = values.valid, .valid_share = values.valid_share,
-            .vocab_share = values.vocab_share, .seed = values.seed};
+            .vocab_share = values.vocab_share, .vocab_all_below = VOCAB_ALL_BELOW,
+            .seed = values.seed};
         status = prepare_run(&options, &report, &err);
         if (status == STATUS_OK)
             print_report(&values, &report);

@@ -2,7 +2,7 @@
  *
  * Writes out/train.txt and out/valid.txt (one clean story a line) and
  * out/vocab.txt (what the vocabulary is learnt from: the first `vocab_share` of
- * the training text, or all of it when that is under PREPARE_SMALL_BYTES). Each
+ * the training text, or all of it when that is under `vocab_all_below` bytes). Each
  * file is replaced in one step once it is complete.
  *
  * Stories are dropped when empty, not UTF-8, an exact duplicate of an earlier
@@ -22,8 +22,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PREPARE_SMALL_BYTES 50000000u
-
 struct prepare_options {
     const char *const *inputs; /* [input_count], what story_reader_open() takes */
     size_t input_count;
@@ -31,6 +29,7 @@ struct prepare_options {
     const char *valid; /* validation stories; NULL to split the inputs */
     double valid_share;
     double vocab_share;
+    uint64_t vocab_all_below; /* bytes */
     uint64_t seed;
 };
 

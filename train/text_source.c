@@ -94,7 +94,8 @@ static enum status finish(struct text_source *source, struct error *err) {
     int state = reap(source);
     if (WIFEXITED(state) && WEXITSTATUS(state) == 0)
         return STATUS_OK;
-    if (WIFEXITED(state) && WEXITSTATUS(state) == 127) /* a C library that finds out after forking */
+    /* Some C libraries find out about a missing program only after forking. */
+    if (WIFEXITED(state) && WEXITSTATUS(state) == 127)
         return error_set(err, STATUS_IO, "cannot run %s, which %s needs", source->tool,
                          source->path);
     if (WIFSIGNALED(state))

@@ -1,0 +1,359 @@
+/* Stories as ids, epochs and batches. */
+#include "tests/support/scratch.h"
+#include "train/dataset.h"
+
+#include "base/buffer.h"
+#include "base/rng.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* A SentencePiece model of four special pieces, the space mark and the letters a to z: a text
+ * of n characters has n + 1 pieces, since an encoded text begins with a space mark. */
+enum { UNK, BOS, EOS, PAD, SPACE, LETTER_A, VOCAB = LETTER_A + 26, POSITIONS = 12 };
+
+static struct scratch scratch;
+static struct tokenizer *tokenizer;
+static struct pool *pool;
+
+static void add_piece(struct buffer *model, const char *text, int type) {
+    struct buffer piece = {0};
+    buffer_printf(&piece, "\x0A%c%s\x18%c", (int)strlen(text), text, type);
+    buffer_printf(model, "\x0A%c", (int)piece.size);
+    buffer_append(model, piece.data, piece.size);
+    buffer_free(&piece);
+}
+
+static int group_setup(void **state) {
+    (void)state;
+    struct buffer model = {0};
+    const char *const specials[] = {"<unk>", "<s>", "</s>", "<pad>"};
+    for (int i = 0; i < 4; i++)
+        add_piece(&model, specials[i], i ? 3 : 2);
+    add_piece(&model, "\xE2\x96\x81", 1);
+    for (char letter[] = "a"; letter[0] <= 'z'; letter[0]++)
+        add_piece(&model, letter, 1);
+    buffer_append(&model, "\x12\x02\x18\x02", 4); /* trainer_spec { model_type: BPE } */
+    struct error err;
+    if (tokenizer_load_bytes(&tokenizer, model.data, model.size, "letters", &err) != STATUS_OK ||
+        pool_create(&pool, 3, &err) != STATUS_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    buffer_free(&model);
+    return 0;
+}
+
+static int group_teardown(void **state) {
+    (void)state;
+    tokenizer_free(tokenizer);
+    pool_destroy(pool);
+    return 0;
+}
+
+static int setup(void **state) {
+    (void)state;
+    scratch_open(&scratch);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    scratch_close(&scratch);
+    return 0;
+}
+
+static struct dataset load(const char *text) {
+    struct dataset dataset;
+    struct error err = {0};
+    const char *path = scratch_write_text(&scratch, "stories.txt", text);
+    if (dataset_load(&dataset, path, tokenizer, POSITIONS, pool, &err) != STATUS_OK)
+        fail_msg("%s", err.message);
+    return dataset;
+}
+
+static void assert_story(const struct dataset *dataset, size_t story, const int *ids,
+                         size_t count) {
+    assert_int_equal(dataset->offsets[story + 1] - dataset->offsets[story], count);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(dataset->ids[dataset->offsets[story] + i], ids[i]);
+}
+
+enum { A = LETTER_A, B, C };
+
+static void stories_become_ids(void **state) {
+    (void)state;
+    struct dataset dataset = load("ab\n\n \nc  a\n\xFF\nb");
+    static const int first[] = {BOS, SPACE, A, B, EOS};
+    static const int second[] = {BOS, SPACE, C, SPACE, A, EOS};
+    static const int third[] = {BOS, SPACE, B, EOS};
+    assert_int_equal(dataset.stories, 3);
+    assert_story(&dataset, 0, first, 5);
+    assert_story(&dataset, 1, second, 6);
+    assert_story(&dataset, 2, third, 4);
+    assert_int_equal(dataset.id_count, 15);
+    assert_int_equal(dataset.rows, 12);
+    assert_int_equal(dataset.longest_rows, 5);
+    assert_int_equal(dataset.skipped, 3);
+    assert_int_equal(dataset.cut, 0);
+    assert_int_equal(dataset.text_bytes, 2 + 3 + 1);
+    dataset_free(&dataset);
+}
+
+static void long_stories_are_cut(void **state) {
+    (void)state;
+    /* 12 ids hold 9 letters with bos, space mark and eos; 10 letters lose the eos alone; of
+     * 20 letters 10 are kept, so half of the bytes. */
+    struct dataset dataset = load("aaaaaaaaa\nbbbbbbbbbb\ncccccccccccccccccccc");
+    static const int whole[] = {BOS, SPACE, A, A, A, A, A, A, A, A, A, EOS};
+    static const int no_eos[] = {BOS, SPACE, B, B, B, B, B, B, B, B, B, B};
+    static const int cut[] = {BOS, SPACE, C, C, C, C, C, C, C, C, C, C};
+    assert_story(&dataset, 0, whole, POSITIONS);
+    assert_story(&dataset, 1, no_eos, POSITIONS);
+    assert_story(&dataset, 2, cut, POSITIONS);
+    assert_int_equal(dataset.cut, 2);
+    assert_int_equal(dataset.longest_rows, POSITIONS - 1);
+    assert_int_equal(dataset.text_bytes, 9 + 10 + 10);
+    dataset_free(&dataset);
+}
+
+static void every_form_gives_the_same(void **state) {
+    (void)state;
+    struct dataset lines = load("a b\nccc\n"), json;
+    const char *path = scratch_write_text(&scratch, "stories.jsonl",
+                                          "{\"text\":\"a\\n\\nb\"}\n{\"story\":\" ccc\"}");
+    assert_int_equal(dataset_load(&json, path, tokenizer, POSITIONS, pool, NULL), STATUS_OK);
+    assert_int_equal(json.id_count, lines.id_count);
+    assert_memory_equal(json.ids, lines.ids, lines.id_count * sizeof *lines.ids);
+    assert_memory_equal(json.offsets, lines.offsets, 3 * sizeof *lines.offsets);
+    assert_int_equal(json.text_bytes, lines.text_bytes);
+    dataset_free(&lines);
+    dataset_free(&json);
+}
+
+/* `count` stories; story i spells i in letters, so that every one is different. */
+static struct dataset load_numbered(size_t count) {
+    struct buffer text = {0};
+    for (size_t i = 0; i < count; i++) {
+        for (size_t rest = i + 1; rest; rest /= 26)
+            buffer_printf(&text, "%c", (int)('a' + rest % 26));
+        buffer_append_text(&text, i % 3 ? " x\n" : "\n");
+    }
+    struct dataset dataset = load(text.data);
+    buffer_free(&text);
+    return dataset;
+}
+
+/* More stories than the loader encodes at once, with 1 and with 3 threads. */
+static void threads_do_not_matter(void **state) {
+    (void)state;
+    enum { COUNT = 10000 };
+    struct dataset many = load_numbered(COUNT), one;
+    struct pool *single;
+    assert_int_equal(pool_create(&single, 1, NULL), STATUS_OK);
+    assert_int_equal(dataset_load(&one, scratch_path(&scratch, "stories.txt"), tokenizer,
+                                  POSITIONS, single, NULL), STATUS_OK);
+    assert_int_equal(many.stories, COUNT);
+    assert_int_equal(one.id_count, many.id_count);
+    assert_memory_equal(one.ids, many.ids, many.id_count * sizeof *many.ids);
+    assert_memory_equal(one.offsets, many.offsets, (COUNT + 1) * sizeof *many.offsets);
+    assert_int_equal(one.text_bytes, many.text_bytes);
+    for (size_t i = 0; i < COUNT; i++) { /* each spells its number */
+        const uint16_t *ids = many.ids + many.offsets[i] + 2;
+        for (size_t rest = i + 1; rest; rest /= 26)
+            assert_int_equal(*ids++, LETTER_A + rest % 26);
+    }
+    pool_destroy(single);
+    dataset_free(&many);
+    dataset_free(&one);
+}
+
+static void nothing_to_load(void **state) {
+    (void)state;
+    struct dataset dataset;
+    struct error err;
+    const char *path = scratch_write_text(&scratch, "empty.txt", " \n\n");
+    assert_int_equal(dataset_load(&dataset, path, tokenizer, POSITIONS, pool, &err),
+                     STATUS_INVALID);
+    assert_int_equal(dataset_load(&dataset, "/nonexistent", tokenizer, POSITIONS, pool, &err),
+                     STATUS_NOT_FOUND);
+    assert_null(dataset.ids);
+    assert_null(dataset.offsets);
+}
+
+/* ---- epochs and batches ----------------------------------------------------- */
+
+static void orders_are_permutations(void **state) {
+    (void)state;
+    enum { COUNT = 500 };
+    struct dataset dataset = load_numbered(COUNT);
+    int32_t order[3][COUNT];
+    int seen[COUNT] = {0};
+    dataset_order(&dataset, 5, 0, order[0]);
+    dataset_order(&dataset, 5, 1, order[1]);
+    dataset_order(&dataset, 6, 0, order[2]);
+    for (int e = 0; e < 3; e++) {
+        for (int i = 0; i < COUNT; i++)
+            seen[order[e][i]]++;
+    }
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(seen[i], 3);
+    assert_memory_not_equal(order[0], order[1], sizeof order[0]);
+    assert_memory_not_equal(order[0], order[2], sizeof order[0]);
+    dataset_order(&dataset, 5, 0, order[2]);
+    assert_memory_equal(order[0], order[2], sizeof order[0]);
+    dataset_free(&dataset);
+}
+
+/* The batch is what its stories say: rows, inputs and targets one step apart. */
+static void assert_batch(const struct dataset *dataset, const struct story_batch *batch) {
+    size_t row = 0;
+    for (size_t i = 0; i < batch->stories; i++) {
+        uint64_t begin = dataset->offsets[batch->story[i]];
+        uint64_t end = dataset->offsets[batch->story[i] + 1];
+        assert_int_equal(batch->lengths[i], end - begin - 1);
+        for (uint64_t id = begin; id + 1 < end; id++, row++) {
+            assert_int_equal(batch->inputs[row], dataset->ids[id]);
+            assert_int_equal(batch->targets[row], dataset->ids[id + 1]);
+        }
+    }
+    assert_int_equal(batch->rows, row);
+}
+
+static const struct batch_plan plans[] = {
+    {.seed = 3, .shuffle = true, .max_stories = 7},
+    {.seed = 3, .shuffle = true, .max_rows = 40},
+    {.seed = 3, .shuffle = true, .max_stories = 8, .max_rows = 40},
+    {.seed = 3, .shuffle = true, .max_rows = 1},
+    {.seed = 3, .shuffle = true, .max_stories = 1000},
+    {.seed = 3, .shuffle = true, .max_rows = 100000},
+    {.max_stories = 7},
+};
+enum { PLANS = sizeof plans / sizeof *plans };
+
+static void batches_cover_each_epoch_once(void **state) {
+    (void)state;
+    enum { COUNT = 100, EPOCHS = 3 };
+    struct dataset dataset = load_numbered(COUNT);
+    for (size_t p = 0; p < PLANS; p++) {
+        const struct batch_plan *plan = &plans[p];
+        struct batch_cutter *cutter;
+        struct error err;
+        int32_t order[COUNT];
+        size_t taken = 0;
+        assert_int_equal(batch_cutter_open(&cutter, &dataset, plan, (struct batch_cursor){0},
+                                           &err), STATUS_OK);
+        while (taken < EPOCHS * COUNT) {
+            const struct story_batch *batch = batch_cutter_next(cutter);
+            assert_batch(&dataset, batch);
+            assert_true(batch->stories > 0);
+            assert_true(!plan->max_stories || batch->stories <= plan->max_stories);
+            assert_true(!plan->max_rows || batch->rows <= plan->max_rows || batch->stories == 1);
+            if (!plan->max_rows)
+                assert_int_equal(batch->stories, plan->max_stories); /* over the epoch's end too */
+            for (size_t i = 0; i < batch->stories; i++, taken++) {
+                if (taken % COUNT == 0)
+                    dataset_order(&dataset, plan->seed, taken / COUNT, order);
+                assert_int_equal(batch->story[i],
+                                 plan->shuffle ? order[taken % COUNT] : (int)(taken % COUNT));
+            }
+            struct batch_cursor cursor = batch_cutter_cursor(cutter);
+            assert_int_equal(cursor.epoch, taken / COUNT);
+            assert_int_equal(cursor.index, taken % COUNT);
+        }
+        batch_cutter_close(cutter);
+    }
+    dataset_free(&dataset);
+}
+
+static void evaluation_sees_each_story_once(void **state) {
+    (void)state;
+    enum { COUNT = 50 };
+    struct dataset dataset = load_numbered(COUNT);
+    for (size_t p = 0; p < PLANS; p++) {
+        struct batch_plan plan = plans[p];
+        plan.once = true;
+        struct batch_cutter *cutter;
+        size_t rows = 0;
+        int seen[COUNT] = {0};
+        assert_int_equal(batch_cutter_open(&cutter, &dataset, &plan, (struct batch_cursor){0},
+                                           NULL), STATUS_OK);
+        for (const struct story_batch *batch; (batch = batch_cutter_next(cutter))->stories > 0;) {
+            assert_batch(&dataset, batch);
+            rows += batch->rows;
+            for (size_t i = 0; i < batch->stories; i++)
+                seen[batch->story[i]]++;
+        }
+        assert_int_equal(rows, dataset.rows);
+        for (int i = 0; i < COUNT; i++)
+            assert_int_equal(seen[i], 1);
+        assert_int_equal(batch_cutter_next(cutter)->stories, 0);
+        batch_cutter_close(cutter);
+    }
+    dataset_free(&dataset);
+}
+
+/* From the cursor of any batch a new cutter goes on with the very same batches. */
+static void resumed_runs_go_on_the_same(void **state) {
+    (void)state;
+    enum { COUNT = 60, BATCHES = 40 };
+    struct dataset dataset = load_numbered(COUNT);
+    for (size_t p = 0; p < PLANS; p++) {
+        struct batch_cutter *whole, *resumed;
+        assert_int_equal(batch_cutter_open(&whole, &dataset, &plans[p], (struct batch_cursor){0},
+                                           NULL), STATUS_OK);
+        for (int b = 0; b < BATCHES; b++) {
+            assert_int_equal(batch_cutter_open(&resumed, &dataset, &plans[p],
+                                               batch_cutter_cursor(whole), NULL), STATUS_OK);
+            const struct story_batch *expected = batch_cutter_next(whole);
+            const struct story_batch *batch = batch_cutter_next(resumed);
+            assert_int_equal(batch->stories, expected->stories);
+            assert_int_equal(batch->rows, expected->rows);
+            assert_memory_equal(batch->story, expected->story,
+                                batch->stories * sizeof *batch->story);
+            assert_memory_equal(batch->inputs, expected->inputs,
+                                batch->rows * sizeof *batch->inputs);
+            assert_memory_equal(batch->targets, expected->targets,
+                                batch->rows * sizeof *batch->targets);
+            batch_cutter_close(resumed);
+        }
+        batch_cutter_close(whole);
+    }
+    dataset_free(&dataset);
+}
+
+static void cursor_of_other_data_is_refused(void **state) {
+    (void)state;
+    struct dataset dataset = load_numbered(10);
+    struct batch_cutter *cutter;
+    struct error err = {0};
+    const struct batch_cursor outside = {.epoch = 2, .index = 10};
+    assert_int_equal(batch_cutter_open(&cutter, &dataset, &plans[0], outside, &err),
+                     STATUS_INVALID);
+    assert_null(cutter);
+    assert_true(err.message[0]);
+    dataset_free(&dataset);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(stories_become_ids),
+        TEST(long_stories_are_cut),
+        TEST(every_form_gives_the_same),
+        TEST(threads_do_not_matter),
+        TEST(nothing_to_load),
+        TEST(orders_are_permutations),
+        TEST(batches_cover_each_epoch_once),
+        TEST(evaluation_sees_each_story_once),
+        TEST(resumed_runs_go_on_the_same),
+        TEST(cursor_of_other_data_is_refused),
+    };
+    return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}

@@ -1,0 +1,360 @@
+/* Every form of input, and what is wrong with input, through story_reader. */
+#include "tests/support/scratch.h"
+#include "train/story_reader.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct scratch scratch;
+
+static int setup(void **state) {
+    (void)state;
+    scratch_open(&scratch);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    scratch_close(&scratch);
+    return 0;
+}
+
+/* All stories, each followed by '|', until the end or an error. */
+static enum status read_joined(const char *path, struct buffer *joined, struct error *err) {
+    struct story_reader *reader = NULL;
+    struct buffer story = {0};
+    enum status status = story_reader_open(&reader, path, err);
+    for (bool got = true; status == STATUS_OK && got;) {
+        status = story_reader_next(reader, &story, &got, err);
+        if (status == STATUS_OK && got) {
+            buffer_append(joined, story.data, story.size);
+            buffer_append_text(joined, "|");
+        }
+    }
+    buffer_free(&story);
+    story_reader_close(reader);
+    return status;
+}
+
+static void assert_reads(const char *path, const char *expected) {
+    struct buffer joined = {0};
+    struct error err = {0};
+    enum status status = read_joined(path, &joined, &err);
+    if (status != STATUS_OK)
+        fail_msg("%s", err.message);
+    assert_string_equal(joined.data ? joined.data : "", expected);
+    buffer_free(&joined);
+}
+
+static void assert_fails(const char *path, enum status expected, const char *words) {
+    struct buffer joined = {0};
+    struct error err = {0};
+    assert_int_equal(read_joined(path, &joined, &err), expected);
+    if (!strstr(err.message, words))
+        fail_msg("\"%s\" does not say \"%s\"", err.message, words);
+    buffer_free(&joined);
+}
+
+static void separated_text(void **state) {
+    (void)state;
+    assert_reads(scratch_write_text(&scratch, "v2.txt",
+                                    "\nOne.\nMore of one.\n<|endoftext|>\nTwo.\n\n<|endoftext|>\n"),
+                 "\nOne.\nMore of one.\n|\nTwo.\n\n|");
+    assert_reads(scratch_write_text(&scratch, "last.txt", "a<|endoftext|><|endoftext|>b"),
+                 "a||b|");
+}
+
+static void lines(void **state) {
+    (void)state;
+    assert_reads(scratch_write_text(&scratch, "a.txt", "One.\nTwo. {\"text\": 1}\n[Three]"),
+                 "One.|Two. {\"text\": 1}|[Three]|");
+    assert_reads(scratch_write_text(&scratch, "bracket.txt", "[Three]\nfour\n"), "[Three]|four|");
+    assert_reads(scratch_write_text(&scratch, "mark.txt", "\xEF\xBB\xBFOne.\n"), "One.|");
+    assert_reads(scratch_write_text(&scratch, "empty.txt", ""), "");
+    assert_reads(scratch_write_text(&scratch, "blank.txt", "\n \n"), "| |");
+}
+
+static void json_objects(void **state) {
+    (void)state;
+    assert_reads(scratch_write_text(&scratch, "a.jsonl",
+                                    "{\"text\": \"A\\nb {\\\"c\\\"} \\u00e9\", "
+                                    "\"version\": \"V1\"}\n\n{\"story\":\"D ]} \\\\\"}\r\n"
+                                    "{\"story\":\"no\",\"text\":\"yes\"}"),
+                 "A\nb {\"c\"} \xC3\xA9|D ]} \\|yes|");
+    assert_reads(scratch_write_text(&scratch, "spread.json",
+                                    "\n{\n  \"words\": [1, {}],\n  \"text\": \"spread out\"\n}\n"),
+                 "spread out|");
+}
+
+static void json_array(void **state) {
+    (void)state;
+    assert_reads(scratch_write_text(
+                     &scratch, "data00.json",
+                     " [\n{\"story\": \"One, \\\"[{\\\"\", \"instruction\": {\"prompt:\": \"}]\", "
+                     "\"words\": [\"a\", \"b\"]}, \"summary\": \"s\"},\n{\"story\":\"Two\"} ]\n"),
+                 "One, \"[{\"|Two|");
+    assert_reads(scratch_write_text(&scratch, "none.json", "[]"), "");
+    assert_reads(scratch_write_text(&scratch, "blank.json", " [ \n ] \n"), "");
+}
+
+static void json_escapes_that_are_no_text(void **state) {
+    (void)state;
+    /* \\u0000 is a backslash and text; a pair of surrogates is one character. */
+    assert_reads(scratch_write_text(&scratch, "a.jsonl",
+                                    "{\"text\": \"a\\u0000b \\\\u0000 \\ud83d\\ude00\"}\n"
+                                    "{\"te\\u0078t\": \"c\\ud83d d\\ude00 e\\ud83d\\u0041\"}"),
+                 "a b \\u0000 \xF0\x9F\x98\x80|"
+                 "c\xEF\xBF\xBD d\xEF\xBF\xBD e\xEF\xBF\xBD" "A|");
+}
+
+static void hostile_json(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        enum status status;
+        const char *words;
+    } cases[] = {
+        {"{\"text\": \"a\"}\n{\"text\": \"b\n\"}", STATUS_CORRUPT, "record 2: not valid JSON: a"},
+        {"{\"text\": \"a\"}\n{\"text\": b}", STATUS_CORRUPT, "record 2: not valid JSON"},
+        {"{\"text\": \"a\"}\n{\"text\": \"b\"", STATUS_CORRUPT, "record 2: the file ends inside"},
+        {"{\"text\": \"a", STATUS_CORRUPT, "record 1: the file ends inside"},
+        {"{\"text\": \"a\"]", STATUS_CORRUPT, "record 1: not valid JSON"},
+        {"{\"text\": \"a\"} x", STATUS_CORRUPT, "record 2: expected the {"},
+        {"{\"text\": \"a\"}, {\"text\": \"a\"}", STATUS_CORRUPT, "record 2: expected the {"},
+        {"{\"text\": \"\\u12\"}", STATUS_CORRUPT, "record 1: not valid JSON"},
+        {"{\"text\": \"\\q\"}", STATUS_CORRUPT, "record 1: not valid JSON"},
+        {"{\"text\": 7}", STATUS_INVALID, "record 1: \"text\" is not a string"},
+        {"{\"story\": null}", STATUS_INVALID, "record 1: \"story\" is not a string"},
+        {"{}", STATUS_INVALID, "record 1: neither \"text\" nor \"story\""},
+        {"{\"Text\": \"a\"}", STATUS_INVALID, "record 1: neither \"text\" nor \"story\""},
+        {"[{\"text\": \"a\"}", STATUS_CORRUPT, "record 1: the file ends inside the array"},
+        {"[{\"text\": \"a\"} {\"text\": \"b\"}]", STATUS_CORRUPT, "record 1: expected , or ]"},
+        {"[{\"text\": \"a\"},]", STATUS_CORRUPT, "record 2: expected the {"},
+        {"[{\"text\": \"a\"}, 3]", STATUS_CORRUPT, "record 2: expected the {"},
+        {"[{\"text\": \"a\"},", STATUS_CORRUPT, "record 2: expected the {"},
+        {"[{\"text\": \"a\"}] []", STATUS_CORRUPT, "record 1: more text after the array"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *path = scratch_write_text(&scratch, "hostile.json", cases[i].text);
+        assert_fails(path, cases[i].status, cases[i].words);
+        assert_fails(path, cases[i].status, "hostile.json");
+    }
+    static const char raw_nul[] = "{\"text\": \"a\0b\"}";
+    assert_fails(scratch_write(&scratch, "nul.json", raw_nul, sizeof raw_nul - 1), STATUS_CORRUPT,
+                 "NUL");
+}
+
+static void deep_json_is_an_error(void **state) {
+    (void)state;
+    enum { DEPTH = 100000 };
+    struct buffer text = {0};
+    buffer_append_text(&text, "{\"text\":");
+    for (int i = 0; i < DEPTH; i++)
+        buffer_append_text(&text, "[");
+    for (int i = 0; i < DEPTH; i++)
+        buffer_append_text(&text, "]");
+    buffer_append_text(&text, "}");
+    assert_fails(scratch_write(&scratch, "deep.json", text.data, text.size), STATUS_CORRUPT,
+                 "record 1: not valid JSON");
+    buffer_free(&text);
+}
+
+static void records_have_a_limit(void **state) {
+    (void)state;
+    struct buffer text = {0};
+    const char *names[] = {"long.json", "long.txt"};
+    const char *heads[] = {"{\"text\": \"", "short\n"};
+    for (int i = 0; i < 2; i++) {
+        buffer_clear(&text);
+        buffer_append_text(&text, heads[i]);
+        buffer_reserve(&text, STORY_LIMIT_BYTES + 1);
+        memset(text.data + text.size, 'a', STORY_LIMIT_BYTES + 1);
+        text.size += STORY_LIMIT_BYTES + 1;
+        assert_fails(scratch_write(&scratch, names[i], text.data, text.size), STATUS_TOO_LARGE,
+                     i ? "record 2 is longer" : "record 1 is longer");
+    }
+    buffer_free(&text);
+}
+
+/* Records at every position of the reads that the file is taken in. */
+static void records_over_the_ends_of_reads(void **state) {
+    (void)state;
+    enum { STORIES = 4000 };
+    static const struct {
+        const char *name, *first, *before, *after, *last;
+    } forms[] = {
+        {"big.json", "[", "{\"story\":\"", "\"},", "{\"story\":\"end\"}]"},
+        {"big.jsonl", "", "{\"text\":\"", "\"}\n", "{\"text\":\"end\"}"},
+        {"big.txt", "", "", "\n", "end"},
+        {"separated.txt", "", "", STORY_SEPARATOR, "end"},
+    };
+    for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
+        struct buffer text = {0}, expected = {0};
+        buffer_append_text(&text, forms[f].first);
+        for (int i = 0; i < STORIES; i++) {
+            buffer_append_text(&text, forms[f].before);
+            for (int j = 0; j < i % 97 + 1; j++) {
+                buffer_printf(&text, "%d ", i * 31 + j);
+                buffer_printf(&expected, "%d ", i * 31 + j);
+            }
+            buffer_append_text(&text, forms[f].after);
+            buffer_append_text(&expected, "|");
+        }
+        buffer_append_text(&text, forms[f].last);
+        buffer_append_text(&expected, "end|");
+        assert_true(text.size > 3 * 128 * 1024);
+        assert_reads(scratch_write(&scratch, forms[f].name, text.data, text.size), expected.data);
+        buffer_free(&text);
+        buffer_free(&expected);
+    }
+}
+
+static void folder_in_order(void **state) {
+    (void)state;
+    scratch_write_text(&scratch, "set/b.txt", "b1\nb2");
+    scratch_write_text(&scratch, "set/a.json", "[{\"story\":\"a\"}]");
+    scratch_write_text(&scratch, "set/c.JSONL", "{\"text\":\"c\"}");
+    scratch_write_text(&scratch, "set/README.md", "not a story");
+    scratch_write_text(&scratch, "set/.hidden.txt", "nor this");
+    scratch_write_text(&scratch, "set/inner.txt/x.txt", "nor this");
+    assert_reads(scratch_path(&scratch, "set"), "a|b1|b2|c|");
+    scratch_write_text(&scratch, "bare/README.md", "nothing");
+    assert_fails(scratch_path(&scratch, "bare"), STATUS_NOT_FOUND, "no story files");
+    assert_fails(scratch_path(&scratch, "missing"), STATUS_NOT_FOUND, "missing");
+}
+
+static void standard_input(void **state) {
+    (void)state;
+    const char *path = scratch_write_text(&scratch, "in.txt", "one\ntwo\n");
+    int saved = dup(STDIN_FILENO);
+    assert_non_null(freopen(path, "rb", stdin));
+    assert_reads("-", "one|two|");
+    assert_true(dup2(saved, STDIN_FILENO) >= 0); /* the reader has left it open */
+    close(saved);
+}
+
+static int run(const char *format, const char *a, const char *b) {
+    char command[4096];
+    snprintf(command, sizeof command, format, a, b);
+    return system(command);
+}
+
+static void packed_with(const char *tool, const char *suffix) {
+    char name[64];
+    if (run("command -v %s >/dev/null%s", tool, "") != 0)
+        skip();
+    struct buffer text = {0}, expected = {0};
+    for (int i = 0; i < 60000; i++) {
+        buffer_printf(&text, "story %d\n", i);
+        buffer_printf(&expected, "story %d|", i);
+    }
+    const char *plain = scratch_write(&scratch, "plain.txt", text.data, text.size);
+    snprintf(name, sizeof name, "-packed.txt%s", suffix);
+    const char *packed = scratch_path(&scratch, name);
+    char command[64];
+    snprintf(command, sizeof command, "%s -c <'%%s' >'%%s'", tool);
+    assert_int_equal(run(command, plain, packed), 0);
+    assert_reads(packed, expected.data);
+
+    /* Left after one story: the tool must end too, or this never returns. */
+    struct story_reader *reader;
+    struct buffer story = {0};
+    bool got;
+    assert_int_equal(story_reader_open(&reader, packed, NULL), STATUS_OK);
+    assert_int_equal(story_reader_next(reader, &story, &got, NULL), STATUS_OK);
+    assert_string_equal(story.data, "story 0");
+    story_reader_close(reader);
+    buffer_free(&story);
+
+    /* A file that ends too early is an error, not a shorter text. */
+    char *all = scratch_read(&scratch, name);
+    FILE *file = fopen(packed, "rb");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    size_t size = (size_t)ftell(file);
+    fclose(file);
+    assert_fails(scratch_write(&scratch, name, all, size / 2), STATUS_CORRUPT, tool);
+    free(all);
+    buffer_free(&text);
+    buffer_free(&expected);
+}
+
+static void packed_xz(void **state) {
+    (void)state;
+    packed_with("xz", ".xz");
+}
+
+static void packed_gzip(void **state) {
+    (void)state;
+    packed_with("gzip", ".gz");
+}
+
+static void packed_zstd(void **state) {
+    (void)state;
+    packed_with("zstd", ".zst");
+}
+
+static void missing_tool(void **state) {
+    (void)state;
+    const char *path = scratch_write_text(&scratch, "a.txt.xz", "no matter");
+    char *saved = strdup(getenv("PATH"));
+    assert_int_equal(setenv("PATH", scratch.folder, 1), 0);
+    assert_fails(path, STATUS_IO, "cannot run xz");
+    assert_int_equal(setenv("PATH", saved, 1), 0);
+    free(saved);
+}
+
+static void foreign_files_are_named(void **state) {
+    (void)state;
+    char tar[512] = "data00.json";
+    memcpy(tar + 257, "ustar", 5);
+    assert_fails(scratch_write(&scratch, "a.txt", "\x1F\x8B\x08\x00", 4), STATUS_UNSUPPORTED,
+                 "gzip");
+    assert_fails(scratch_write(&scratch, "a.json", tar, sizeof tar), STATUS_UNSUPPORTED, "tar");
+    assert_fails(scratch_write(&scratch, "b.txt", "\xFF\xFE" "a\0", 4), STATUS_UNSUPPORTED,
+                 "UTF-16");
+    assert_fails(scratch_write_text(&scratch, "c.txt", "PAR1...."), STATUS_UNSUPPORTED, "Parquet");
+}
+
+/* A first story longer than what is looked at hides the separators. */
+static void late_separator_is_an_error(void **state) {
+    (void)state;
+    struct buffer text = {0};
+    while (text.size <= STORY_SNIFF_BYTES)
+        buffer_append_text(&text, "a long line\n");
+    buffer_append_text(&text, STORY_SEPARATOR "\nmore\n");
+    assert_fails(scratch_write(&scratch, "late.txt", text.data, text.size), STATUS_CORRUPT,
+                 "one story a line");
+    buffer_free(&text);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(separated_text),
+        TEST(lines),
+        TEST(json_objects),
+        TEST(json_array),
+        TEST(json_escapes_that_are_no_text),
+        TEST(hostile_json),
+        TEST(deep_json_is_an_error),
+        TEST(records_have_a_limit),
+        TEST(records_over_the_ends_of_reads),
+        TEST(folder_in_order),
+        TEST(standard_input),
+        TEST(packed_xz),
+        TEST(packed_gzip),
+        TEST(packed_zstd),
+        TEST(missing_tool),
+        TEST(foreign_files_are_named),
+        TEST(late_separator_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

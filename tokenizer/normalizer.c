@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* No rule of a real model grows text more than a few times, so this only stops hostile ones. */
+/* A text may grow to this many times its size, and some. Unicode's longest decomposition grows
+ * 11 times, so this only stops rules made to fill the memory. */
+static const size_t growth_max = 256, growth_free_bytes = 65536;
 static const size_t output_bytes_max = (size_t)1 << 29;
 
 /* ---- the double array ----
@@ -200,7 +202,9 @@ static void trim_end(const struct normalizer *normalizer, struct buffer *out, si
 /* The text after its leading spaces. */
 static enum status append_body(const struct normalizer *normalizer, const char *text,
                                const char *end, struct buffer *out, struct error *err) {
-    size_t limit = out->size + output_bytes_max;
+    size_t start = out->size, limit = output_bytes_max;
+    if ((size_t)(end - text) < output_bytes_max / growth_max)
+        limit = growth_max * (size_t)(end - text) + growth_free_bytes;
     bool after_space = normalizer->remove_extra_whitespaces;
     while (text < end) {
         struct step step = next_step(normalizer, text, (size_t)(end - text));
@@ -209,10 +213,12 @@ static enum status append_body(const struct normalizer *normalizer, const char *
             step.text++, step.bytes--;
         if (step.bytes == 0)
             continue; /* what came before still counts as the last character */
-        if (step.bytes > output_bytes_max || out->size > limit - step.bytes)
+        if (step.bytes > limit - (out->size - start))
             return error_set(err, STATUS_TOO_LARGE, "the text becomes too long to tokenise");
         if (!append_step(normalizer, &step, out))
             return error_set(err, STATUS_NO_MEMORY, "no memory to normalise the text");
+        if (out->size - start > limit) /* spaces grow when they are marked */
+            return error_set(err, STATUS_TOO_LARGE, "the text becomes too long to tokenise");
         after_space =
             normalizer->remove_extra_whitespaces && step.text[step.bytes - 1] == ' ';
     }

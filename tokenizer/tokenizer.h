@@ -59,7 +59,9 @@ enum status tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *i
  *
  * What has been appended after every id is always whole UTF-8: bytes of
  * an unfinished character (byte pieces) are held back until it is complete or
- * known to be invalid. Not thread-safe; needs no freeing.
+ * known to be invalid. All of it together is what tokenizer_decode() gives,
+ * but for a model with denormalisation rules, which need the whole text.
+ * Not thread-safe; needs no freeing.
  */
 struct text_stream {
     const struct tokenizer *tokenizer;

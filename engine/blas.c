@@ -19,12 +19,27 @@ static bool knows_avx512(const char *core) {
     return false;
 }
 
+/* Starts this program again, as the same process, with OpenBLAS told what to use. */
+static void restart_with(const char *core, char **argv) {
+    const char *now = getenv("OPENBLAS_CORETYPE");
+    if (now && strcasecmp(now, core) == 0)
+        return; /* told already; asking again would never end */
+    char program[4096]; /* its real name, so that ps shows that and not "exe" */
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (length <= 0)
+        return; /* no /proc: slow, but right */
+    program[length] = '\0';
+    setenv("OPENBLAS_CORETYPE", core, 1);
+    execv(program, argv);
+}
+
 void blas_init(char **argv) {
 #ifdef __linux__
-    if (cpu_has_avx512() && !getenv("OPENBLAS_CORETYPE") && !knows_avx512(blas_core_name())) {
-        setenv("OPENBLAS_CORETYPE", "SkylakeX", 1); /* set, so the restart happens once */
-        execv("/proc/self/exe", argv); /* returns only where /proc is missing: slow, but right */
-    }
+    const char *wanted = getenv("ALPACA_BLAS_CORE");
+    if (wanted && *wanted)
+        restart_with(wanted, argv);
+    else if (cpu_has_avx512() && !knows_avx512(blas_core_name()))
+        restart_with("SkylakeX", argv);
 #else
     (void)argv;
 #endif

@@ -11,10 +11,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Call first in main(). OpenBLAS picks its kernels before main() starts, and
- * old versions take a new CPU for a much older one; then this restarts the
- * program (same process, same arguments) with OPENBLAS_CORETYPE set. A value
- * that the user has set is left alone. */
+/* Call first in main(). OpenBLAS picks its kernels before main() starts, and an
+ * old version, or an OPENBLAS_CORETYPE set for the whole machine, can leave half
+ * of a new CPU unused. Then this restarts the program (same process, same
+ * arguments) with OPENBLAS_CORETYPE naming kernels that use all of it.
+ * ALPACA_BLAS_CORE=NAME in the environment has the last word. */
 void blas_init(char **argv);
 
 /* The name of the kernels in use, such as "SkylakeX". */

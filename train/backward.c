@@ -138,8 +138,7 @@ static void hidden_worker(void *context, int worker, int workers) {
     const struct hidden_task *t = context;
     size_t begin, end;
     pool_slice(t->count, 16, worker, workers, &begin, &end);
-    for (size_t i = begin; i < end; i++)
-        t->d_hidden[i] = t->hidden[i] > 0.0f ? t->d_hidden[i] * t->scale : 0.0f;
+    kernels_get()->relu_backward(t->d_hidden + begin, t->hidden + begin, end - begin, t->scale);
 }
 
 /* ---- embedding ------------------------------------------------------------ */

@@ -45,6 +45,10 @@ struct kernels {
     /* x[n] becomes exp(x - offset), the softmax again from its stored log_sum. */
     void (*exp_minus)(float *x, float offset, size_t n);
 
+    /* dy[i] becomes dy[i] * scale where y[i] > 0, else 0: the gradient of ReLU
+     * and of a dropout behind it, from their common output y. */
+    void (*relu_backward)(float *dy, const float *y, size_t n, float scale);
+
     /* sum(x[n] * y[n]) in a fixed order. */
     float (*dot)(const float *x, const float *y, size_t n);
 

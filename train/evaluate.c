@@ -1,0 +1,91 @@
+#include "train/evaluate.h"
+
+#include "base/flags.h"
+#include "base/pool.h"
+#include "engine/weights.h"
+#include "train/trainer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct evaluate_options {
+    const char *model, *data;
+    int threads;
+    bool json;
+};
+
+#define AT(member) offsetof(struct evaluate_options, member)
+static const struct flag flags[] = {
+    {"model", FLAG_TEXT, AT(model), "weights/mini", 0, 0, "DIR", "model folder"},
+    {"data", FLAG_TEXT, AT(data), "data/tinystories-valid.jsonl.xz", 0, 0, "FILE",
+     "stories, in any form that prepare reads"},
+    {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
+    {"json", FLAG_SWITCH, AT(json), NULL, 0, 0, "", "print one JSON object"},
+};
+static const struct flag_table table = {
+    .usage = "alpaca-train evaluate [options] [MODEL_FOLDER]",
+    .summary = "Prints the loss of a model over a set of stories: nats per token (every story's\n"
+               "end counts as a token) and bits per byte of text.",
+    .flags = flags,
+    .count = sizeof flags / sizeof *flags,
+};
+
+static void print(const struct evaluate_options *o, const struct evaluation *e) {
+    if (o->json)
+        printf("{\"loss\":%.6f,\"bits_per_byte\":%.6f,\"tokens\":%zu,\"stories\":%zu}\n", e->loss,
+               e->bits_per_byte, e->tokens, e->stories);
+    else
+        printf("%s on %s\n  %.4f nats per token\n  %.4f bits per byte\n  %zu tokens, %zu stories\n",
+               o->model, o->data, e->loss, e->bits_per_byte, e->tokens, e->stories);
+}
+
+static enum status run(const struct evaluate_options *o, struct error *err) {
+    struct pool *pool = NULL;
+    struct model *model = NULL;
+    struct tokenizer *tokenizer = NULL;
+    struct dataset dataset = {0};
+    struct evaluation evaluation;
+    char path[4096];
+    weights_path(path, sizeof path, o->model, "tokenizer.model");
+    enum status status = pool_create(&pool, o->threads, err);
+    if (status == STATUS_OK)
+        status = weights_load(o->model, &model, err);
+    if (status == STATUS_OK)
+        status = tokenizer_load(&tokenizer, path, err);
+    if (status == STATUS_OK && tokenizer_vocab_size(tokenizer) != (size_t)model->config.vocab)
+        status = error_set(err, STATUS_INVALID, "%s has %zu pieces, the model %d", path,
+                           tokenizer_vocab_size(tokenizer), model->config.vocab);
+    if (status == STATUS_OK)
+        status = dataset_load(&dataset, o->data, tokenizer, (size_t)model->config.positions, pool,
+                              err);
+    if (status == STATUS_OK)
+        status = evaluate(model, pool, &dataset, &evaluation, err);
+    if (status == STATUS_OK)
+        print(o, &evaluation);
+    dataset_free(&dataset);
+    tokenizer_free(tokenizer);
+    model_destroy(model);
+    pool_destroy(pool);
+    return status;
+}
+
+int evaluate_command(int argc, char **argv) {
+    struct evaluate_options options;
+    const char *folder = NULL;
+    struct error err;
+    int help = 0, folders = 0;
+    enum status status =
+        flags_parse(&table, &options, argc, argv, &folder, 1, &folders, &help, &err);
+    if (help)
+        return 0;
+    if (status != STATUS_OK) {
+        fprintf(stderr, "alpaca-train evaluate: %s\n", err.message);
+        return 2;
+    }
+    if (folders)
+        options.model = folder;
+    status = run(&options, &err);
+    if (status != STATUS_OK)
+        fprintf(stderr, "alpaca-train evaluate: %s\n", err.message);
+    return status == STATUS_OK ? 0 : 1;
+}

@@ -1,0 +1,289 @@
+#include "train/fit.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "engine/blas.h"
+#include "engine/kernels/kernels.h"
+#include "engine/weights.h"
+#include "train/checkpoint.h"
+#include "train/fit_options.h"
+#include "train/journal.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+/* Everything a run holds; zeroed, then filled by fit_open(), emptied by fit_close(). */
+struct fit {
+    struct fit_options options;
+    struct fit_plan plan;
+    char out[1024], run[1024], checkpoint[1100], log[1100];
+    struct pool *pool;
+    struct tokenizer *tokenizer;
+    struct dataset train, valid;
+    struct model *model;
+    struct trainer trainer;
+    struct batch_cutter *cutter;
+    struct schedule schedule;
+    struct buffer recipe;
+    struct progress progress;
+    struct journal journal;
+    double checkpoint_at; /* clock_seconds() when the next one is due */
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+/* The first signal asks for a checkpoint; a second one kills as usual. */
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- opening -------------------------------------------------------------- */
+
+static enum status open_folders(struct fit *f, struct error *err) {
+    struct fit_options *o = &f->options;
+    snprintf(f->out, sizeof f->out, o->out ? "%s" : "build/models/%s", o->out ? o->out : o->preset);
+    snprintf(f->run, sizeof f->run, o->run ? "%s" : "build/runs/%s", o->run ? o->run : o->preset);
+    snprintf(f->checkpoint, sizeof f->checkpoint, "%s/checkpoint.safetensors", f->run);
+    snprintf(f->log, sizeof f->log, "%s/log.jsonl", f->run);
+    enum status status = file_make_folder(f->run, err);
+    return status == STATUS_OK ? file_make_folder(f->out, err) : status;
+}
+
+static enum status open_data(struct fit *f, struct error *err) {
+    size_t positions = (size_t)f->plan.config.positions;
+    enum status status = tokenizer_load(&f->tokenizer, f->options.tokenizer, err);
+    if (status != STATUS_OK)
+        return status;
+    struct tokenizer_specials specials = tokenizer_specials(f->tokenizer);
+    const struct model_config *c = &f->plan.config;
+    if (tokenizer_vocab_size(f->tokenizer) != (size_t)c->vocab || specials.unk != c->unk_id ||
+        specials.bos != c->bos_id || specials.eos != c->eos_id || specials.pad != c->pad_id)
+        return error_set(err, STATUS_INVALID,
+                         "%s is not a tokenizer for %s: it needs %d pieces and the ids unk %d, "
+                         "bos %d, eos %d, pad %d",
+                         f->options.tokenizer, f->options.preset, c->vocab, c->unk_id, c->bos_id,
+                         c->eos_id, c->pad_id);
+    status = dataset_load(&f->train, f->options.train, f->tokenizer, positions, f->pool, err);
+    if (status == STATUS_OK)
+        status = dataset_load(&f->valid, f->options.valid, f->tokenizer, positions, f->pool, err);
+    return status;
+}
+
+static uint64_t count_steps(const struct fit *f) {
+    const struct fit_options *o = &f->options;
+    if (o->steps)
+        return o->steps;
+    double per_epoch = o->batch_tokens
+                           ? (double)f->train.rows / o->batch_tokens
+                           : (double)f->train.stories / o->batch_stories;
+    double steps = ceil(per_epoch * o->epochs);
+    return steps < 1 ? 1 : (uint64_t)steps;
+}
+
+static enum status open_trainer(struct fit *f, struct error *err) {
+    const struct fit_options *o = &f->options;
+    enum status status = model_create(&f->model, &f->plan.config, err);
+    if (status != STATUS_OK)
+        return status;
+    model_initialise(f->model, o->seed);
+    status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.optimizer, o->micro_tokens,
+                            err);
+    if (status != STATUS_OK)
+        return status;
+    f->schedule = (struct schedule){count_steps(f), o->warmup, o->final_rate};
+    fit_recipe(o, f->schedule.steps, f->train.stories, pool_workers(f->pool), &f->recipe);
+    f->progress.best_loss = INFINITY;
+    if (!o->fresh && file_exists(f->checkpoint)) {
+        status = checkpoint_load(f->checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
+        if (status != STATUS_OK)
+            return status;
+        log_info("going on from step %" PRIu64 " of %s", f->progress.step, f->checkpoint);
+    }
+    struct batch_plan plan = {.seed = o->seed,
+                              .shuffle = true,
+                              .max_stories = (size_t)o->batch_stories,
+                              .max_rows = (size_t)o->batch_tokens};
+    status = batch_cutter_open(&f->cutter, &f->train, &plan, f->progress.cursor, err);
+    if (status == STATUS_OK)
+        status = journal_open(&f->journal, f->log, f->progress.step, f->schedule.steps, err);
+    return status;
+}
+
+static enum status fit_open(struct fit *f, struct error *err) {
+    enum status status = open_folders(f, err);
+    if (status == STATUS_OK)
+        status = pool_create(&f->pool, f->options.threads, err);
+    if (status == STATUS_OK)
+        status = open_data(f, err);
+    if (status == STATUS_OK)
+        status = open_trainer(f, err);
+    if (status != STATUS_OK)
+        return status;
+    log_info("%s: %zu parameters; %zu stories, %zu tokens per epoch; %" PRIu64 " steps; "
+             "%d threads, OpenBLAS %s, kernels %s",
+             f->options.preset, model_parameter_count(&f->plan.config), f->train.stories,
+             f->train.rows, f->schedule.steps, pool_workers(f->pool), blas_core_name(),
+             kernels_get()->name);
+    log_info("recipe: %s", f->recipe.data);
+    return STATUS_OK;
+}
+
+static void fit_close(struct fit *f) {
+    (void)journal_close(&f->journal, NULL);
+    batch_cutter_close(f->cutter);
+    trainer_destroy(&f->trainer);
+    model_destroy(f->model);
+    dataset_free(&f->train);
+    dataset_free(&f->valid);
+    tokenizer_free(f->tokenizer);
+    pool_destroy(f->pool);
+    buffer_free(&f->recipe);
+}
+
+/* ---- the loop ------------------------------------------------------------- */
+
+static enum status save_model(struct fit *f, struct error *err) {
+    char path[1200];
+    struct buffer tokenizer = {0};
+    struct file_writer writer;
+    enum status status = file_read(f->options.tokenizer, (size_t)64 << 20, &tokenizer, err);
+    if (status != STATUS_OK)
+        goto cleanup;
+    weights_path(path, sizeof path, f->out, "tokenizer.model");
+    status = file_writer_open(&writer, path, err);
+    if (status != STATUS_OK)
+        goto cleanup;
+    fwrite(tokenizer.data, 1, tokenizer.size, writer.stream);
+    status = file_writer_commit(&writer, err);
+    if (status == STATUS_OK)
+        status = weights_save(f->out, f->options.preset, f->model,
+                              f->plan.float32 ? SAFETENSORS_F32 : SAFETENSORS_BF16, err);
+cleanup:
+    buffer_free(&tokenizer);
+    return status;
+}
+
+static enum status save_checkpoint(struct fit *f, struct error *err) {
+    f->progress.cursor = batch_cutter_cursor(f->cutter);
+    f->checkpoint_at = clock_seconds() + f->options.checkpoint_seconds;
+    return checkpoint_save(f->checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
+}
+
+static enum status validate(struct fit *f, struct error *err) {
+    struct evaluation evaluation;
+    enum status status = evaluate(f->model, f->pool, &f->valid, &evaluation, err);
+    if (status != STATUS_OK)
+        return status;
+    bool best = evaluation.loss < f->progress.best_loss;
+    f->progress.stale = best ? 0 : f->progress.stale + 1;
+    if (best) {
+        f->progress.best_loss = evaluation.loss;
+        f->progress.best_step = f->progress.step;
+        status = save_model(f, err);
+    }
+    journal_validation(&f->journal, &f->progress, &evaluation, best);
+    return status;
+}
+
+static enum status take_step(struct fit *f, struct error *err) {
+    const struct fit_options *o = &f->options;
+    double factor = schedule_factor(&f->schedule, f->progress.step);
+    struct step_options options = {
+        .rates = {(float)(o->rate * factor), (float)(o->others_rate * factor)},
+        .clip = (float)o->clip,
+        .dropout = (float)o->dropout,
+        .dropout_key = rng_derive(rng_derive(o->seed, 0x64726f70 /* "drop" */), f->progress.step),
+    };
+    struct step_result result;
+    double start = clock_seconds();
+    const struct story_batch *batch = batch_cutter_next(f->cutter);
+    enum status status = trainer_step(&f->trainer, batch, &options, &result, err);
+    if (status != STATUS_OK) {
+        if (status == STATUS_INVALID)
+            log_error("step %" PRIu64 " (epoch %" PRIu64 ") broke off; the last checkpoint stands",
+                      f->progress.step + 1, f->progress.cursor.epoch + 1);
+        return status;
+    }
+    double seconds = clock_seconds() - start;
+    f->progress.step++;
+    f->progress.tokens += batch->rows;
+    f->progress.seconds += seconds;
+    f->progress.cursor = batch_cutter_cursor(f->cutter);
+    struct step_report report = {result.loss, result.gradient_norm, o->rate * factor,
+                                 (double)batch->rows / seconds};
+    bool last = f->progress.step == f->schedule.steps;
+    journal_step(&f->journal, &f->progress, &report,
+                 last || f->progress.step % (uint64_t)o->log_every == 0);
+    return STATUS_OK;
+}
+
+static bool patience_is_over(const struct fit *f) {
+    return f->options.patience > 0 && f->progress.stale >= (uint64_t)f->options.patience;
+}
+
+static enum status fit_loop(struct fit *f, struct error *err) {
+    enum status status = STATUS_OK;
+    f->checkpoint_at = clock_seconds() + f->options.checkpoint_seconds;
+    while (f->progress.step < f->schedule.steps && !patience_is_over(f) && !interrupted) {
+        status = take_step(f, err);
+        if (status != STATUS_OK)
+            return status;
+        bool last = f->progress.step == f->schedule.steps;
+        if (last || f->progress.step % (uint64_t)f->options.valid_every == 0)
+            status = validate(f, err);
+        if (status == STATUS_OK && clock_seconds() >= f->checkpoint_at)
+            status = save_checkpoint(f, err);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return save_checkpoint(f, err);
+}
+
+static void report_end(const struct fit *f) {
+    if (f->progress.step < f->schedule.steps && !patience_is_over(f))
+        log_info("interrupted after step %" PRIu64 "; the same command goes on from there",
+                 f->progress.step);
+    else
+        log_info("done after step %" PRIu64 ": best validation loss %.4f nats per token at step "
+                 "%" PRIu64 ", in %s",
+                 f->progress.step, f->progress.best_loss, f->progress.best_step, f->out);
+}
+
+int fit_command(int argc, char **argv) {
+    static struct fit fit; /* zeroed; too large for some stacks */
+    struct error err;
+    int help = 0;
+    enum status status = flags_parse(&fit_flags, &fit.options, argc, argv, NULL, 0, NULL, &help,
+                                     &err);
+    if (help)
+        return 0;
+    if (status == STATUS_OK)
+        status = fit_options_complete(&fit.options, &fit.plan, &err);
+    if (status != STATUS_OK) {
+        fprintf(stderr, "alpaca-train fit: %s\n", err.message);
+        return 2;
+    }
+    catch_signals();
+    status = fit_open(&fit, &err);
+    if (status == STATUS_OK)
+        status = fit_loop(&fit, &err);
+    if (status == STATUS_OK)
+        report_end(&fit);
+    fit_close(&fit);
+    if (status != STATUS_OK)
+        fprintf(stderr, "alpaca-train fit: %s\n", err.message);
+    return status == STATUS_OK ? 0 : 1;
+}

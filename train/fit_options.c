@@ -1,0 +1,119 @@
+#include "train/fit_options.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define AT(member) offsetof(struct fit_options, member)
+
+static const struct flag flags[] = {
+    {"preset", FLAG_TEXT, AT(preset), "mini", 0, 0, "NAME", "the model: small, mini or alpaca"},
+    {"train", FLAG_TEXT, AT(train), "build/data/train.txt", 0, 0, "FILE", "stories to learn"},
+    {"valid", FLAG_TEXT, AT(valid), "build/data/valid.txt", 0, 0, "FILE",
+     "stories to validate with"},
+    {"tokenizer", FLAG_TEXT, AT(tokenizer), "build/data/tokenizer.model", 0, 0, "FILE",
+     "SentencePiece model"},
+    {"out", FLAG_TEXT, AT(out), NULL, 0, 0, "DIR",
+     "model folder for the best weights (default build/models/PRESET)"},
+    {"run", FLAG_TEXT, AT(run), NULL, 0, 0, "DIR",
+     "folder of checkpoint and log (default build/runs/PRESET)"},
+    {"dtype", FLAG_TEXT, AT(dtype), "bf16", 0, 0, "TYPE", "of the written weights: bf16 or f32"},
+
+    {"optimizer", FLAG_TEXT, AT(optimizer), "adam", 0, 0, "NAME", "adam, adamw or muon"},
+    {"lr", FLAG_REAL, AT(rate), "0", 0, 10, "",
+     "peak learning rate; 0 for the preset's, 5e-4 for small and mini, 3e-4 for alpaca, or 0.02 "
+     "with muon"},
+    {"adam-lr", FLAG_REAL, AT(others_rate), "0", 0, 10, "",
+     "with muon: peak learning rate of what Adam updates; 0 for 3e-3"},
+    {"beta1", FLAG_REAL, AT(beta1), "0.9", 0, 0.9999, "", "Adam's decay of the mean gradient"},
+    {"beta2", FLAG_REAL, AT(beta2), "0.999", 0, 0.999999, "",
+     "Adam's decay of the mean squared gradient"},
+    {"eps", FLAG_REAL, AT(eps), "1e-8", 1e-12, 1, "", "Adam's epsilon"},
+    {"weight-decay", FLAG_REAL, AT(weight_decay), "0.01", 0, 100, "",
+     "of matrices, with adamw and muon"},
+    {"momentum", FLAG_REAL, AT(momentum), "0.95", 0, 0.9999, "", "muon's"},
+    {"clip", FLAG_REAL, AT(clip), "1", 0, 1e6, "", "gradient norm at most; 0 for no clipping"},
+    {"dropout", FLAG_REAL, AT(dropout), "0.1", 0, 0.9, "", "share of values dropped in training"},
+    {"warmup", FLAG_REAL, AT(warmup), "400", 0, 1e9, "",
+     "linear warm-up: steps, or below 1 a fraction of all steps"},
+    {"final-lr", FLAG_REAL, AT(final_rate), "0", 0, 1, "",
+     "share of the peak learning rate that the cosine ends at"},
+    {"epochs", FLAG_REAL, AT(epochs), "10", 0.001, 1e6, "", "how often to see the stories"},
+    {"steps", FLAG_U64, AT(steps), "0", 0, 1e12, "", "steps in all; 0 for what the epochs give"},
+    {"batch-stories", FLAG_INT, AT(batch_stories), "0", 0, 1e6, "stories",
+     "stories per step; 0 for the preset's 768 (small, mini) or 512 (alpaca)"},
+    {"batch-tokens", FLAG_INT, AT(batch_tokens), "0", 0, 1e8, "tokens",
+     "instead: tokens per step at most, in whole stories; 0 to count stories"},
+    {"seed", FLAG_U64, AT(seed), "1", 0, 1e15, "", "of weights, order of stories and dropout"},
+
+    {"micro-tokens", FLAG_INT, AT(micro_tokens), "2048", 1, 1e7, "tokens",
+     "rows computed at a time; bounds the memory"},
+    {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
+    {"log-every", FLAG_INT, AT(log_every), "10", 1, 1e6, "steps", "between lines of the log"},
+    {"valid-every", FLAG_INT, AT(valid_every), "100", 1, 1e9, "steps", "between validations"},
+    {"patience", FLAG_INT, AT(patience), "0", 0, 1e6, "validations",
+     "stop after so many without a better loss; 0 for never"},
+    {"checkpoint-every", FLAG_INT, AT(checkpoint_seconds), "60", 0, 1e6, "seconds",
+     "between checkpoints; 0 for one at every step"},
+    {"fresh", FLAG_SWITCH, AT(fresh), NULL, 0, 0, "", "start over, whatever checkpoint there is"},
+};
+
+const struct flag_table fit_flags = {
+    .usage = "alpaca-train fit [options]",
+    .summary = "Trains a model and keeps the weights with the best validation loss. A run that was\n"
+               "interrupted goes on from its last checkpoint when the same command is given again.",
+    .flags = flags,
+    .count = sizeof flags / sizeof *flags,
+};
+
+static enum status one_of(const char *flag, const char *choices, const char *value,
+                          struct error *err) {
+    return error_set_field(err, STATUS_INVALID, flag, "--%s must be %s, not \"%s\"", flag, choices,
+                           value);
+}
+
+enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
+                                 struct error *err) {
+    *plan = (struct fit_plan){0};
+    const struct model_config *config = model_preset(o->preset);
+    if (!config)
+        return one_of("preset", "small, mini or alpaca", o->preset, err);
+    plan->config = *config;
+    if (!optimizer_kind_parse(o->optimizer, &plan->optimizer.kind))
+        return one_of("optimizer", "adam, adamw or muon", o->optimizer, err);
+    plan->float32 = strcmp(o->dtype, "f32") == 0;
+    if (!plan->float32 && strcmp(o->dtype, "bf16") != 0)
+        return one_of("dtype", "bf16 or f32", o->dtype, err);
+
+    bool large = strcmp(o->preset, "alpaca") == 0, muon = plan->optimizer.kind == OPTIMIZER_MUON;
+    if (o->rate <= 0)
+        o->rate = muon ? 0.02 : large ? 3e-4 : 5e-4;
+    if (!muon)
+        o->others_rate = o->rate;
+    else if (o->others_rate <= 0)
+        o->others_rate = 3e-3;
+    if (o->batch_stories == 0 && o->batch_tokens == 0)
+        o->batch_stories = large ? 512 : 768;
+    if (o->micro_tokens < config->positions - 1)
+        return error_set_field(err, STATUS_INVALID, "micro-tokens",
+                               "--micro-tokens must be at least %d, the longest story's rows",
+                               config->positions - 1);
+    plan->optimizer.beta1 = (float)o->beta1;
+    plan->optimizer.beta2 = (float)o->beta2;
+    plan->optimizer.eps = (float)o->eps;
+    plan->optimizer.weight_decay = (float)o->weight_decay;
+    plan->optimizer.momentum = (float)o->momentum;
+    return STATUS_OK;
+}
+
+void fit_recipe(const struct fit_options *o, uint64_t steps, size_t stories, int workers,
+                struct buffer *recipe) {
+    buffer_printf(recipe,
+                  "preset=%s optimizer=%s lr=%g adam-lr=%g beta1=%g beta2=%g eps=%g "
+                  "weight-decay=%g momentum=%g clip=%g dropout=%g warmup=%g final-lr=%g "
+                  "steps=%" PRIu64 " batch-stories=%d batch-tokens=%d micro-tokens=%d "
+                  "seed=%" PRIu64 " stories=%zu threads=%d",
+                  o->preset, o->optimizer, o->rate, o->others_rate, o->beta1, o->beta2, o->eps,
+                  o->weight_decay, o->momentum, o->clip, o->dropout, o->warmup, o->final_rate,
+                  steps, o->batch_stories, o->batch_tokens, o->micro_tokens, o->seed, stories,
+                  workers);
+}

@@ -1,0 +1,46 @@
+/* fit_options.h - the settings of a training run: one table, presets, checks. */
+#ifndef ALPACA_TRAIN_FIT_OPTIONS_H
+#define ALPACA_TRAIN_FIT_OPTIONS_H
+
+#include "base/buffer.h"
+#include "base/flags.h"
+#include "engine/model.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct fit_options {
+    /* what to read and write */
+    const char *preset, *train, *valid, *tokenizer, *out, *run, *dtype;
+    /* the recipe */
+    const char *optimizer;
+    double rate, others_rate, beta1, beta2, eps, weight_decay, momentum, clip, dropout;
+    double warmup, final_rate, epochs;
+    uint64_t steps, seed;
+    int batch_stories, batch_tokens;
+    /* how it is run; no effect on the weights but for the micro-batches' rounding */
+    int micro_tokens, threads, log_every, valid_every, patience, checkpoint_seconds;
+    bool fresh;
+};
+
+extern const struct flag_table fit_flags;
+
+/* A parsed and completed run. */
+struct fit_plan {
+    struct model_config config;
+    struct optimizer_options optimizer;
+    bool float32; /* the model is written as F32, else BF16 */
+};
+
+/* Completes what the flags left to the preset and checks what one flag alone
+ * cannot be checked for. The text fields keep pointing at argv or the table. */
+enum status fit_options_complete(struct fit_options *options, struct fit_plan *plan,
+                                 struct error *err);
+
+/* Every setting that shapes the weights, as text: a checkpoint of another recipe is refused. */
+void fit_recipe(const struct fit_options *options, uint64_t steps, size_t stories, int workers,
+                struct buffer *recipe);
+
+#endif

@@ -1,0 +1,40 @@
+/* journal.h - what a run tells: a JSONL file, and a progress line for a person.
+ *
+ * One JSON object a line: {"step", "epoch", "tokens", "loss", "learning_rate",
+ * "gradient_norm", "tokens_per_second", "seconds"} while training and {"step",
+ * "tokens", "valid_loss", "bits_per_byte", "seconds"} after a validation. A
+ * line is on disk whole or not at all; journal_open() drops the lines after
+ * `step`, which a killed run wrote after its last checkpoint.
+ * Not thread-safe.
+ */
+#ifndef ALPACA_TRAIN_JOURNAL_H
+#define ALPACA_TRAIN_JOURNAL_H
+
+#include "base/status.h"
+#include "train/checkpoint.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+struct journal {
+    FILE *file;
+    uint64_t total_steps;
+    bool terminal;         /* stderr is one: rewrite the line in place */
+    double smoothed_loss;  /* over the last steps; what the progress line shows */
+    bool line_open;        /* a rewritable line stands on the terminal */
+};
+
+enum status journal_open(struct journal *journal, const char *path, uint64_t step,
+                         uint64_t total_steps, struct error *err);
+enum status journal_close(struct journal *journal, struct error *err);
+
+struct step_report {
+    double loss, gradient_norm, learning_rate, tokens_per_second;
+};
+/* `log`: also write the JSON line; the progress line is shown in any case. */
+void journal_step(struct journal *journal, const struct progress *progress,
+                  const struct step_report *report, bool log);
+void journal_validation(struct journal *journal, const struct progress *progress,
+                        const struct evaluation *evaluation, bool best);
+
+#endif

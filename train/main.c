@@ -1,0 +1,38 @@
+/* alpaca-train - from story files to a model folder. */
+#include "engine/blas.h"
+#include "train/evaluate.h"
+#include "train/fit.h"
+#include "train/prepare.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct command {
+    const char *name, *help;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"prepare", "clean story files and split them for training and validation", prepare_command},
+    {"fit", "train a model, going on from the last checkpoint", fit_command},
+    {"evaluate", "the validation figures of a model folder", evaluate_command},
+};
+
+static int usage(FILE *out, int status) {
+    fprintf(out, "Usage: alpaca-train COMMAND [options]\n\nCommands:\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+    fprintf(out, "\nalpaca-train COMMAND --help lists a command's options.\n");
+    return status;
+}
+
+int main(int argc, char **argv) {
+    blas_init(argv);
+    if (argc < 2)
+        return usage(stderr, 2);
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
+        return usage(stdout, 0);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 2, argv + 2);
+    fprintf(stderr, "alpaca-train: no such command: %s\n", argv[1]);
+    return usage(stderr, 2);
+}

@@ -122,7 +122,8 @@ static void protobuf_reads_and_checks(void **state) {
 static void matcher_finds_the_longest(void **state) {
     (void)state;
     struct prefix_matcher matcher = {0};
-    static const char *const words[] = {"abc", "a", "abcde", "b\xFF", "abd", "<sep>", "\xE2\x96\x81"};
+    static const char *const words[] = {"abc", "a", "abcde", "b\xFF", "abd", "<sep>",
+                                        SPACE_MARK};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         assert_true(prefix_matcher_add(&matcher, (struct text_span){words[i], strlen(words[i])}));
     prefix_matcher_sort(&matcher);
@@ -294,7 +295,8 @@ static void streams_hold_back_unfinished_characters(void **state) {
 /* ---- broken files ---- */
 /* Loads bytes that may be anything; what loads must also work. */
 static enum status try_model(const char *bytes, size_t count) {
-    static const char text[] = "ABAB é e\xCC\x81 ﬁ foo bar<sep> hello\t\xC2\xA0 \xFF\xE2\x96 日本 THE xyz";
+    static const char text[] = "ABAB é e\xCC\x81 ﬁ foo bar<sep> hello\t\xC2\xA0 "
+                               "\xFF\xE2\x96 日本 THE xyz";
     struct tokenizer *tokenizer;
     struct error err = {0};
     enum status status = tokenizer_load_bytes(&tokenizer, bytes, count, "broken", &err);

@@ -47,7 +47,7 @@ static enum status interpret(struct tokenizer *tokenizer, const char *name, stru
                                  name, err);
     if (status != STATUS_OK)
         return status;
-    /* The model's files say so by their type; asked last so that a broken file says so first. */
+    /* Asked last: a file that is no model at all should be called that, not of another type. */
     if (file->type != MODEL_BPE)
         return error_set(err, STATUS_UNSUPPORTED,
                          "%s is not a byte-pair-encoding (BPE) model but of type %d", name,

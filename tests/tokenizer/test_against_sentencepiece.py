@@ -181,6 +181,13 @@ def test_scores(folder, score):
         model, lambda i, text, kind: {2: (5, model_edit.float_bits(score(i)))})), 1500)
 
 
+def test_texts_that_are_there_twice(folder):
+    """A piece with a special piece's text counts as the special one."""
+    names = {50: b"</s>", 60: b"<unk>", 70: b"<pad>"}
+    check_model(edited(folder, "twice", "reference", lambda model: model_edit.edit_pieces(
+        model, lambda i, text, kind: {1: (2, names[i])} if i in names else None)), 500)
+
+
 def test_spaces_left_as_spaces(folder):
     """escape_whitespaces=false, which no trainer flag sets."""
     check_model(edited(folder, "unescaped", "reference",
@@ -209,7 +216,8 @@ def test_unknown_fields_are_skipped(folder):
 def test_input_lines_are_read_alike(folder):
     """No newline at the end, carriage returns, NULs, nothing at all."""
     model = train(folder, "lines", **OPTIONS["reference"])
-    for data in (b"", b"\n", b"\n\n", b"the end", b"the end\n", b"a\r\nb\r\n", b"\0\n\0", b"\n\nthe"):
+    for data in (b"", b"\n", b"\n\n", b"the end", b"the end\n", b"a\r\nb\r\n", b"\0\n\0",
+                 b"\n\nthe"):
         theirs = run("spm_encode", f"--model={model}", "--output_format=id", data=data)
         assert run(BINARY, "encode", "--model", model, data=data) == theirs, data
     for data in (b"", b"\n", b"5\n6", b" 5  6 \n", b"0 0 1 2 3\n"):

@@ -52,7 +52,8 @@ CMOCKA_LIBS   := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmock
 
 # ---- sources, by room -------------------------------------------------------
 CORE_SOURCES   := $(wildcard base/*.c engine/*.c engine/kernels/*.c) \
-                  $(filter-out tokenizer/main.c,$(wildcard tokenizer/*.c))
+                  $(filter-out tokenizer/main.c,$(wildcard tokenizer/*.c)) \
+                  $(filter-out tell/main.c,$(wildcard tell/*.c))
 TRAIN_SOURCES  := $(filter-out train/main.c,$(wildcard train/*.c))
 SERVER_SOURCES := $(filter-out server/main.c,$(wildcard server/*.c))
 BENCH_SOURCES  := $(filter-out bench/main.c,$(wildcard bench/*.c))

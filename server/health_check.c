@@ -1,0 +1,59 @@
+#include "server/health_check.h"
+
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum { TIMEOUT_S = 5 };
+
+static int connect_to(const char *host, int port) {
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+    struct timeval timeout = {.tv_sec = TIMEOUT_S};
+    char port_text[16];
+    int fd = -1;
+    snprintf(port_text, sizeof port_text, "%d", port);
+    if (getaddrinfo(host, port_text, &hints, &found) != 0)
+        return -1;
+    for (const struct addrinfo *at = found; at && fd < 0; at = at->ai_next) {
+        fd = socket(at->ai_family, SOCK_STREAM, 0);
+        if (fd < 0)
+            continue;
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+        if (connect(fd, at->ai_addr, at->ai_addrlen) != 0) {
+            close(fd);
+            fd = -1;
+        }
+    }
+    freeaddrinfo(found);
+    return fd;
+}
+
+enum status health_check(const struct options *options, struct error *err) {
+    static const char request[] = "GET /health HTTP/1.1\r\nHost: localhost\r\n"
+                                  "Connection: close\r\n\r\n";
+    /* "Every address" is something to listen on; this machine's own is one to ask. */
+    const char *host = strcmp(options->host, "0.0.0.0") == 0 ? "127.0.0.1"
+                       : strcmp(options->host, "::") == 0    ? "::1"
+                                                             : options->host;
+    char answer[64] = "";
+    size_t used = 0;
+    int fd = connect_to(host, options->port);
+    if (fd < 0)
+        return error_set_errno(err, "no server at %s port %d", host, options->port);
+    ssize_t count = send(fd, request, sizeof request - 1, 0);
+    while (count > 0 && used < sizeof answer - 1) {
+        count = recv(fd, answer + used, sizeof answer - 1 - used, 0);
+        used += count > 0 ? (size_t)count : 0;
+    }
+    close(fd);
+    answer[used] = '\0';
+    if (strncmp(answer, "HTTP/1.1 200 ", 13) == 0)
+        return STATUS_OK;
+    answer[strcspn(answer, "\r\n")] = '\0';
+    return error_set(err, STATUS_IO, "the server at %s port %d is not well: %s", host,
+                     options->port, *answer ? answer : "no answer");
+}

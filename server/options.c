@@ -1,0 +1,80 @@
+#include "server/options.h"
+
+#include "base/flags.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#define AT(member) offsetof(struct options, member)
+
+static const struct flag rows[] = {
+    {"host", FLAG_TEXT, AT(host), "127.0.0.1", 0, 0, "ADDRESS",
+     "Address to listen on; 0.0.0.0 for every IPv4 address, :: for IPv6 too"},
+    {"port", FLAG_INT, AT(port), "8080", 0, 65535, "PORT", "Port to listen on; 0 takes a free one"},
+    {"model", FLAG_TEXT, AT(model), NULL, 0, 0, "FOLDER",
+     "Model folder; by default the best one in weights/ here or beside the program"},
+    {"threads", FLAG_INT, AT(threads), "0", 0, 1024, "threads",
+     "Compute threads; 0 for as many as the process may use"},
+    {"slots", FLAG_INT, AT(slots), "32", 1, 1024, "stories", "Stories told at the same time"},
+    {"queue", FLAG_INT, AT(queue), "256", 1, 100000, "stories",
+     "Stories waiting for a slot; more are refused with 503"},
+    {"prompt-rows", FLAG_INT, AT(prompt_rows), "64", 1, 4096, "tokens",
+     "Prompt tokens read per step at most, so that long prompts do not stall others"},
+    {"http-threads", FLAG_INT, AT(http_threads), "2", 1, 64, "threads",
+     "Threads that speak HTTP"},
+    {"connections", FLAG_INT, AT(connections), "4096", 2, 1000000, "connections",
+     "Open connections at most"},
+    {"connections-per-address", FLAG_INT, AT(connections_per_address), "0", 0, 1000000,
+     "connections", "The same for each client address; 0 for no limit of its own"},
+    {"body-bytes", FLAG_INT, AT(body_bytes), "65536", 256, 16777216, "bytes",
+     "Largest request body"},
+    {"header-bytes", FLAG_INT, AT(header_bytes), "16384", 4096, 1048576, "bytes",
+     "Memory for a request's line and headers"},
+    {"idle-timeout", FLAG_INT, AT(idle_timeout_s), "60", 1, 86400, "s",
+     "Closes a connection that neither sends nor takes anything for so long"},
+    {"request-timeout", FLAG_INT, AT(request_timeout_s), "30", 1, 86400, "s",
+     "Time for a request to arrive completely"},
+    {"ping-interval", FLAG_INT, AT(ping_s), "10", 1, 3600, "s",
+     "Comment lines in a stream that has nothing to say, so that proxies keep it open"},
+    {"stop-timeout", FLAG_INT, AT(stop_timeout_s), "8", 0, 86400, "s",
+     "Time for running stories to finish after SIGTERM"},
+    {"api-key-file", FLAG_TEXT, AT(api_key_file), NULL, 0, 0, "FILE",
+     "Accepts only requests with a key from this file, one a line, as \"Authorization: Bearer KEY\""},
+    {"cors-origin", FLAG_TEXT, AT(cors_origin), NULL, 0, 0, "ORIGIN",
+     "Lets pages of this origin call the API; * for all"},
+    {"log-format", FLAG_TEXT, AT(log_format), "text", 0, 0, "text|json",
+     "Form of the access log's lines"},
+    {"access-log", FLAG_SWITCH, AT(access_log), "on", 0, 0, "",
+     "One line per request on standard error, never with the prompt"},
+    {"verbose", FLAG_SWITCH, AT(verbose), NULL, 0, 0, "", "More lines for finding faults"},
+    {"health-check", FLAG_SWITCH, AT(health_check), NULL, 0, 0, "",
+     "Asks the server at --host and --port for /health, and exits with 0 when it is well"},
+    {"help-markdown", FLAG_SWITCH, AT(help_markdown), NULL, 0, 0, "",
+     "Prints this table as Markdown"},
+};
+
+static const struct flag_table table = {
+    "alpaca-server [options]",
+    "Tells children's stories over HTTP: POST /generate, and a page at /.",
+    rows,
+    sizeof rows / sizeof *rows,
+    "ALPACA_",
+};
+
+enum status options_parse(struct options *options, int argc, char **argv, bool *done,
+                          struct error *err) {
+    int help_shown = 0;
+    enum status status = flags_parse(&table, options, argc - 1, argv + 1, NULL, 0, NULL,
+                                     &help_shown, err);
+    *done = help_shown;
+    if (status == STATUS_OK && strcmp(options->log_format, "text") != 0 &&
+        strcmp(options->log_format, "json") != 0)
+        status = error_set_field(err, STATUS_INVALID, "log-format",
+                                 "--log-format is text or json, not \"%s\"", options->log_format);
+    return status;
+}
+
+void options_print_markdown(void) {
+    flags_print_markdown(&table, stdout);
+}

@@ -1,0 +1,33 @@
+/* options.h - everything an operator can set, in one table.
+ *
+ * Flags, ALPACA_* variables, --help and the table in docs/api.md all come
+ * from the rows in options.c. The values are read-only after options_parse().
+ */
+#ifndef ALPACA_SERVER_OPTIONS_H
+#define ALPACA_SERVER_OPTIONS_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+
+struct options {
+    const char *host;
+    int port;
+    const char *model; /* NULL: look for one */
+    int threads, slots, queue, prompt_rows;
+    int http_threads, connections, connections_per_address;
+    int body_bytes, header_bytes;
+    int idle_timeout_s, request_timeout_s, ping_s, stop_timeout_s;
+    const char *api_key_file;
+    const char *cors_origin;
+    const char *log_format; /* "text" or "json" */
+    bool access_log, verbose;
+    bool health_check, help_markdown; /* modes: do this instead of serving */
+};
+
+/* *done is set when --help was printed and there is nothing left to do. */
+enum status options_parse(struct options *options, int argc, char **argv, bool *done,
+                          struct error *err);
+void options_print_markdown(void);
+
+#endif

@@ -1,0 +1,147 @@
+#include "tell/storyteller.h"
+
+#include "base/file.h"
+#include "engine/weights.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef __APPLE__
+#include <mach-o/dyld.h>
+#endif
+
+/* The folder of the running program, so that an installed one finds its own weights. */
+static bool program_folder(char *path, size_t size) {
+#ifdef __APPLE__
+    uint32_t length = (uint32_t)size;
+    if (_NSGetExecutablePath(path, &length) != 0)
+        return false;
+#else
+    ssize_t length = readlink("/proc/self/exe", path, size - 1);
+    if (length <= 0)
+        return false;
+    path[length] = '\0';
+#endif
+    char *slash = strrchr(path, '/');
+    if (!slash)
+        return false;
+    *slash = '\0';
+    return true;
+}
+
+static bool is_model_folder(const char *folder) {
+    char path[4096];
+    weights_path(path, sizeof path, folder, "config.json");
+    return file_exists(path);
+}
+
+enum status storyteller_find(char *folder, size_t size, struct error *err) {
+    static const char *const names[] = {"alpaca", "mini", "small"};
+    static const char *const places[] = {"/../share/alpaca/weights", "/../../weights"};
+    char program[2048], roots[3][3072] = {"weights"};
+    size_t root_count = 1;
+    if (program_folder(program, sizeof program))
+        for (; root_count < 3; root_count++)
+            snprintf(roots[root_count], sizeof roots[0], "%s%s", program, places[root_count - 1]);
+    for (size_t root = 0; root < root_count; root++)
+        for (size_t name = 0; name < sizeof names / sizeof *names; name++) {
+            snprintf(folder, size, "%s/%s", roots[root], names[name]);
+            if (is_model_folder(folder))
+                return STATUS_OK;
+        }
+    return error_set_field(err, STATUS_NOT_FOUND, "model",
+                           "no model found in weights/ here or beside the program; "
+                           "name a model folder with --model");
+}
+
+static void name_after_folder(struct storyteller *teller) {
+    const char *end = teller->folder + strlen(teller->folder);
+    while (end > teller->folder + 1 && end[-1] == '/')
+        end--;
+    const char *begin = end;
+    while (begin > teller->folder && begin[-1] != '/')
+        begin--;
+    snprintf(teller->name, sizeof teller->name, "%.*s", (int)(end - begin), begin);
+}
+
+/* Ids mean the same to both only if the pieces and special ids agree. */
+static enum status check_match(const struct storyteller *teller, struct error *err) {
+    const struct model_config *config = &teller->model->config;
+    struct tokenizer_specials specials = tokenizer_specials(teller->tokenizer);
+    size_t pieces = tokenizer_vocab_size(teller->tokenizer);
+    if (pieces != (size_t)config->vocab)
+        return error_set(err, STATUS_CORRUPT, "%s: tokenizer.model has %zu pieces, the model %d",
+                         teller->folder, pieces, config->vocab);
+    if (specials.unk != config->unk_id || specials.bos != config->bos_id ||
+        specials.eos != config->eos_id || specials.pad != config->pad_id)
+        return error_set(err, STATUS_CORRUPT,
+                         "%s: tokenizer.model and config.json disagree on the special ids",
+                         teller->folder);
+    return STATUS_OK;
+}
+
+enum status storyteller_open(struct storyteller *teller, const char *folder,
+                             const struct scheduler_options *options, struct error *err) {
+    char path[4096 + 32];
+    memset(teller, 0, sizeof *teller);
+    enum status status = STATUS_OK;
+    if (folder)
+        snprintf(teller->folder, sizeof teller->folder, "%s", folder);
+    else
+        status = storyteller_find(teller->folder, sizeof teller->folder, err);
+    if (status != STATUS_OK)
+        return status;
+    name_after_folder(teller);
+
+    status = weights_load(teller->folder, &teller->model, err);
+    if (status != STATUS_OK)
+        goto fail;
+    weights_path(path, sizeof path, teller->folder, "tokenizer.model");
+    status = tokenizer_load(&teller->tokenizer, path, err);
+    if (status != STATUS_OK)
+        goto fail;
+    status = check_match(teller, err);
+    if (status != STATUS_OK)
+        goto fail;
+    status = scheduler_create(&teller->scheduler, teller->model, options, err);
+    if (status == STATUS_OK)
+        return STATUS_OK;
+fail:
+    storyteller_close(teller);
+    return status;
+}
+
+void storyteller_close(struct storyteller *teller) {
+    scheduler_destroy(teller->scheduler);
+    tokenizer_free(teller->tokenizer);
+    model_destroy(teller->model);
+    memset(teller, 0, sizeof *teller);
+}
+
+enum status storyteller_read_prompt(const struct storyteller *teller, const char *text,
+                                    size_t bytes, bool truncate, struct token_list *ids,
+                                    struct error *err) {
+    const struct model_config *config = &teller->model->config;
+    size_t limit = (size_t)config->positions - 1; /* one position is for the story */
+    *ids = (struct token_list){0};
+    enum status status = STATUS_OK;
+    if (!token_list_append(ids, config->bos_id))
+        status = error_set(err, STATUS_NO_MEMORY, "no memory for the prompt");
+    if (status == STATUS_OK)
+        status = tokenizer_encode(teller->tokenizer, text, bytes, ids, err);
+    if (status == STATUS_OK && ids->count > limit && !truncate)
+        status = error_set_field(err, STATUS_INVALID, "prompt",
+                                 "prompt is %zu tokens long, the model takes at most %zu",
+                                 ids->count, limit);
+    if (status != STATUS_OK) {
+        token_list_free(ids);
+        return status;
+    }
+    if (ids->count > limit) { /* bos stays in front */
+        memmove(ids->ids + 1, ids->ids + 1 + (ids->count - limit),
+                (limit - 1) * sizeof *ids->ids);
+        ids->count = limit;
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,352 @@
+/* The sampler against a slow, obvious one, and on logits that a broken model might give. */
+#include "base/rng.h"
+#include "engine/sampler.h"
+
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MAX_VOCAB = 4000 };
+
+static int32_t next(int vocab, const struct sampling *sampling, const float *logits,
+                    const int32_t *history, int count, const int32_t *forbidden,
+                    int forbidden_count) {
+    float copy[MAX_VOCAB];
+    struct sampler *sampler;
+    assert_int_equal(sampler_create(&sampler, vocab, NULL), STATUS_OK);
+    memcpy(copy, logits, (size_t)vocab * sizeof *copy);
+    int32_t id = sampler_next(sampler, sampling, copy, history, count, forbidden, forbidden_count);
+    sampler_destroy(sampler);
+    return id;
+}
+
+/* ---- the reference: sort everything, in double -------------------------------------- */
+
+struct choice {
+    int32_t id;
+    double weight;
+};
+
+static int by_weight(const void *left, const void *right) {
+    const struct choice *a = left, *b = right;
+    if (a->weight != b->weight)
+        return a->weight > b->weight ? -1 : 1;
+    return a->id - b->id;
+}
+
+static int by_id(const void *left, const void *right) {
+    return ((const struct choice *)left)->id - ((const struct choice *)right)->id;
+}
+
+/* The choices that the filters leave, heaviest first. Sets *margin to how close, relative to
+ * the total, some filter came to deciding otherwise. */
+static int reference_filter(struct choice *choices, int vocab, const struct sampling *s,
+                            const float *logits, const int32_t *history, int count,
+                            double *margin) {
+    bool seen[MAX_VOCAB] = {false};
+    double max = -INFINITY, total = 0;
+    for (int i = 0; i < count; i++)
+        seen[history[i]] = true;
+    for (int i = 0; i < vocab; i++) {
+        double x = logits[i], penalty = seen[i] ? (double)s->repetition_penalty : 1;
+        choices[i] = (struct choice){i, x < 0 ? x * penalty : x / penalty};
+        max = fmax(max, choices[i].weight);
+    }
+    for (int i = 0; i < vocab; i++)
+        choices[i].weight = exp((choices[i].weight - max) / (double)s->temperature);
+    qsort(choices, (size_t)vocab, sizeof *choices, by_weight);
+    int kept = s->top_k > 0 && s->top_k < vocab ? s->top_k : vocab;
+    *margin = 1;
+    if (kept < vocab)
+        *margin = 1 - choices[kept].weight / choices[kept - 1].weight;
+    for (int i = 0; i < kept; i++)
+        total += choices[i].weight;
+    if (s->top_p < 1) {
+        double sum = 0;
+        int i = 0;
+        while (i < kept) {
+            sum += choices[i++].weight;
+            *margin = fmin(*margin, fabs(sum / total - (double)s->top_p));
+            if (sum >= (double)s->top_p * total)
+                break;
+        }
+        kept = i;
+    }
+    for (int i = 0; i < kept && s->min_p > 0; i++)
+        *margin = fmin(*margin, fabs(choices[i].weight - (double)s->min_p));
+    while (kept > 1 && choices[kept - 1].weight < (double)s->min_p)
+        kept--;
+    return kept;
+}
+
+/* Returns -1 when the outcome hangs on rounding. */
+static int32_t reference_next(int vocab, const struct sampling *s, const float *logits,
+                              const int32_t *history, int count) {
+    static struct choice choices[MAX_VOCAB];
+    double margin, total = 0, sum = 0;
+    int kept = reference_filter(choices, vocab, s, logits, history, count, &margin);
+    if (margin < 2e-6)
+        return -1;
+    qsort(choices, (size_t)kept, sizeof *choices, by_id);
+    for (int i = 0; i < kept; i++)
+        total += choices[i].weight;
+    double target = rng_uniform(s->seed, (uint64_t)count) * total;
+    for (int i = 0; i < kept; i++) {
+        sum += choices[i].weight;
+        if (fabs(sum - target) < 2e-6 * total)
+            return -1;
+        if (target < sum)
+            return choices[i].id;
+    }
+    return -1;
+}
+
+static void test_agrees_with_the_reference(void **state) {
+    (void)state;
+    static const int vocabs[] = {1, 2, 7, 63, 64, 65, 1000, 4000};
+    static const struct sampling settings[] = {
+        {0.7f, 0, 1, 0, 1, 0},        {1.0f, 40, 1, 0, 1, 0},          {2.0f, 0, 0.9f, 0, 1, 0},
+        {1.0f, 0, 0.3f, 0, 1, 0},     {1.5f, 0, 1, 0.05f, 1, 0},       {0.9f, 0, 1, 0, 1.3f, 0},
+        {1.2f, 50, 0.8f, 0, 1, 0},    {1.0f, 100, 0.95f, 0.02f, 1.1f, 0}, {2.0f, 3, 0.99f, 0.3f, 0.8f, 0},
+        {0.01f, 0, 0.5f, 0, 1, 0},    {2.0f, 1500, 0.999f, 0, 1, 0},
+    };
+    float logits[MAX_VOCAB];
+    int32_t history[30];
+    int compared = 0, skipped = 0;
+    for (size_t v = 0; v < sizeof vocabs / sizeof *vocabs; v++) {
+        for (size_t k = 0; k < sizeof settings / sizeof *settings; k++) {
+            for (uint64_t trial = 0; trial < 20; trial++) {
+                uint64_t key = rng_derive(v * 100 + k, trial);
+                int count = (int)(trial + 1);
+                for (int i = 0; i < vocabs[v]; i++)
+                    logits[i] = (float)(rng_normal(key, (uint64_t)i) * 3.0);
+                for (int i = 0; i < count; i++)
+                    history[i] = (int32_t)(rng_bits(key, 9000 + (uint64_t)i) % (uint64_t)vocabs[v]);
+                struct sampling s = settings[k];
+                s.seed = key;
+                int32_t expected = reference_next(vocabs[v], &s, logits, history, count);
+                int32_t got = next(vocabs[v], &s, logits, history, count, NULL, 0);
+                if (expected < 0)
+                    skipped++;
+                else if (++compared && got != expected)
+                    fail_msg("vocab %d, settings %zu, trial %d: %d, expected %d", vocabs[v], k,
+                             (int)trial, got, expected);
+            }
+        }
+    }
+    if (compared < 10 * skipped)
+        fail_msg("%d compared, but %d left out", compared, skipped);
+}
+
+/* ---- each setting alone --------------------------------------------------------------- */
+
+static const struct sampling greedy = {0, 0, 1, 0, 1, 7};
+static const struct sampling plain = {1, 0, 1, 0, 1, 7};
+
+static void test_greedy_takes_the_most_likely(void **state) {
+    (void)state;
+    const float logits[] = {-1, 3, 2, 3, -5};
+    assert_int_equal(next(5, &greedy, logits, NULL, 0, NULL, 0), 1); /* the lower of a tie */
+    const int32_t forbidden[] = {-1, 1};
+    assert_int_equal(next(5, &greedy, logits, NULL, 0, forbidden, 2), 3);
+    struct sampling filtered = {0, 3, 0.5f, 0.1f, 1, 1}; /* filters cannot drop the first */
+    assert_int_equal(next(5, &filtered, logits, NULL, 0, NULL, 0), 1);
+}
+
+static void test_penalty_counts_a_token_once(void **state) {
+    (void)state;
+    const float logits[] = {4.0f, 2.5f, -1.0f, 0.5f};
+    struct sampling s = greedy;
+    const int32_t often[] = {0, 0, 0, 0};
+    s.repetition_penalty = 1.5f; /* 4 / 1.5 is still above 2.5, 4 / 1.5^2 would not be */
+    assert_int_equal(next(4, &s, logits, often, 4, NULL, 0), 0);
+    s.repetition_penalty = 2.0f;
+    assert_int_equal(next(4, &s, logits, often, 4, NULL, 0), 1);
+    const float negative[] = {-1.0f, -1.5f};
+    assert_int_equal(next(2, &s, negative, often, 1, NULL, 0), 1); /* -1 becomes -2, not -0.5 */
+    s.repetition_penalty = 0.5f;
+    const int32_t second[] = {1};
+    assert_int_equal(next(4, &s, logits, second, 1, NULL, 0), 1); /* below 1 it favours */
+}
+
+/* How often each of `vocab` tokens comes in `draws` draws, as a share. */
+static void shares(int vocab, const struct sampling *s, const float *logits, int draws,
+                   const int32_t *forbidden, int forbidden_count, double *share) {
+    struct sampling seeded = *s;
+    memset(share, 0, (size_t)vocab * sizeof *share);
+    for (int i = 0; i < draws; i++) {
+        seeded.seed = (uint64_t)i;
+        int32_t id = next(vocab, &seeded, logits, NULL, 0, forbidden, forbidden_count);
+        assert_in_range(id, 0, vocab - 1);
+        share[id] += 1.0 / draws;
+    }
+}
+
+static void test_draws_follow_the_distribution(void **state) {
+    (void)state;
+    const float logits[] = {logf(0.5f), logf(0.25f), logf(0.15f), logf(0.1f)};
+    static const struct {
+        struct sampling sampling;
+        double expected[4];
+    } cases[] = {
+        {{1, 0, 1, 0, 1, 0}, {0.5, 0.25, 0.15, 0.1}},
+        {{0.5f, 0, 1, 0, 1, 0}, {0.25 / 0.345, 0.0625 / 0.345, 0.0225 / 0.345, 0.01 / 0.345}},
+        {{1, 2, 1, 0, 1, 0}, {2.0 / 3, 1.0 / 3, 0, 0}},
+        {{1, 1, 1, 0, 1, 0}, {1, 0, 0, 0}},
+        {{1, 0, 0.4f, 0, 1, 0}, {1, 0, 0, 0}},        /* the first alone reaches it */
+        {{1, 0, 0.6f, 0, 1, 0}, {2.0 / 3, 1.0 / 3, 0, 0}}, /* the one that passes stays in */
+        {{1, 0, 0, 0, 1, 0}, {1, 0, 0, 0}},           /* at least one */
+        {{1, 0, 1, 0.4f, 1, 0}, {2.0 / 3, 1.0 / 3, 0, 0}},
+        {{1, 0, 1, 1, 1, 0}, {1, 0, 0, 0}},
+        {{1, 3, 0.8f, 0, 1, 0}, {2.0 / 3, 1.0 / 3, 0, 0}}, /* top-p of what top-k left: .5 + .25 of .9 */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double share[4];
+        shares(4, &cases[i].sampling, logits, 20000, NULL, 0, share);
+        for (int id = 0; id < 4; id++) {
+            double deviation = fabs(share[id] - cases[i].expected[id]);
+            bool exact = cases[i].expected[id] == 0; /* dropped means never */
+            if (exact ? share[id] > 0 : deviation > 0.015)
+                fail_msg("case %zu, token %d: %g, expected %g", i, id, share[id],
+                         cases[i].expected[id]);
+        }
+    }
+}
+
+static void test_forbidden_is_never_drawn(void **state) {
+    (void)state;
+    const float logits[] = {30, 0, 0.5f, 40, 0.1f};
+    const int32_t forbidden[] = {0, -1, 3, 99};
+    double share[5];
+    shares(5, &plain, logits, 3000, forbidden, 4, share);
+    assert_true(share[0] == 0 && share[3] == 0);
+    assert_true(share[1] > 0.1 && share[2] > 0.1 && share[4] > 0.1);
+}
+
+static void test_ties_go_to_the_lower_id(void **state) {
+    (void)state;
+    float logits[100];
+    double share[100];
+    for (int i = 0; i < 100; i++)
+        logits[i] = 1.25f;
+    struct sampling s = plain;
+    s.top_k = 5;
+    shares(100, &s, logits, 1000, NULL, 0, share);
+    for (int i = 0; i < 100; i++)
+        assert_true((share[i] > 0) == (i < 5));
+    s.top_k = 0;
+    s.top_p = 0.105f; /* 11 of 100 equal ones */
+    shares(100, &s, logits, 2000, NULL, 0, share);
+    for (int i = 0; i < 100; i++)
+        assert_true((share[i] > 0) == (i < 11));
+}
+
+static void test_a_draw_depends_on_seed_and_position_only(void **state) {
+    (void)state;
+    enum { VOCAB = 500, DRAWS = 64 };
+    float logits[VOCAB], copy[VOCAB];
+    int32_t history[DRAWS] = {0}, first[DRAWS];
+    int differing_seed = 0, differing_position = 0;
+    struct sampler *sampler;
+    assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
+    for (int i = 0; i < VOCAB; i++)
+        logits[i] = (float)rng_normal(3, (uint64_t)i);
+    for (int i = 0; i < DRAWS; i++) {
+        memcpy(copy, logits, sizeof copy);
+        first[i] = sampler_next(sampler, &plain, copy, history, i, NULL, 0);
+        differing_position += first[i] != first[0];
+    }
+    struct sampling other = plain;
+    other.seed = 8;
+    for (int i = DRAWS - 1; i >= 0; i--) { /* another order, another sampler, other calls between */
+        assert_int_equal(next(VOCAB, &plain, logits, history, i, NULL, 0), first[i]);
+        memcpy(copy, logits, sizeof copy);
+        differing_seed += sampler_next(sampler, &other, copy, history, i, NULL, 0) != first[i];
+    }
+    assert_true(differing_seed > DRAWS / 2 && differing_position > DRAWS / 2);
+    sampler_destroy(sampler);
+}
+
+/* ---- logits that no sound model gives ---------------------------------------------------- */
+
+static void test_broken_logits_are_survived(void **state) {
+    (void)state;
+    static const struct sampling settings[] = {
+        {0, 0, 1, 0, 1, 1}, {1, 0, 1, 0, 1, 1}, {1, 5, 0.9f, 0.1f, 1.2f, 1}, {1e-38f, 0, 1, 0, 0.5f, 1},
+        {1e-45f, 0, 0.5f, 0, 2, 1}, {2, 0, 0, 1, 2, 1},
+    };
+    enum { VOCAB = 100 };
+    const int32_t forbidden[] = {0, 1, 3}, history[] = {2, 5, 7, 50};
+    float all_nan[VOCAB], all_inf[VOCAB], all_low[VOCAB], mixed[VOCAB], huge[VOCAB];
+    for (int i = 0; i < VOCAB; i++) {
+        all_nan[i] = NAN;
+        all_inf[i] = INFINITY;
+        all_low[i] = -INFINITY;
+        huge[i] = i % 2 ? FLT_MAX : -FLT_MAX;
+        mixed[i] = i == 50 ? 1.0f : i % 3 == 0 ? NAN : -INFINITY;
+    }
+    for (size_t k = 0; k < sizeof settings / sizeof *settings; k++) {
+        const struct sampling *s = &settings[k];
+        assert_int_equal(next(VOCAB, s, all_nan, history, 4, forbidden, 3), 2);
+        assert_int_equal(next(VOCAB, s, all_low, history, 4, forbidden, 3), 2);
+        assert_int_equal(next(VOCAB, s, mixed, history, 4, forbidden, 3), 50);
+        int32_t id = next(VOCAB, s, all_inf, history, 4, forbidden, 3);
+        assert_true(id == 2 || (id > 3 && id < VOCAB));
+        id = next(VOCAB, s, huge, history, 4, forbidden, 3);
+        assert_true(id > 3 && id % 2 == 1);
+    }
+    const int32_t only[] = {0};
+    const float one[] = {1};
+    assert_int_equal(next(1, &plain, one, NULL, 0, only, 1), 0); /* nothing left: still an id */
+}
+
+static void test_sampling_check(void **state) {
+    (void)state;
+    struct sampling s = sampling_defaults();
+    assert_int_equal(sampling_check(&s, NULL), STATUS_OK);
+    assert_true(s.temperature == 0.7f && s.top_k == 0 && s.top_p == 1 && s.min_p == 0 &&
+                s.repetition_penalty == 1);
+    static const struct {
+        struct sampling sampling;
+        const char *field;
+    } cases[] = {
+        {{-0.1f, 0, 1, 0, 1, 0}, "temperature"}, {{2.1f, 0, 1, 0, 1, 0}, "temperature"},
+        {{NAN, 0, 1, 0, 1, 0}, "temperature"},   {{1, -1, 1, 0, 1, 0}, "top_k"},
+        {{1, 4001, 1, 0, 1, 0}, "top_k"},        {{1, 0, 1.01f, 0, 1, 0}, "top_p"},
+        {{1, 0, -0.5f, 0, 1, 0}, "top_p"},       {{1, 0, NAN, 0, 1, 0}, "top_p"},
+        {{1, 0, 1, 1.5f, 1, 0}, "min_p"},        {{1, 0, 1, -1, 1, 0}, "min_p"},
+        {{1, 0, 1, 0, 0.4f, 0}, "repetition_penalty"},
+        {{1, 0, 1, 0, INFINITY, 0}, "repetition_penalty"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct error err = {0};
+        assert_int_equal(sampling_check(&cases[i].sampling, &err), STATUS_INVALID);
+        assert_string_equal(err.field, cases[i].field);
+    }
+    const struct sampling edges[] = {{0, 0, 0, 0, 0.5f, 0}, {2, 4000, 1, 1, 2, UINT64_MAX}};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(sampling_check(&edges[i], NULL), STATUS_OK);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_agrees_with_the_reference),
+        cmocka_unit_test(test_greedy_takes_the_most_likely),
+        cmocka_unit_test(test_penalty_counts_a_token_once),
+        cmocka_unit_test(test_draws_follow_the_distribution),
+        cmocka_unit_test(test_forbidden_is_never_drawn),
+        cmocka_unit_test(test_ties_go_to_the_lower_id),
+        cmocka_unit_test(test_a_draw_depends_on_seed_and_position_only),
+        cmocka_unit_test(test_broken_logits_are_survived),
+        cmocka_unit_test(test_sampling_check),
+    };
+    return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
+}

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "alpaca"
-REAL_TOOLS = ["cat", "dirname", "env", "make", "mkdir", "mv", "readlink", "rm", "tr", "chmod", "touch"]
+REAL_TOOLS = ["cat", "dirname", "env", "make", "ln", "mkdir", "mv", "readlink", "rm", "tr", "chmod", "touch"]
 LIBRARIES = ["libmicrohttpd", "libcjson", "openblas", "cmocka"]
 
 MAKEFILE = r"""
@@ -306,13 +306,13 @@ def test_the_vocabulary_is_learnt_by_spm_train(world, tmp_path):
     for name in ("spm_encode", "spm_decode"):
         world.fake(name, "exit 0")
     world.fake("spm_train", f'for a; do echo "$a" >>"{world.log}"; done\n'
-               f'echo learnt >"{tmp_path}/out.model.new.model"; touch "{tmp_path}/out.model.new.vocab"')
+               'cat vocab.txt >tokenizer.model; echo more >tokenizer.vocab')
     (tmp_path / "text").write_text("a story\n")
     result = world.run("train", "vocabulary", "text", "out.model", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert (tmp_path / "out.model").read_text() == "learnt\n"
+    assert (tmp_path / "out.model").read_text() == "a story\n"
     assert not list(tmp_path.glob("out.model.new*"))
-    for flag in ("--input=text", "--model_type=bpe", "--vocab_size=4000", "--unk_id=0", "--bos_id=1",
+    for flag in ("--input=vocab.txt", "--model_prefix=tokenizer", "--model_type=bpe", "--vocab_size=4000", "--unk_id=0", "--bos_id=1",
                  "--eos_id=2", "--pad_id=3", "--normalization_rule_name=nmt_nfkc_cf"):
         assert flag in world.managers()
 

@@ -80,7 +80,13 @@ tests: all $(TESTS) ## build the tests, parity among them
 help: ## this list
 	@echo "Targets:"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14 | sed 's/^/  make /'
-	@echo "Variables: CONFIG=release|debug|asan|tsan, CC, CFLAGS, WERROR=1, PREFIX, DESTDIR"
+	@echo "Variables: CONFIG=release|debug|asan|tsan, CC, CFLAGS, WERROR=1, V=1, PREFIX, DESTDIR"
+
+# What is being done in a word; V=1 shows the commands themselves.
+ifneq ($(V),1)
+Q := @
+SAY = @echo "  $(1)  $(patsubst $(OUT)/%,%,$@)"
+endif
 
 # ---- libraries and binaries -------------------------------------------------
 $(CORE):   $(call objects,$(CORE_SOURCES))
@@ -90,9 +96,12 @@ $(OUT)/libsupport.a: $(call objects,$(SUPPORT_SOURCES))
 $(OUT)/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
-LINK = $(CC) $(ALL_LDFLAGS) -o $@ $^ $(1)
+define LINK
+$(call SAY,LD)
+$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(1)
+endef
 
 $(OUT)/alpaca-server: $(OUT)/obj/server/main.o $(SERVER) $(CORE)
 	$(call LINK,$(HTTP_LIBS) $(ENGINE_LIBS))
@@ -123,7 +132,8 @@ $(OUT)/obj/tests/%.o: DEPENDENCY_CFLAGS += $(CMOCKA_CFLAGS) $(HTTP_CFLAGS)
 
 $(OUT)/obj/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call SAY,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # Rebuild everything when the compiler or the flags change.
 $(OUT)/flags: FORCE
@@ -134,10 +144,12 @@ $(OUT)/flags: FORCE
 # The page travels inside the server binary, so no request path reaches the disk.
 $(OUT)/generated/pages_data.c: public/embed.sh $(PUBLIC_FILES)
 	@mkdir -p $(@D)
-	sh public/embed.sh $(filter-out %.sh,$(PUBLIC_FILES)) > $@
+	$(call SAY,GEN)
+	$(Q)sh public/embed.sh $(filter-out %.sh,$(PUBLIC_FILES)) > $@
 $(OUT)/obj/generated/pages_data.o: $(OUT)/generated/pages_data.c $(OUT)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call SAY,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # ---- tests, installation ----------------------------------------------------
 test: tests ## run every test: C, HTTP, browser

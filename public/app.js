@@ -1,0 +1,289 @@
+// The page's behaviour: asks the server for a story, shows it as it is told, remembers it.
+"use strict";
+
+const PAST_KEY = "alpaca.stories";
+const PAST_LIMIT = 30;
+const $ = (id) => document.getElementById(id);
+
+let running = null; // AbortController of the story being told
+let current = null; // the story on the page: {prompt, text, temperature, length, seed, reason}
+
+// ---- what the reader asks for ------------------------------------------------
+
+function temperatureWord(value) {
+  if (value <= 0.3) return "calm";
+  if (value <= 0.8) return "playful";
+  if (value <= 1.1) return "wild";
+  return "topsy-turvy";
+}
+
+function showTemperature() {
+  const value = Number($("temperature").value);
+  $("temperature-word").textContent = `${value.toFixed(1)} · ${temperatureWord(value)}`;
+}
+
+// An empty number field means "as the server likes".
+function numberOrNull(id) {
+  const text = $(id).value.trim();
+  return text === "" ? null : Number(text);
+}
+
+function wishes() {
+  return {
+    prompt: $("prompt").value,
+    temperature: Number($("temperature").value),
+    length: numberOrNull("length"),
+    seed: numberOrNull("seed"),
+  };
+}
+
+function fillIn(wish) {
+  $("prompt").value = wish.prompt;
+  $("temperature").value = wish.temperature;
+  $("length").value = wish.length ?? "";
+  $("seed").value = wish.seed ?? "";
+  showTemperature();
+}
+
+// ---- asking the server -------------------------------------------------------
+
+class Refusal extends Error {} // with a message for the reader
+
+async function refusalOf(response) {
+  let told = "";
+  try {
+    told = (await response.json()).error.message;
+  } catch {
+    told = `The server answered ${response.status}.`;
+  }
+  if (response.status === 503) {
+    return new Refusal("Many stories are being told right now. Please try again in a moment.");
+  }
+  if (response.status === 401) {
+    $("key-row").hidden = false;
+    $("more").open = true;
+    return new Refusal("This storyteller asks for a key. You can enter it under “More”.");
+  }
+  return new Refusal(`That did not work: ${told}`);
+}
+
+// The events of a stream, as objects, until "[DONE]".
+async function* eventsOf(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Refusal("The story broke off. Is the server still there?");
+    rest += value;
+    const events = rest.split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      if (!event.startsWith("data: ")) continue; // a comment that keeps the line open
+      if (event === "data: [DONE]") return;
+      yield JSON.parse(event.slice(6));
+    }
+  }
+}
+
+async function ask(wish, signal, onEvent) {
+  const headers = { "Content-Type": "application/json" };
+  if ($("key").value) headers.Authorization = `Bearer ${$("key").value}`;
+  const body = { prompt: wish.prompt, temperature: wish.temperature, stream: true };
+  if (wish.length !== null) body.max_tokens = wish.length;
+  if (wish.seed !== null) body.seed = wish.seed;
+  const response = await fetch("/generate", {
+    method: "POST", headers, body: JSON.stringify(body), signal,
+  });
+  if (!response.ok) throw await refusalOf(response);
+  for await (const event of eventsOf(response)) {
+    if (event.error) throw new Refusal(event.error.message);
+    onEvent(event);
+  }
+}
+
+// ---- showing it --------------------------------------------------------------
+
+function say(message) {
+  $("message").textContent = message;
+  $("message").hidden = message === "";
+}
+
+function showStory(story, telling) {
+  $("story").hidden = false;
+  $("story").classList.toggle("telling", telling);
+  $("story").setAttribute("aria-busy", String(telling));
+  $("beginning").textContent = story.prompt;
+  $("told").textContent = story.text;
+  $("story-actions").hidden = telling;
+  const ending = { length: "…and here the page was full.", stopped: "…and here you said stop." };
+  $("ending").textContent = ending[story.reason] ?? "";
+  $("ending").hidden = telling || !ending[story.reason];
+}
+
+function setTelling(telling) {
+  $("tell").hidden = telling;
+  $("stop").hidden = !telling;
+}
+
+function linkOf(story) {
+  const query = new URLSearchParams({
+    prompt: story.prompt, temperature: story.temperature, seed: story.seed,
+  });
+  if (story.length !== null) query.set("max_tokens", story.length);
+  return `${location.origin}/?${query}`;
+}
+
+async function tell(wish) {
+  if (running) running.abort();
+  const mine = new AbortController();
+  running = mine;
+  const story = { ...wish, text: "", reason: "" };
+  current = story;
+  say("");
+  setTelling(true);
+  showStory(story, true);
+  $("status").textContent = "The story begins.";
+  try {
+    await ask(wish, mine.signal, (event) => {
+      if (event.text) {
+        story.text += event.text;
+        $("told").append(event.text);
+      }
+      if (event.finish_reason) {
+        story.reason = event.finish_reason;
+        story.seed = event.seed;
+      }
+    });
+    $("status").textContent = `The story is finished. ${story.prompt}${story.text}`;
+  } catch (problem) {
+    story.reason = "stopped";
+    if (problem instanceof Refusal) say(problem.message);
+    else if (problem.name !== "AbortError") say("The storyteller cannot be reached. Is it still running?");
+    if (problem.name !== "AbortError") story.reason = "broken";
+    $("status").textContent = "The story stopped.";
+  }
+  if (running !== mine) return; // another story has taken the page
+  running = null;
+  setTelling(false);
+  finish(story);
+}
+
+// A story without a seed was not told to its end, so it can be read but not told again.
+function finish(story) {
+  showStory(story, false);
+  const whole = story.reason === "stop" || story.reason === "length";
+  $("link").hidden = !whole;
+  $("copy").hidden = story.text === "";
+  if (story.text === "" && !whole) $("story").hidden = true;
+  if (!whole) return;
+  history.replaceState(null, "", linkOf(story));
+  remember(story);
+}
+
+// ---- stories told before ------------------------------------------------------
+
+function pastStories() {
+  try {
+    const stories = JSON.parse(localStorage.getItem(PAST_KEY));
+    return Array.isArray(stories) ? stories : [];
+  } catch {
+    return [];
+  }
+}
+
+function keep(stories) {
+  try {
+    localStorage.setItem(PAST_KEY, JSON.stringify(stories));
+  } catch {
+    // a browser that keeps nothing: the page works without
+  }
+  listPast(stories);
+}
+
+function remember(story) {
+  const others = pastStories().filter((old) => linkOf(old) !== linkOf(story));
+  keep([story, ...others].slice(0, PAST_LIMIT));
+}
+
+function listPast(stories) {
+  $("past").hidden = stories.length === 0;
+  $("past-list").replaceChildren(...stories.map((story) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = `${story.prompt}${story.text}`.trim();
+    button.addEventListener("click", () => readAgain(story));
+    const item = document.createElement("li");
+    item.append(button);
+    return item;
+  }));
+}
+
+function readAgain(story) {
+  if (running) running.abort();
+  running = null;
+  current = story;
+  say("");
+  setTelling(false);
+  fillIn({ ...story, seed: null });
+  showStory(story, false);
+  $("link").hidden = $("copy").hidden = false;
+  history.replaceState(null, "", linkOf(story));
+  $("story").scrollIntoView({ block: "nearest" });
+}
+
+// ---- buttons -------------------------------------------------------------------
+
+async function copy(button, text) {
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    window.prompt("Copy this:", text); // where the clipboard is not allowed
+  }
+  setTimeout(() => { button.textContent = label; }, 1500);
+}
+
+$("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  tell(wishes());
+});
+$("prompt").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    if ($("form").reportValidity()) tell(wishes());
+  }
+});
+$("suggestions").addEventListener("click", (event) => {
+  if (event.target.dataset.prompt === undefined) return;
+  $("prompt").value = event.target.dataset.prompt;
+  tell(wishes());
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && running) running.abort();
+});
+$("stop").addEventListener("click", () => running?.abort());
+$("again").addEventListener("click", () => tell({ ...current, seed: null }));
+$("copy").addEventListener("click", () => copy($("copy"), current.prompt + current.text));
+$("link").addEventListener("click", () => copy($("link"), linkOf(current)));
+$("forget").addEventListener("click", () => keep([]));
+$("temperature").addEventListener("input", showTemperature);
+
+// A shared link tells its story at once; the seed field stays free for the next one.
+function start() {
+  const query = new URLSearchParams(location.search);
+  const numberIn = (name) => (query.get(name) ? Number(query.get(name)) : null);
+  showTemperature();
+  listPast(pastStories());
+  if (!query.has("prompt") && !query.has("seed")) return;
+  const wish = {
+    prompt: query.get("prompt") ?? "",
+    temperature: numberIn("temperature") ?? Number($("temperature").value),
+    length: numberIn("max_tokens"),
+    seed: numberIn("seed"),
+  };
+  fillIn({ ...wish, seed: null });
+  if (wish.seed !== null) tell(wish);
+}
+
+start();

@@ -1,0 +1,252 @@
+// The page in a real browser: tells, grows, stops, links, remembers, and says what is wrong.
+//
+//   ALPACA_BIN=build/release ALPACA_MODEL=weights/mini npm test
+//   SCREENSHOT=docs/page.png npm test      also takes the README's picture
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import http from "node:http";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+const binary = join(resolve(root, process.env.ALPACA_BIN ?? "build/release"), "alpaca-server");
+const model = process.env.ALPACA_MODEL ??
+  ["alpaca", "mini"].map((name) => join(root, "weights", name)).find((path) => existsSync(path));
+const browserPath = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) => existsSync(path));
+
+// ---- what the tests stand on ---------------------------------------------------
+
+async function startServer(...options) {
+  const child = spawn(binary, ["--port", "0", "--model", model, "--no-access-log", ...options],
+    { stdio: ["ignore", "pipe", "inherit"] });
+  const url = await new Promise((done, fail) => {
+    let text = "";
+    child.once("exit", (code) => fail(new Error(`the server ended with ${code}`)));
+    child.stdout.on("data", (bytes) => {
+      text += bytes;
+      const found = text.match(/http:\/\/\S+:\d+/);
+      if (found) done(found[0]);
+    });
+  });
+  const ended = new Promise((done) => child.once("exit", done));
+  return {
+    url,
+    async stop(signal = "SIGTERM") {
+      child.kill(signal);
+      return ended;
+    },
+  };
+}
+
+// Passes requests on to the server, and the answer back slowly: a story takes long enough to be
+// watched and stopped, however fast the engine is.
+async function startSlowProxy(target) {
+  const proxy = http.createServer((request, response) => {
+    const passed = http.request(target + request.url,
+      { method: request.method, headers: request.headers }, async (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        try {
+          for await (const bytes of answer) {
+            for (const event of String(bytes).split(/(?<=\n\n)/)) {
+              response.write(event);
+              await new Promise((done) => setTimeout(done, 30));
+              if (response.destroyed) return;
+            }
+          }
+        } catch {
+          response.destroy();
+        }
+        response.end();
+      });
+    passed.on("error", () => response.destroy());
+    response.on("close", () => passed.destroy());
+    request.pipe(passed);
+  });
+  await new Promise((done) => proxy.listen(0, "127.0.0.1", done));
+  return {
+    url: `http://127.0.0.1:${proxy.address().port}`,
+    stop() {
+      proxy.closeAllConnections();
+      return new Promise((done) => proxy.close(done));
+    },
+  };
+}
+
+const profile = mkdtempSync(join(tmpdir(), "alpaca-browser-"));
+let browser, server;
+
+before(async () => {
+  server = await startServer();
+  browser = await chromium.launchPersistentContext(profile, {
+    executablePath: browserPath,
+    headless: true,
+    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+      "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    viewport: { width: 900, height: 900 },
+    permissions: ["clipboard-read", "clipboard-write"],
+  });
+});
+
+after(async () => {
+  await browser?.close();
+  rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+  assert.equal(await server?.stop(), 0, "the server's exit status");
+});
+
+// A fresh page that fails the test when a script does, or when the page's policy is broken.
+async function open(url) {
+  const page = await browser.newPage();
+  page.problems = [];
+  page.on("pageerror", (problem) => page.problems.push(String(problem)));
+  page.on("console", (message) => {
+    const expected = /status of 503|ERR_CONNECTION_REFUSED/.test(message.text());
+    if (message.type() === "error" && !expected) page.problems.push(message.text());
+  });
+  await page.goto(url);
+  return page;
+}
+
+async function close(page) {
+  assert.deepEqual(page.problems, []);
+  await page.evaluate(() => localStorage.clear());
+  await page.close();
+}
+
+const told = (page) => page.locator("#told").textContent();
+const finished = (page) => page.locator("#story[aria-busy=false]").waitFor();
+
+// ---- the tests ------------------------------------------------------------------
+
+test("a story begins with the prompt as it was typed", async () => {
+  const page = await open(server.url);
+  await page.getByLabel("How does it begin?").fill("Once upon a time");
+  await page.getByLabel("Temperature").fill("0.5");
+  await page.getByRole("button", { name: "Tell me a story" }).click();
+  await finished(page);
+  assert.equal(await page.locator("#beginning").textContent(), "Once upon a time");
+  assert.ok((await told(page)).length > 0);
+  await close(page);
+});
+
+test("the page's request is what the API gets, and its story what the API tells", async () => {
+  const page = await open(server.url);
+  await page.getByLabel("How does it begin?").fill("a dog & a <cat>");
+  await page.locator("summary", { hasText: "More" }).click();
+  await page.getByLabel("Seed").fill("12345");
+  await page.getByLabel("Longest story").fill("20");
+  await page.getByLabel("How does it begin?").press("Enter");
+  await finished(page);
+  const answer = await (await fetch(`${server.url}/generate`, {
+    method: "POST",
+    body: JSON.stringify({ prompt: "a dog & a <cat>", seed: 12345, max_tokens: 20, temperature: 0.7 }),
+  })).json();
+  assert.equal(await page.locator("#text").textContent(), answer.story);
+  await close(page);
+});
+
+test("the story grows, stops when told to, and leaves the server's slot", async () => {
+  const proxy = await startSlowProxy(server.url);
+  const page = await open(proxy.url);
+  await page.getByRole("button", { name: "a frightened dragon" }).click();
+  const lengths = new Set();
+  while (lengths.size < 4) lengths.add((await told(page)).length);
+  await page.getByRole("button", { name: "Stop" }).click();
+  await finished(page);
+  const stopped = await told(page);
+  assert.match(await page.locator("#ending").textContent(), /you said stop/);
+  assert.equal(await page.getByRole("button", { name: "Copy link" }).isVisible(), false);
+  await page.waitForTimeout(100);
+  assert.equal(await told(page), stopped);
+  await close(page);
+  await proxy.stop();
+});
+
+test("another ending differs, and a link brings the very story back", async () => {
+  const page = await open(server.url);
+  await page.getByRole("button", { name: "a little alpaca" }).click();
+  await finished(page);
+  const first = await page.locator("#text").textContent();
+  await page.getByRole("button", { name: "Copy link" }).click();
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+  assert.equal(link, page.url());
+  await page.getByRole("button", { name: "Another ending" }).click();
+  await finished(page);
+  assert.notEqual(await page.locator("#text").textContent(), first);
+  const other = await open(link);
+  await finished(other);
+  assert.equal(await other.locator("#text").textContent(), first);
+  await other.close();
+  await close(page);
+});
+
+test("stories told before can be read again, and forgotten", async () => {
+  const page = await open(server.url);
+  await page.getByRole("button", { name: "surprise me" }).click();
+  await finished(page);
+  const story = await page.locator("#text").textContent();
+  await page.goto(server.url);
+  await page.getByText("Stories I told you").click();
+  await page.locator("#past-list button").click();
+  assert.equal(await page.locator("#text").textContent(), story);
+  await page.getByRole("button", { name: "Forget them all" }).click();
+  assert.equal(await page.locator("#past").isVisible(), false);
+  await close(page);
+});
+
+test("a busy server is named as such", async () => {
+  const small = await startServer("--slots", "1", "--queue", "1");
+  let enough = false;
+  const crowd = Array.from({ length: 8 }, async () => {
+    while (!enough) {
+      await (await fetch(`${small.url}/generate`, { method: "POST", body: "{}" })).text();
+    }
+  });
+  const page = await open(small.url);
+  const message = page.locator("#message");
+  do {
+    await page.getByRole("button", { name: "Tell me a story" }).click();
+    await page.getByRole("button", { name: "Tell me a story" }).waitFor();
+  } while (!(await message.isVisible()));
+  assert.match(await message.textContent(), /try again in a moment/);
+  enough = true;
+  await Promise.all(crowd);
+  await close(page);
+  assert.equal(await small.stop(), 0);
+});
+
+test("a server that is gone is named as such", async () => {
+  const shortLived = await startServer();
+  const page = await open(shortLived.url);
+  assert.equal(await shortLived.stop(), 0);
+  await page.getByRole("button", { name: "Tell me a story" }).click();
+  await page.getByText("cannot be reached").waitFor();
+  assert.deepEqual(page.problems, []);
+  await page.close();
+});
+
+test("the page fits a phone and works with the keyboard alone", async () => {
+  const page = await open(server.url);
+  await page.setViewportSize({ width: 320, height: 640 });
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+  assert.equal(overflow, false);
+  await page.keyboard.type("the end"); // the field has the focus from the start
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "a strange red box");
+  await page.keyboard.press("Enter");
+  await finished(page);
+  assert.ok((await told(page)).length > 0);
+  await close(page);
+});
+
+test("a picture for the README", { skip: !process.env.SCREENSHOT }, async () => {
+  const page = await open(`${server.url}/?prompt=once+upon+a+time+there+was+a+little+alpaca` +
+    `&temperature=0.6&seed=${process.env.SEED ?? 1}`);
+  await finished(page);
+  await page.screenshot({ path: resolve(root, process.env.SCREENSHOT) });
+  await page.close();
+});

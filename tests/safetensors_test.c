@@ -56,7 +56,7 @@ static void assert_refused(const char *path, enum status expected, const char *w
         fail_msg("expected \"%s\", got status %d, \"%s\"", words, status, err.message);
 }
 
-/* Replacing a file in place makes some file systems flush it each time: slow, thousands of times. */
+/* Replacing a file in place makes some file systems flush it: too slow for thousands of times. */
 static const char *write_fresh(const struct buffer *bytes, size_t size) {
     remove(scratch_path(&scratch, "damaged.safetensors"));
     return scratch_write(&scratch, "damaged.safetensors", bytes->data, size);
@@ -338,8 +338,8 @@ static void test_survives_deep_and_wide_json(void **state) {
 /* The mapping ends with the header, at the end of a page: one byte further is a crash. */
 static void test_reads_nothing_behind_the_file(void **state) {
     (void)state;
-    static const char *const ends[] = {"{}", "{\"1\":1,", "{\"1\":\"\\", "{\"1\":\"\\u00", "{\"1\":-",
-                                       "[tru", ""};
+    static const char *const ends[] = {"{}",         "{\"1\":1,", "{\"1\":\"\\", "{\"1\":\"\\u00",
+                                       "{\"1\":-", "[tru",      ""};
     char page[65536 - 8];
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         size_t length = strlen(ends[i]);

@@ -115,7 +115,8 @@ static void test_agrees_with_the_reference(void **state) {
     static const struct sampling settings[] = {
         {0.7f, 0, 1, 0, 1, 0},        {1.0f, 40, 1, 0, 1, 0},          {2.0f, 0, 0.9f, 0, 1, 0},
         {1.0f, 0, 0.3f, 0, 1, 0},     {1.5f, 0, 1, 0.05f, 1, 0},       {0.9f, 0, 1, 0, 1.3f, 0},
-        {1.2f, 50, 0.8f, 0, 1, 0},    {1.0f, 100, 0.95f, 0.02f, 1.1f, 0}, {2.0f, 3, 0.99f, 0.3f, 0.8f, 0},
+        {1.2f, 50, 0.8f, 0, 1, 0},    {1.0f, 100, 0.95f, 0.02f, 1.1f, 0},
+        {2.0f, 3, 0.99f, 0.3f, 0.8f, 0},
         {0.01f, 0, 0.5f, 0, 1, 0},    {2.0f, 1500, 0.999f, 0, 1, 0},
     };
     float logits[MAX_VOCAB];
@@ -206,7 +207,7 @@ static void test_draws_follow_the_distribution(void **state) {
         {{1, 0, 0, 0, 1, 0}, {1, 0, 0, 0}},           /* at least one */
         {{1, 0, 1, 0.4f, 1, 0}, {2.0 / 3, 1.0 / 3, 0, 0}},
         {{1, 0, 1, 1, 1, 0}, {1, 0, 0, 0}},
-        {{1, 3, 0.8f, 0, 1, 0}, {2.0 / 3, 1.0 / 3, 0, 0}}, /* top-p of what top-k left: .5 + .25 of .9 */
+        {{1, 3, 0.8f, 0, 1, 0}, {2.0 / 3, 1.0 / 3, 0, 0}}, /* top-p of what top-k left */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         double share[4];
@@ -280,8 +281,8 @@ static void test_a_draw_depends_on_seed_and_position_only(void **state) {
 static void test_broken_logits_are_survived(void **state) {
     (void)state;
     static const struct sampling settings[] = {
-        {0, 0, 1, 0, 1, 1}, {1, 0, 1, 0, 1, 1}, {1, 5, 0.9f, 0.1f, 1.2f, 1}, {1e-38f, 0, 1, 0, 0.5f, 1},
-        {1e-45f, 0, 0.5f, 0, 2, 1}, {2, 0, 0, 1, 2, 1},
+        {0, 0, 1, 0, 1, 1}, {1, 0, 1, 0, 1, 1}, {1, 5, 0.9f, 0.1f, 1.2f, 1},
+        {1e-38f, 0, 1, 0, 0.5f, 1}, {1e-45f, 0, 0.5f, 0, 2, 1}, {2, 0, 0, 1, 2, 1},
     };
     enum { VOCAB = 100 };
     const int32_t forbidden[] = {0, 1, 3}, history[] = {2, 5, 7, 50};

@@ -1,0 +1,278 @@
+/* The scheduler under load: the same stories as alone, and clients that behave badly. */
+#include "base/pool.h"
+#include "base/rng.h"
+#include "engine/forward.h"
+#include "tests/support/client.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* ---- stories and what they are when told alone ----------------------------------- */
+
+enum { STORIES = 64 };
+
+/* A story and what it is when told alone. */
+struct known_story {
+    struct story story;
+    int32_t expected[POSITIONS];
+    int expected_count;
+    enum finish expected_finish;
+};
+
+/* What a draw hangs on: the distance to the next token's share, or for greedy to its logit.
+ * Products of different shapes round differently, so stories with close calls are no test. */
+static float clearance(const float *logits, const struct sampling *s, int32_t chosen, int count) {
+    const struct model_config *config = &client_model()->config;
+    double total = 0, below = 0, best = -INFINITY;
+    for (int i = 0; i < VOCAB; i++) {
+        bool possible = i != config->unk_id && i != config->bos_id && i != config->pad_id;
+        if (s->temperature > 0 && possible) {
+            double weight = exp((double)logits[i] / (double)s->temperature);
+            below += i < chosen ? weight : 0;
+            total += weight;
+        } else if (possible && i != chosen) {
+            best = fmax(best, (double)logits[i]);
+        }
+    }
+    if (s->temperature <= 0)
+        return (float)((double)logits[chosen] - best);
+    double own = exp((double)logits[chosen] / (double)s->temperature) / total;
+    double offset = rng_uniform(s->seed, (uint64_t)count) - below / total;
+    return (float)fmin(offset, own - offset);
+}
+
+/* Tells the story alone, one row after the other, by forward() itself. False on a close call. */
+static bool tell_alone(struct known_story *known) {
+    const struct story *story = &known->story;
+    const struct model_config *config = &client_model()->config;
+    struct pool *pool;
+    struct kv_cache cache;
+    struct activations activations;
+    struct sampler *sampler;
+    const int32_t forbidden[] = {config->unk_id, config->bos_id, config->pad_id};
+    int32_t tokens[POSITIONS + 1];
+    float logits[VOCAB], unchanged[VOCAB], nearest = INFINITY;
+    assert_int_equal(pool_create(&pool, 1, NULL), STATUS_OK);
+    assert_int_equal(kv_cache_create(&cache, config, 1, NULL), STATUS_OK);
+    assert_int_equal(activations_create(&activations, config, 1, false, 1, NULL), STATUS_OK);
+    assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
+    memcpy(tokens, story->prompt, (size_t)story->prompt_count * sizeof *tokens);
+    known->expected_count = 0;
+    known->expected_finish = FINISH_NONE;
+    int limit = POSITIONS - story->prompt_count;
+    limit = story->max_tokens < limit ? story->max_tokens : limit;
+    for (int fed = 0; known->expected_finish == FINISH_NONE; fed++) {
+        struct span span = {.slot = 0, .first = fed, .rows = 1};
+        struct batch batch = {
+            .ids = tokens + fed, .rows = 1, .spans = &span, .span_count = 1, .cache = &cache};
+        forward(client_model(), pool, &activations, &batch);
+        if (fed < story->prompt_count - 1)
+            continue;
+        forward_logits(client_model(), pool, &activations, NULL, 1, logits);
+        memcpy(unchanged, logits, sizeof logits);
+        int count = fed + 1;
+        int32_t id = sampler_next(sampler, &story->sampling, logits, tokens, count, forbidden, 3);
+        nearest = fminf(nearest, clearance(unchanged, &story->sampling, id, count));
+        if (id == EOS) {
+            known->expected_finish = FINISH_STOP;
+        } else {
+            tokens[count] = known->expected[known->expected_count++] = id;
+            if (known->expected_count == limit)
+                known->expected_finish = FINISH_LENGTH;
+        }
+    }
+    sampler_destroy(sampler);
+    activations_destroy(&activations);
+    kv_cache_destroy(&cache);
+    pool_destroy(pool);
+    return nearest > 1e-4f;
+}
+
+/* A story of its own for each number, with no close calls on the way. */
+static void make_story(struct known_story *known, int number, int max_prompt, int max_tokens) {
+    struct story *story = &known->story;
+    for (uint64_t attempt = 0;; attempt++) {
+        uint64_t key = rng_derive((uint64_t)number, attempt);
+        assert_true(attempt < 1000);
+        *known = (struct known_story){0};
+        *story = (struct story){.sampling = sampling_defaults()};
+        story->prompt_count = 1 + (int)(rng_bits(key, 0) % (uint64_t)max_prompt);
+        story->max_tokens = 1 + (int)(rng_bits(key, 1) % (uint64_t)max_tokens);
+        story->sampling.temperature = number % 3 == 0 ? 0 : 1;
+        story->sampling.seed = key;
+        for (int i = 0; i < story->prompt_count; i++)
+            story->prompt[i] = 4 + (int32_t)(rng_bits(key, 10 + (uint64_t)i) % (VOCAB - 4));
+        if (tell_alone(known))
+            return;
+    }
+}
+
+static void assert_told(const struct known_story *known, enum finish finish, const int32_t *ids,
+                        int count) {
+    assert_int_equal(finish, known->expected_finish);
+    assert_int_equal(count, known->expected_count);
+    assert_memory_equal(ids, known->expected, (size_t)count * sizeof *ids);
+}
+
+/* ---- the same story at any load -------------------------------------------------- */
+
+struct teller { /* a thread with a share of the stories */
+    struct scheduler *scheduler;
+    const struct known_story *stories;
+    int first, step;
+    struct outcome {
+        enum finish finish;
+        int32_t ids[POSITIONS];
+        int count;
+    } *outcomes;
+    atomic_int *refused;
+};
+
+static void *tell(void *argument) {
+    struct teller *teller = argument;
+    struct client clients[STORIES];
+    for (int i = teller->first; i < STORIES; i += teller->step) {
+        client_init(&clients[i], false);
+        struct generation_request request = story_request(&teller->stories[i].story, &clients[i]);
+        struct generation *generation;
+        if (scheduler_submit(teller->scheduler, &request, &generation, NULL) != STATUS_OK)
+            atomic_fetch_add(teller->refused, 1);
+        pthread_mutex_lock(&clients[i].lock);
+        clients[i].generation = generation;
+        pthread_mutex_unlock(&clients[i].lock);
+    }
+    for (int i = teller->first; i < STORIES; i += teller->step) {
+        struct outcome *outcome = &teller->outcomes[i];
+        if (!clients[i].generation)
+            continue;
+        outcome->finish = client_collect(&clients[i], 1 + i % 5, outcome->ids, &outcome->count);
+        generation_release(clients[i].generation);
+    }
+    return NULL;
+}
+
+static void check_load(const struct known_story *stories, int slots, int threads, int prompt_rows) {
+    enum { TELLERS = 4 };
+    struct outcome *outcomes = calloc(STORIES, sizeof *outcomes);
+    struct scheduler *scheduler = client_scheduler(slots, STORIES, threads, prompt_rows);
+    struct teller tellers[TELLERS];
+    pthread_t ids[TELLERS];
+    atomic_int refused;
+    atomic_init(&refused, 0);
+    for (int i = 0; i < TELLERS; i++) {
+        tellers[i] = (struct teller){scheduler, stories, i, TELLERS, outcomes, &refused};
+        assert_int_equal(pthread_create(&ids[i], NULL, tell, &tellers[i]), 0);
+    }
+    for (int i = 0; i < TELLERS; i++)
+        pthread_join(ids[i], NULL);
+    struct scheduler_stats stats = scheduler_stats(scheduler);
+    scheduler_destroy(scheduler);
+
+    uint64_t prompts = 0, generated = 0;
+    assert_int_equal(atomic_load(&refused), 0);
+    for (int i = 0; i < STORIES; i++) {
+        assert_told(&stories[i], outcomes[i].finish, outcomes[i].ids, outcomes[i].count);
+        prompts += (uint64_t)stories[i].story.prompt_count;
+        generated += (uint64_t)outcomes[i].count;
+    }
+    assert_int_equal(stats.running, 0);
+    assert_int_equal(stats.waiting, 0);
+    assert_int_equal(stats.finished, STORIES);
+    assert_int_equal(stats.prompt_tokens, prompts);
+    assert_int_equal(stats.generated_tokens, generated);
+    free(outcomes);
+}
+
+static void test_same_stories_at_any_load(void **state) {
+    (void)state;
+    struct known_story *stories = calloc(STORIES, sizeof *stories);
+    int stops = 0;
+    client_set_eos_bias(0.5f);
+    for (int i = 0; i < STORIES; i++) {
+        make_story(&stories[i], i, i % 4 ? 12 : POSITIONS - 1, 40);
+        stops += stories[i].expected_finish == FINISH_STOP;
+    }
+    assert_in_range(stops, 5, STORIES - 5); /* both ends occur */
+    check_load(stories, 64, 2, 64);
+    check_load(stories, 64, 1, 5);
+    check_load(stories, 7, 2, 1);
+    check_load(stories, 1, 2, 1000);
+    free(stories);
+}
+
+/* ---- all at once ----------------------------------------------------------------- */
+
+struct rude {
+    struct scheduler *scheduler;
+    uint64_t key;
+    atomic_int *accepted;
+};
+
+/* Submits, reads a little, leaves in every possible way. */
+static void *behave_badly(void *argument) {
+    struct rude *rude = argument;
+    for (uint64_t i = 0; i < 60; i++) {
+        uint64_t dice = rng_bits(rude->key, i);
+        struct story story = story_of(1 + (int)(dice % 30), 1 + (int)(dice / 64 % 30));
+        struct client client;
+        int32_t ids[POSITIONS];
+        int count;
+        if (story_submit(rude->scheduler, &story, &client, false) != STATUS_OK) {
+            sched_yield();
+            continue;
+        }
+        atomic_fetch_add(rude->accepted, 1);
+        if (dice >> 20 & 1)
+            client_wait_for_news(&client, 1);
+        if (dice >> 21 & 1)
+            generation_cancel(client.generation);
+        if (dice >> 22 & 1)
+            client_collect(&client, 3, ids, &count);
+        generation_release(client.generation);
+    }
+    return NULL;
+}
+
+static void test_rude_clients_leave_nothing_behind(void **state) {
+    (void)state;
+    enum { CLIENTS = 6 };
+    struct scheduler *scheduler = client_scheduler(3, 2, 2, 4);
+    struct rude rude[CLIENTS];
+    pthread_t threads[CLIENTS];
+    atomic_int accepted;
+    atomic_init(&accepted, 0);
+    client_set_eos_bias(0.5f);
+    for (int i = 0; i < CLIENTS; i++) {
+        rude[i] = (struct rude){scheduler, rng_derive(77, (uint64_t)i), &accepted};
+        assert_int_equal(pthread_create(&threads[i], NULL, behave_badly, &rude[i]), 0);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        pthread_join(threads[i], NULL);
+    scheduler_stop(scheduler, 1000000);
+    struct scheduler_stats stats = scheduler_stats(scheduler);
+    assert_int_equal(stats.running, 0);
+    assert_int_equal(stats.waiting, 0);
+    assert_int_equal(stats.finished, atomic_load(&accepted));
+    assert_true(stats.finished > 20);
+    scheduler_destroy(scheduler);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_stories_at_any_load),
+        cmocka_unit_test(test_rude_clients_leave_nothing_behind),
+    };
+    return cmocka_run_group_tests_name("scheduler under load", tests, client_setup,
+                                       client_teardown);
+}

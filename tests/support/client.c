@@ -1,0 +1,131 @@
+#include "tests/support/client.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+static const struct model_config tiny = {
+    .d_model = 32, .heads = 4, .d_ff = 64, .layers = 2, .vocab = VOCAB, .positions = POSITIONS,
+    .norm_eps = 1e-5f, .unk_id = 0, .bos_id = 1, .eos_id = EOS, .pad_id = 3,
+};
+
+static struct model *model;
+
+int client_setup(void **state) {
+    (void)state;
+    if (model_create(&model, &tiny, NULL) != STATUS_OK)
+        return 1;
+    model_initialise(model, 5);
+    return 0;
+}
+
+int client_teardown(void **state) {
+    (void)state;
+    model_destroy(model);
+    return 0;
+}
+
+struct model *client_model(void) {
+    return model;
+}
+
+void client_set_eos_bias(float bias) {
+    model->parameters.head_bias[EOS] = bias;
+}
+
+struct scheduler *client_scheduler(int slots, int queue, int threads, int prompt_rows) {
+    struct scheduler_options options = {slots, queue, threads, prompt_rows};
+    struct scheduler *scheduler;
+    struct error err = {0};
+    if (scheduler_create(&scheduler, model, &options, &err) != STATUS_OK)
+        fail_msg("%s", err.message);
+    return scheduler;
+}
+
+void client_on_news(void *context) {
+    struct client *client = context;
+    pthread_mutex_lock(&client->lock);
+    client->inside = true;
+    if (++client->news == 1 && client->watched)
+        client->watched_tokens = generation_usage(client->watched).completion_tokens;
+    if (client->news == client->cancel_after)
+        generation_cancel(client->generation);
+    pthread_cond_broadcast(&client->changed);
+    while (client->gated)
+        pthread_cond_wait(&client->changed, &client->lock);
+    client->inside = false;
+    pthread_mutex_unlock(&client->lock);
+    if (client->delay_ns)
+        nanosleep(&(struct timespec){.tv_nsec = client->delay_ns}, NULL);
+}
+
+void client_init(struct client *client, bool gated) {
+    *client = (struct client){.gated = gated};
+    pthread_mutex_init(&client->lock, NULL);
+    pthread_cond_init(&client->changed, NULL);
+}
+
+void client_open_gate(struct client *client) {
+    pthread_mutex_lock(&client->lock);
+    client->gated = false;
+    pthread_cond_broadcast(&client->changed);
+    pthread_mutex_unlock(&client->lock);
+}
+
+void client_wait_for_news(struct client *client, int news) {
+    pthread_mutex_lock(&client->lock);
+    while (client->news < news)
+        pthread_cond_wait(&client->changed, &client->lock);
+    pthread_mutex_unlock(&client->lock);
+}
+
+enum finish client_collect(struct client *client, int step, int32_t *ids, int *count) {
+    enum finish finish = FINISH_NONE;
+    *count = 0;
+    for (int seen = 0; finish == FINISH_NONE;) {
+        pthread_mutex_lock(&client->lock);
+        int news = client->news;
+        pthread_mutex_unlock(&client->lock);
+        int took = generation_take(client->generation, ids + *count, step, &finish);
+        *count += took;
+        if (finish != FINISH_NONE || took > 0)
+            continue;
+        if (news == seen)
+            client_wait_for_news(client, ++news);
+        seen = news;
+    }
+    return finish;
+}
+
+struct story story_of(int prompt_count, int max_tokens) {
+    struct story story = {.prompt_count = prompt_count, .max_tokens = max_tokens};
+    story.sampling = sampling_defaults();
+    for (int i = 0; i < prompt_count; i++)
+        story.prompt[i] = 4 + i % (VOCAB - 4);
+    return story;
+}
+
+struct generation_request story_request(const struct story *story, struct client *client) {
+    return (struct generation_request){.prompt = story->prompt,
+                                       .prompt_count = story->prompt_count,
+                                       .max_tokens = story->max_tokens,
+                                       .sampling = story->sampling,
+                                       .on_news = client ? client_on_news : NULL,
+                                       .context = client};
+}
+
+enum status story_submit(struct scheduler *scheduler, const struct story *story,
+                          struct client *client, bool gated) {
+    client_init(client, gated);
+    struct generation_request request = story_request(story, client);
+    /* Held, so that on_news finds `generation` set. */
+    pthread_mutex_lock(&client->lock);
+    enum status status = scheduler_submit(scheduler, &request, &client->generation, NULL);
+    pthread_mutex_unlock(&client->lock);
+    return status;
+}
+

@@ -1,0 +1,155 @@
+/* The worker pool: slices that tile, tasks that run exactly once, sleep and wake. */
+#include "base/pool.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+static struct pool *create(int threads) {
+    struct pool *pool;
+    assert_int_equal(pool_create(&pool, threads, NULL), STATUS_OK);
+    return pool;
+}
+
+static void test_slices_tile_the_total(void **state) {
+    (void)state;
+    static const size_t totals[] = {0, 1, 5, 16, 17, 100, 1000, 12345};
+    static const size_t grains[] = {1, 3, 16, 64, 100000};
+    for (size_t t = 0; t < sizeof totals / sizeof *totals; t++) {
+        for (size_t g = 0; g < sizeof grains / sizeof *grains; g++) {
+            for (int workers = 1; workers <= 9; workers++) {
+                size_t expected = 0, begin, end;
+                for (int w = 0; w < workers; w++, expected = end) {
+                    pool_slice(totals[t], grains[g], w, workers, &begin, &end);
+                    assert_true(begin == expected && begin <= end);
+                    assert_true(end == totals[t] || end % grains[g] == 0);
+                    /* nobody has a whole grain more than the fair share */
+                    assert_true(end - begin < totals[t] / (size_t)workers + 2 * grains[g]);
+                }
+                assert_int_equal(expected, totals[t]);
+            }
+        }
+    }
+}
+
+enum { MAX_WORKERS = 16 };
+
+struct tally {
+    int calls[MAX_WORKERS]; /* each worker touches its own */
+    int workers;
+    long long sums[MAX_WORKERS];
+    const int *values;
+    size_t count;
+};
+
+static void count_call(void *context, int worker, int workers) {
+    struct tally *tally = context;
+    tally->calls[worker]++;
+    if (worker == 0)
+        tally->workers = workers;
+}
+
+static void test_every_worker_runs_once(void **state) {
+    (void)state;
+    static const int sizes[] = {1, 2, 3, 8, MAX_WORKERS};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct pool *pool = create(sizes[i]);
+        assert_int_equal(pool_workers(pool), sizes[i]);
+        struct tally tally = {.workers = 0};
+        enum { RUNS = 200 };
+        for (int run = 1; run <= RUNS; run++) {
+            pool_run(pool, count_call, &tally);
+            for (int w = 0; w < MAX_WORKERS; w++) /* all have finished when it returns */
+                assert_int_equal(tally.calls[w], w < sizes[i] ? run : 0);
+        }
+        assert_int_equal(tally.workers, sizes[i]);
+        pool_destroy(pool);
+    }
+}
+
+static void sum_slice(void *context, int worker, int workers) {
+    struct tally *tally = context;
+    size_t begin, end;
+    pool_slice(tally->count, 4, worker, workers, &begin, &end);
+    tally->sums[worker] = 0;
+    for (size_t i = begin; i < end; i++)
+        tally->sums[worker] += tally->values[i];
+}
+
+/* What the caller wrote is seen by the tasks, and what they wrote by the caller. */
+static void test_memory_is_visible_both_ways(void **state) {
+    (void)state;
+    enum { COUNT = 1001, ROUNDS = 300 };
+    static int values[COUNT];
+    struct pool *pool = create(3);
+    for (int round = 1; round <= ROUNDS; round++) {
+        struct tally tally = {.values = values, .count = COUNT};
+        for (int i = 0; i < COUNT; i++)
+            values[i] = round * i;
+        pool_run(pool, sum_slice, &tally);
+        long long sum = 0;
+        for (int w = 0; w < 3; w++)
+            sum += tally.sums[w];
+        assert_int_equal(sum, (long long)round * COUNT * (COUNT - 1) / 2);
+    }
+    pool_destroy(pool);
+}
+
+/* Pauses long enough for the workers to stop spinning, so both ways of waiting are used. */
+static void nap(void) {
+    nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);
+}
+
+static void uneven(void *context, int worker, int workers) {
+    struct tally *tally = context;
+    if (worker == workers - 1)
+        nap(); /* the caller has to wait for the slowest */
+    tally->calls[worker]++;
+}
+
+static void test_sleeping_workers_wake(void **state) {
+    (void)state;
+    struct pool *pool = create(4);
+    struct tally tally = {.workers = 0};
+    for (int run = 1; run <= 20; run++) {
+        nap();
+        pool_run(pool, uneven, &tally);
+        for (int w = 0; w < 4; w++)
+            assert_int_equal(tally.calls[w], run);
+    }
+    pool_destroy(pool);
+}
+
+static void test_pools_come_and_go(void **state) {
+    (void)state;
+    struct tally tally = {.workers = 0};
+    for (int i = 0; i < 50; i++) {
+        struct pool *pool = create(1 + i % 5);
+        if (i % 2)
+            pool_run(pool, count_call, &tally);
+        pool_destroy(pool); /* also one that never ran anything */
+    }
+    assert_int_equal(tally.calls[0], 25);
+    struct pool *pool = create(0); /* as many as the process may use */
+    assert_true(pool_workers(pool) >= 1);
+    pool_destroy(pool);
+    pool_destroy(NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_slices_tile_the_total),
+        cmocka_unit_test(test_every_worker_runs_once),
+        cmocka_unit_test(test_memory_is_visible_both_ways),
+        cmocka_unit_test(test_sleeping_workers_wake),
+        cmocka_unit_test(test_pools_come_and_go),
+    };
+    return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
+}

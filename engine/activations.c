@@ -28,6 +28,7 @@ static void layout(struct activations *a, const struct model_config *c, int work
     a->scores = arena_take(arena, (size_t)workers * ATTENTION_BLOCK * (size_t)c->positions,
                            sizeof(float));
     a->gathered = arena_take(arena, rows * d_model, sizeof(float));
+    linear_scratch_layout(&a->linear, c->d_ff > c->d_model ? c->d_ff : c->d_model, arena);
 }
 
 enum status activations_create(struct activations *a, const struct model_config *config,

@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/status.h"
+#include "engine/linear.h"
 #include "engine/model.h"
 
 struct norm_stats {
@@ -35,6 +36,7 @@ struct activations {
     struct layer_activations layers[MODEL_MAX_LAYERS];
     float *scores; /* scratch of attention, [workers, ATTENTION_BLOCK, positions] */
     float *gathered; /* [max_rows, d_model] rows that logits are wanted for */
+    struct linear_scratch linear;
     struct arena arena;
 };
 

@@ -101,20 +101,22 @@ static void forward_layer(const struct model *model, struct pool *pool,
     const float *x = activations_input(activations, c, layer);
     size_t rows = (size_t)batch->rows;
 
-    linear_forward(&linears->in_proj, pool, x, rows, a->qkv, false);
+    linear_forward(&linears->in_proj, pool, &activations->linear, x, rows, a->qkv, false);
     attention_forward(c, pool, batch, layer, a, activations->max_rows, activations->scores);
-    linear_forward(&linears->out_proj, pool, a->attention, rows, a->residual1, false);
+    linear_forward(&linears->out_proj, pool, &activations->linear, a->attention, rows, a->residual1,
+                   false);
     struct norm_task norm1 = {model,        batch,          layer, DROPOUT_RESIDUAL1, x,
                               a->residual1, &a->norm1,      p->norm1_weight,
                               p->norm1_bias, a->middle};
     pool_run(pool, add_and_norm, &norm1);
 
-    linear_forward(&linears->linear1, pool, a->middle, rows, a->hidden, true);
+    linear_forward(&linears->linear1, pool, &activations->linear, a->middle, rows, a->hidden, true);
     if (batch->dropout.rate > 0) {
         struct hidden_task hidden = {batch, layer, (size_t)c->d_ff, a->hidden};
         pool_run(pool, drop_hidden, &hidden);
     }
-    linear_forward(&linears->linear2, pool, a->hidden, rows, a->residual2, false);
+    linear_forward(&linears->linear2, pool, &activations->linear, a->hidden, rows, a->residual2,
+                   false);
     struct norm_task norm2 = {model,        batch,     layer, DROPOUT_RESIDUAL2, a->middle,
                               a->residual2, &a->norm2, p->norm2_weight,
                               p->norm2_bias, activations_input(activations, c, layer + 1)};
@@ -130,15 +132,27 @@ void forward(const struct model *model, struct pool *pool, struct activations *a
         forward_layer(model, pool, activations, batch, layer);
 }
 
-void forward_logits(const struct model *model, struct pool *pool, struct activations *activations,
-                    const int *rows, int count, float *logits) {
+void forward_logits_range(const struct model *model, struct pool *pool,
+                          const struct activations *activations, int first, int count,
+                          float *logits) {
+    const float *x = activations_input(activations, &model->config, model->config.layers);
+    linear_forward(&model->head, pool, &activations->linear,
+                   x + (size_t)first * (size_t)model->config.d_model, (size_t)count, logits,
+                   false);
+}
+
+void forward_logits(const struct model *model, struct pool *pool,
+                    const struct activations *activations, const int *rows, int count,
+                    float *logits) {
     size_t d_model = (size_t)model->config.d_model;
     const float *x = activations_input(activations, &model->config, model->config.layers);
-    if (rows) {
-        for (int i = 0; i < count; i++)
-            memcpy(activations->gathered + (size_t)i * d_model, x + (size_t)rows[i] * d_model,
-                   d_model * sizeof(float));
-        x = activations->gathered;
+    if (!rows) {
+        forward_logits_range(model, pool, activations, 0, count, logits);
+        return;
     }
-    linear_forward(&model->head, pool, x, (size_t)count, logits, false);
+    for (int i = 0; i < count; i++)
+        memcpy(activations->gathered + (size_t)i * d_model, x + (size_t)rows[i] * d_model,
+               d_model * sizeof(float));
+    linear_forward(&model->head, pool, &activations->linear, activations->gathered,
+                   (size_t)count, logits, false);
 }

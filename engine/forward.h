@@ -48,7 +48,12 @@ void forward(const struct model *model, struct pool *pool, struct activations *a
              const struct batch *batch);
 
 /* logits[count, vocab] of the given rows of the last forward(); rows NULL: rows 0..count-1. */
-void forward_logits(const struct model *model, struct pool *pool, struct activations *activations,
-                    const int *rows, int count, float *logits);
+void forward_logits(const struct model *model, struct pool *pool,
+                    const struct activations *activations, const int *rows, int count,
+                    float *logits);
+/* The same of the rows first .. first + count - 1. */
+void forward_logits_range(const struct model *model, struct pool *pool,
+                          const struct activations *activations, int first, int count,
+                          float *logits);
 
 #endif

@@ -1,57 +1,21 @@
 #include "engine/linear.h"
 
-#include "base/pool.h"
-#include "engine/blas.h"
-#include "engine/kernels/kernels.h"
+#include "engine/linear_forms.h"
 
-struct task {
-    const struct linear *linear;
-    const float *x;
-    size_t rows;
-    float *y;
-    bool relu;
-};
+#include <assert.h>
 
-enum {
-    ROW_BLOCK = 512,   /* rows per product, so that bias and ReLU find y still in cache */
-    COLUMN_GRAIN = 16, /* one vector register of outputs */
-};
-
-static void finish_rows(const struct linear *linear, float *y, size_t rows, size_t begin,
-                        size_t end, bool relu) {
-    const struct kernels *k = kernels_get();
-    for (size_t r = 0; r < rows; r++)
-        k->add_bias(y + r * (size_t)linear->out + begin, linear->bias + begin, end - begin, relu);
+void linear_scratch_layout(struct linear_scratch *scratch, int widest, struct arena *arena) {
+    size_t stride = ((size_t)widest + LINEAR_ALIGNMENT - 1) & ~(size_t)(LINEAR_ALIGNMENT - 1);
+    scratch->rows = arena_take(arena, LINEAR_SCRATCH_ROWS * stride, sizeof *scratch->rows);
+    scratch->forms = arena_take(arena, LINEAR_SCRATCH_ROWS, sizeof *scratch->forms);
 }
 
-/* Many rows: each worker takes its own rows, all outputs. */
-static void by_rows(void *context, int worker, int workers) {
-    const struct task *t = context;
-    size_t in = (size_t)t->linear->in, out = (size_t)t->linear->out, begin, end;
-    pool_slice(t->rows, 16, worker, workers, &begin, &end);
-    for (size_t r = begin; r < end; r += ROW_BLOCK) {
-        size_t count = end - r < ROW_BLOCK ? end - r : ROW_BLOCK;
-        blas_gemm(false, true, count, out, in, 1, t->x + r * in, in, t->linear->weight, in, 0,
-                  t->y + r * out, out);
-        finish_rows(t->linear, t->y + r * out, count, 0, out, t->relu);
+void linear_forward(const struct linear *linear, struct pool *pool,
+                    const struct linear_scratch *scratch, const float *x, size_t rows, float *y,
+                    bool relu) {
+    switch (linear->numeric) {
+    case NUMERIC_F32: linear_f32_forward(linear, pool, scratch, x, rows, y, relu); break;
+    case NUMERIC_BF16:
+    case NUMERIC_INT8: assert(false); break; /* no model is prepared in these forms yet */
     }
-}
-
-/* Few rows: the weights are the bulk, so each worker takes its own outputs. */
-static void by_columns(void *context, int worker, int workers) {
-    const struct task *t = context;
-    size_t in = (size_t)t->linear->in, out = (size_t)t->linear->out, begin, end;
-    pool_slice(out, COLUMN_GRAIN, worker, workers, &begin, &end);
-    if (begin == end)
-        return;
-    blas_gemm(false, true, t->rows, end - begin, in, 1, t->x, in, t->linear->weight + begin * in,
-              in, 0, t->y + begin, out);
-    finish_rows(t->linear, t->y, t->rows, begin, end, t->relu);
-}
-
-void linear_forward(const struct linear *linear, struct pool *pool, const float *x, size_t rows,
-                    float *y, bool relu) {
-    struct task task = {linear, x, rows, y, relu};
-    size_t many = (size_t)pool_workers(pool) * 64;
-    pool_run(pool, rows >= many ? by_rows : by_columns, &task);
 }

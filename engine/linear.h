@@ -1,19 +1,24 @@
 /* linear.h - a linear layer y = x W^T + b in the numeric form it is run in.
  *
- * F32 goes through OpenBLAS, split over the pool. Further forms (BF16 for
- * training, INT8 for serving) join the enum and linear_forward()'s switch.
+ * F32 goes through OpenBLAS, split over the pool: the reference, on any CPU.
+ * INT8 is for serving: weights scaled per output row, activations per row at
+ * run time, exact integer sums, so a row's result depends on nothing but that
+ * row. Each form is a file, linear_FORM.c, behind linear_forward()'s switch.
  * A linear only points at parameters; whoever owns those owns the memory.
  * Thread-safety: linear_forward() uses the pool, so one caller at a time.
  */
 #ifndef ALPACA_ENGINE_LINEAR_H
 #define ALPACA_ENGINE_LINEAR_H
 
+#include "base/arena.h"
+
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct pool;
 
-enum numeric { NUMERIC_F32 };
+enum numeric { NUMERIC_F32, NUMERIC_BF16, NUMERIC_INT8 };
 
 struct linear {
     enum numeric numeric;
@@ -22,9 +27,29 @@ struct linear {
     const float *bias;   /* [out] */
 };
 
+enum {
+    LINEAR_SCRATCH_ROWS = 256, /* more rows are worked off in blocks of so many */
+    LINEAR_ALIGNMENT = 64,     /* bytes; rows of narrow activations start at multiples */
+};
+
+/* A row of activations in bytes: x = (byte - zero) * scale. */
+struct row_form {
+    float scale;
+    int32_t zero;
+};
+
+/* Where the narrow forms keep a block of activations between quantising and multiplying. */
+struct linear_scratch {
+    uint8_t *rows;          /* [LINEAR_SCRATCH_ROWS, widest input rounded up to LINEAR_ALIGNMENT] */
+    struct row_form *forms; /* [LINEAR_SCRATCH_ROWS] */
+};
+/* Enough for every linear of at most `widest` inputs. */
+void linear_scratch_layout(struct linear_scratch *scratch, int widest, struct arena *arena);
+
 /* y[rows, out] = x[rows, in] W^T + bias, then max(0, .) when `relu`.
  * x and y do not overlap. */
-void linear_forward(const struct linear *linear, struct pool *pool, const float *x, size_t rows,
-                    float *y, bool relu);
+void linear_forward(const struct linear *linear, struct pool *pool,
+                    const struct linear_scratch *scratch, const float *x, size_t rows, float *y,
+                    bool relu);
 
 #endif

@@ -200,7 +200,8 @@ static void fill_position_table(float *table, int positions, int d_model) {
 }
 
 static struct linear linear_f32(int in, int out, const float *weight, const float *bias) {
-    return (struct linear){NUMERIC_F32, in, out, weight, bias};
+    return (struct linear){
+        .numeric = NUMERIC_F32, .in = in, .out = out, .weight = weight, .bias = bias};
 }
 
 static void bind_linears(struct model *model) {

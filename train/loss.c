@@ -57,10 +57,11 @@ static void softmax_worker(void *context, int worker, int workers) {
 }
 
 /* Losses and logit gradients of one chunk of rows. */
-static double chunk_loss(const struct model *model, struct pool *pool, const float *x,
+static double chunk_loss(const struct model *model, struct pool *pool,
+                         const struct activations *activations, size_t first,
                          const int32_t *targets, size_t rows, float weight,
                          struct loss_scratch *scratch) {
-    linear_forward(&model->head, pool, x, rows, scratch->logits, false);
+    forward_logits_range(model, pool, activations, (int)first, (int)rows, scratch->logits);
     struct softmax_task task = {scratch->logits, targets, rows, (size_t)model->config.vocab,
                                 weight,          scratch->row_losses};
     pool_run(pool, softmax_worker, &task);
@@ -79,7 +80,7 @@ static double sum_over_chunks(const struct model *model, struct pool *pool,
     double sum = 0;
     for (size_t begin = 0; begin < rows; begin += LOSS_CHUNK) {
         size_t count = rows - begin < LOSS_CHUNK ? rows - begin : LOSS_CHUNK;
-        sum += chunk_loss(model, pool, x + begin * d_model, targets + begin, count, weight,
+        sum += chunk_loss(model, pool, activations, begin, targets + begin, count, weight,
                           scratch);
         if (gradients)
             linear_backward(&model->head, pool, x + begin * d_model, scratch->logits, count,

@@ -1,0 +1,15 @@
+/* linear_forms.h - the forms behind linear_forward(), one file each.
+ *
+ * Only linear.c and the forms' own files include this. Every function has the
+ * contract of linear_forward().
+ */
+#ifndef ALPACA_ENGINE_LINEAR_FORMS_H
+#define ALPACA_ENGINE_LINEAR_FORMS_H
+
+#include "engine/linear.h"
+
+void linear_f32_forward(const struct linear *linear, struct pool *pool,
+                        const struct linear_scratch *scratch, const float *x, size_t rows,
+                        float *y, bool relu);
+
+#endif

@@ -268,7 +268,8 @@ static void check_steps(struct parity *p, const char *what, const char *prefix,
                                         .weight_decay = weight_decay,
                                         .decay_all = true};
     struct optimizer optimizer;
-    must(optimizer_create(&optimizer, &options, &p->config, &err), p->path, &err);
+    must(optimizer_create(&optimizer, &options, &p->config, pool_workers(p->pool), &err), p->path,
+         &err);
     must(weights_read_buffer(&p->file, "weights.", &p->config, p->model->buffer, &err), p->path,
          &err);
     float rate = setting_real(p, "lr");

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ITERATIONS = 5, MAX_WORKERS = 64 };
+enum { ITERATIONS = 5 };
 
 bool muon_applies(const struct tensor_info *info) {
     return info->layer >= 0 && info->rank == 2;
@@ -19,14 +19,28 @@ static size_t parts_of(const struct tensor_info *info, const struct model_config
                : 1;
 }
 
-static size_t worker_floats(const struct model_config *config) {
-    size_t d = (size_t)config->d_model, f = (size_t)config->d_ff;
-    size_t larger = f > d ? f : d;
-    return 2 * d * larger + 2 * d * d; /* the update, its successor, A and bA + cA^2 */
+size_t muon_matrix_scratch_floats(size_t rows, size_t columns) {
+    size_t n = rows < columns ? rows : columns;
+    return rows * columns + 2 * n * n; /* the successor of X, A, and bA + cA^2 */
 }
 
-size_t muon_scratch_floats(const struct model_config *config) {
-    return MAX_WORKERS * worker_floats(config);
+/* What one worker needs: the largest matrix's update and the scratch to orthogonalise it. */
+static size_t worker_floats(const struct model_config *config) {
+    size_t most = 0;
+    for (int i = 0; i < model_tensor_count(config); i++) {
+        struct tensor_info info;
+        model_tensor(config, i, &info);
+        if (!muon_applies(&info))
+            continue;
+        size_t rows = info.rows / parts_of(&info, config);
+        size_t floats = rows * info.columns + muon_matrix_scratch_floats(rows, info.columns);
+        most = floats > most ? floats : most;
+    }
+    return (most + 15) / 16 * 16;
+}
+
+size_t muon_scratch_floats(const struct model_config *config, int workers) {
+    return (size_t)workers * worker_floats(config);
 }
 
 void muon_orthogonalise(float *x, size_t rows, size_t columns, float *scratch) {
@@ -82,7 +96,7 @@ static void update_matrix(const struct task *t, size_t offset, size_t rows, size
 static void worker_main(void *context, int worker, int workers) {
     const struct task *t = context;
     float *scratch = t->scratch + (size_t)worker * worker_floats(t->config);
-    int item = 0, used = workers < MAX_WORKERS ? workers : MAX_WORKERS;
+    int item = 0;
     for (int i = 0; i < model_tensor_count(t->config); i++) {
         struct tensor_info info;
         model_tensor(t->config, i, &info);
@@ -90,7 +104,7 @@ static void worker_main(void *context, int worker, int workers) {
             continue;
         size_t parts = parts_of(&info, t->config), rows = info.rows / parts;
         for (size_t part = 0; part < parts; part++, item++)
-            if (item % used == worker)
+            if (item % workers == worker)
                 update_matrix(t, info.offset + part * rows * info.columns, rows, info.columns,
                               scratch);
     }

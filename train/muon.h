@@ -23,14 +23,16 @@ struct muon_options {
 
 /* Whether Muon, not Adam, updates this tensor. */
 bool muon_applies(const struct tensor_info *info);
-size_t muon_scratch_floats(const struct model_config *config);
+/* Floats of scratch that muon_step() needs with a pool of `workers`. */
+size_t muon_scratch_floats(const struct model_config *config, int workers);
 
 void muon_step(const struct muon_options *options, struct pool *pool,
                const struct model_config *config, float *parameters, const float *gradients,
                float *momentum, float *scratch);
 
 /* matrix[rows, columns] -> roughly its nearest orthogonal matrix, in place.
- * scratch holds rows * columns + 2 * min(rows, columns)^2 floats. */
+ * scratch holds muon_matrix_scratch_floats(). */
+size_t muon_matrix_scratch_floats(size_t rows, size_t columns);
 void muon_orthogonalise(float *matrix, size_t rows, size_t columns, float *scratch);
 
 #endif

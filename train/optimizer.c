@@ -16,22 +16,22 @@ bool optimizer_kind_parse(const char *name, enum optimizer_kind *kind) {
     return false;
 }
 
-static void layout(struct optimizer *o, struct arena *arena) {
+static void layout(struct optimizer *o, int workers, struct arena *arena) {
     size_t floats = model_buffer_floats(&o->config);
     o->moment1 = arena_take(arena, floats, sizeof(float));
     o->moment2 = arena_take(arena, floats, sizeof(float));
     if (o->options.kind == OPTIMIZER_MUON)
-        o->scratch = arena_take(arena, muon_scratch_floats(&o->config), sizeof(float));
+        o->scratch = arena_take(arena, muon_scratch_floats(&o->config, workers), sizeof(float));
 }
 
 enum status optimizer_create(struct optimizer *o, const struct optimizer_options *options,
-                             const struct model_config *config, struct error *err) {
+                             const struct model_config *config, int workers, struct error *err) {
     *o = (struct optimizer){.options = *options, .config = *config};
     struct arena measure = {0};
-    layout(o, &measure);
+    layout(o, workers, &measure);
     enum status status = arena_create(&o->arena, measure.used, err);
     if (status == STATUS_OK)
-        layout(o, &o->arena);
+        layout(o, workers, &o->arena);
     return status;
 }
 

@@ -42,8 +42,9 @@ struct optimizer {
 /* "adam", "adamw", "muon"; false for another name. */
 bool optimizer_kind_parse(const char *name, enum optimizer_kind *kind);
 
+/* `workers`: of the pool that the steps will run on. */
 enum status optimizer_create(struct optimizer *optimizer, const struct optimizer_options *options,
-                             const struct model_config *config, struct error *err);
+                             const struct model_config *config, int workers, struct error *err);
 void optimizer_destroy(struct optimizer *optimizer);
 
 /* The learning rates of one step: muon's matrices, and everything by Adam. */

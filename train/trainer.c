@@ -22,7 +22,7 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
     layout(t, &measure);
     enum status status = arena_create(&t->arena, measure.used, err);
     if (status == STATUS_OK)
-        status = optimizer_create(&t->optimizer, options, c, err);
+        status = optimizer_create(&t->optimizer, options, c, workers, err);
     if (status == STATUS_OK)
         status = activations_create(&t->activations, c, micro_rows, true, workers, err);
     if (status == STATUS_OK)

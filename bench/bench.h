@@ -1,0 +1,21 @@
+/* bench.h - the subcommands of alpaca-bench, and what they share.
+ *
+ * Each command parses its own arguments (without the program's and its own
+ * name) and returns the exit status. One thread.
+ */
+#ifndef ALPACA_BENCH_BENCH_H
+#define ALPACA_BENCH_BENCH_H
+
+#include "base/status.h"
+#include "engine/model.h"
+
+int bench_engine(int argc, char **argv);
+int bench_train(int argc, char **argv);
+
+/* A model of a preset's shape with random weights, which run as fast as trained
+ * ones, or a model folder. Random ones are told never to end a story. */
+enum status bench_model(struct model **model, const char *preset_or_folder, struct error *err);
+/* Multiply-adds that the linear layers do for one token; the head among them when asked. */
+double bench_linear_macs(const struct model_config *config, bool head);
+
+#endif

@@ -1,0 +1,146 @@
+/* alpaca-bench train: whole training steps (forward, backward, optimizer) over random stories. */
+#include "bench/bench.h"
+
+#include "base/clock.h"
+#include "base/flags.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "train/trainer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct train_options {
+    const char *preset, *optimizer;
+    int batch_tokens, micro_tokens, threads;
+    double seconds, dropout;
+};
+
+#define AT(member) offsetof(struct train_options, member)
+static const struct flag flags[] = {
+    {"preset", FLAG_TEXT, AT(preset), "all", 0, 0, "NAME", "small, mini, alpaca or all"},
+    {"optimizer", FLAG_TEXT, AT(optimizer), "adam", 0, 0, "NAME", "adam, adamw or muon"},
+    {"batch-tokens", FLAG_INT, AT(batch_tokens), "8192", 1, 1e7, "tokens", "per step"},
+    {"micro-tokens", FLAG_INT, AT(micro_tokens), "2048", 256, 1e7, "tokens", "computed at a time"},
+    {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
+    {"seconds", FLAG_REAL, AT(seconds), "10", 0, 3600, "s", "of steps per preset, at least one"},
+    {"dropout", FLAG_REAL, AT(dropout), "0.1", 0, 0.9, "", "share of values dropped"},
+};
+static const struct flag_table table = {
+    .usage = "alpaca-bench train [options]",
+    .summary = "Tokens per second of training steps on random stories, after one step to warm up.",
+    .flags = flags,
+    .count = sizeof flags / sizeof *flags,
+};
+
+/* Stories of 64 to 256 tokens, together at most `rows`. The memory is for the caller to free. */
+static enum status random_stories(struct story_batch *batch, int32_t **memory, int rows, int vocab,
+                                  struct error *err) {
+    size_t count = (size_t)rows;
+    int32_t *ids = calloc(3 * count, sizeof *ids);
+    *memory = ids;
+    *batch = (struct story_batch){0};
+    if (!ids)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for %d tokens", rows);
+    int32_t *targets = ids + count, *lengths = targets + count;
+    for (uint64_t i = 0; batch->rows < count; i++) {
+        size_t length = 64 + rng_bits(1, i) % 192, left = count - batch->rows;
+        lengths[batch->stories++] = (int32_t)(length < left ? length : left);
+        batch->rows += length < left ? length : left;
+    }
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = (int32_t)(rng_bits(2, i) % (uint64_t)vocab);
+        targets[i] = (int32_t)(rng_bits(3, i) % (uint64_t)vocab);
+    }
+    batch->inputs = ids;
+    batch->targets = targets;
+    batch->lengths = lengths;
+    return STATUS_OK;
+}
+
+/* Forward and both gradients: three products per weight, and attention's as many. */
+static double step_flops(const struct model_config *c, const struct story_batch *batch) {
+    double pairs = 0;
+    for (size_t s = 0; s < batch->stories; s++)
+        pairs += 0.5 * (double)batch->lengths[s] * (batch->lengths[s] + 1);
+    return 6 * (bench_linear_macs(c, true) * (double)batch->rows +
+                2 * pairs * c->d_model * c->layers);
+}
+
+static enum status run_preset(const char *name, const struct train_options *o,
+                              struct optimizer_options *optimizer, struct pool *pool,
+                              struct error *err) {
+    struct model *model = NULL;
+    struct trainer trainer = {0};
+    struct story_batch batch;
+    int32_t *memory = NULL;
+    struct step_result result;
+    struct step_options step = {.rates = {1e-4f, 1e-4f}, .clip = 1, .dropout = (float)o->dropout};
+    enum status status = bench_model(&model, name, err);
+    if (status == STATUS_OK)
+        status = trainer_create(&trainer, model, pool, optimizer, o->micro_tokens, err);
+    if (status == STATUS_OK)
+        status = random_stories(&batch, &memory, o->batch_tokens, model->config.vocab, err);
+    if (status == STATUS_OK)
+        status = trainer_step(&trainer, &batch, &step, &result, err);
+    int steps = 0;
+    double start = clock_seconds(), seconds = 0;
+    while (status == STATUS_OK && (steps == 0 || seconds < o->seconds)) {
+        step.dropout_key = (uint64_t)++steps;
+        status = trainer_step(&trainer, &batch, &step, &result, err);
+        seconds = clock_seconds() - start;
+    }
+    if (status == STATUS_OK)
+        printf("%-8s %10zu %7d %10.0f %10.1f\n", name, model_parameter_count(&model->config),
+               steps, steps * (double)batch.rows / seconds,
+               steps * step_flops(&model->config, &batch) / seconds / 1e9);
+    fflush(stdout);
+    trainer_destroy(&trainer);
+    model_destroy(model);
+    free(memory);
+    return status;
+}
+
+static enum status run(const struct train_options *o, struct error *err) {
+    static const char *const presets[] = {"small", "mini", "alpaca"};
+    struct optimizer_options optimizer = {
+        .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .momentum = 0.95f};
+    struct pool *pool = NULL;
+    if (!optimizer_kind_parse(o->optimizer, &optimizer.kind))
+        return error_set_field(err, STATUS_INVALID, "optimizer",
+                               "--optimizer must be adam, adamw or muon, not \"%s\"",
+                               o->optimizer);
+    bool all = strcmp(o->preset, "all") == 0;
+    if (!all && !model_preset(o->preset))
+        return error_set_field(err, STATUS_INVALID, "preset",
+                               "--preset must be small, mini, alpaca or all, not \"%s\"",
+                               o->preset);
+    enum status status = pool_create(&pool, o->threads, err);
+    if (status != STATUS_OK)
+        return status;
+    printf("%d threads, %d tokens a step, %s\n", pool_workers(pool), o->batch_tokens,
+           o->optimizer);
+    printf("%-8s %10s %7s %10s %10s\n", "preset", "parameters", "steps", "tokens/s", "GFLOP/s");
+    for (size_t i = 0; i < sizeof presets / sizeof *presets && status == STATUS_OK; i++) {
+        if (all || strcmp(o->preset, presets[i]) == 0)
+            status = run_preset(presets[i], o, &optimizer, pool, err);
+    }
+    pool_destroy(pool);
+    return status;
+}
+
+int bench_train(int argc, char **argv) {
+    struct train_options options;
+    struct error err;
+    int help = 0;
+    enum status status =
+        flags_parse(&table, &options, argc, argv, NULL, 0, NULL, &help, &err);
+    if (help)
+        return 0;
+    if (status == STATUS_OK)
+        status = run(&options, &err);
+    if (status != STATUS_OK)
+        fprintf(stderr, "alpaca-bench train: %s\n", err.message);
+    return status == STATUS_OK ? 0 : 1;
+}

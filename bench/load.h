@@ -1,0 +1,28 @@
+/* load.h - many stories at once on a scheduler, timed.
+ *
+ * One thread. The scheduler is borrowed.
+ */
+#ifndef ALPACA_BENCH_LOAD_H
+#define ALPACA_BENCH_LOAD_H
+
+#include "engine/scheduler.h"
+
+struct load {
+    int streams;       /* stories submitted at once */
+    int prompt_tokens; /* random ids, others for every story */
+    int new_tokens;    /* of each story */
+    int vocab;
+    uint64_t seed;
+};
+
+struct load_result {
+    double seconds;       /* from the first submit to the end of the last story */
+    uint64_t tokens;      /* generated, all stories together */
+    double first_token_s; /* mean time from submit to a story's first token */
+};
+
+/* Tells `streams` stories to their ends. */
+enum status load_run(struct scheduler *scheduler, const struct load *load,
+                     struct load_result *result, struct error *err);
+
+#endif

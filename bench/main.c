@@ -1,0 +1,36 @@
+/* alpaca-bench: how fast the parts are, on this machine, in figures to compare. */
+#include "bench/bench.h"
+#include "engine/blas.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"engine", bench_engine, "stories per second: reading prompts, and telling 1 to 64 at a time"},
+    {"train", bench_train, "training tokens per second of each preset"},
+};
+
+static void print_help(FILE *out) {
+    fprintf(out, "Usage: alpaca-bench COMMAND [options]\n\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+    fprintf(out, "\nalpaca-bench COMMAND --help lists a command's options.\n");
+}
+
+int main(int argc, char **argv) {
+    blas_init(argv);
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
+        print_help(stdout);
+        return 0;
+    }
+    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 2, argv + 2);
+    }
+    print_help(stderr);
+    return 2;
+}

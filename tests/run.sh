@@ -120,8 +120,8 @@ run_browser() {
     ) >"$log" 2>&1
     status=$?
     cat "$log"
-    # node's test runner ends with "# pass 3" and "# fail 0".
-    add browser $status "$(number_after pass)" "$(number_after fail)" 0
+    # node's test runner ends with "# pass 3", "# fail 0", "# skipped 0".
+    add browser $status "$(number_after pass)" "$(number_after fail)" "$(number_after skipped)"
 }
 
 for kind in "$@"; do

@@ -18,19 +18,21 @@
     X("seconds", "a", "lf", seconds)                                                            \
     X("best_loss", "a", "lf", best_loss)
 
+#define COUNT(key, format, scan, member) +1
+enum { COUNTER_COUNT = 0 COUNTERS(COUNT), TEXT_SIZE = 40 };
+#undef COUNT
+
 enum status checkpoint_save(const char *path, const struct trainer *trainer,
                             const struct progress *progress, const char *recipe,
                             struct error *err) {
-    size_t floats = model_buffer_floats(&trainer->model->config);
-    const struct safetensors_output tensors[] = {
-        {"parameters", SAFETENSORS_F32, 1, {floats}, trainer->model->buffer},
-        {"moment1", SAFETENSORS_F32, 1, {floats}, trainer->optimizer.moment1},
-        {"moment2", SAFETENSORS_F32, 1, {floats}, trainer->optimizer.moment2},
-    };
-    enum { MAX_TEXTS = 16, TEXT_SIZE = 40 };
-    char values[MAX_TEXTS][TEXT_SIZE];
-    char recipe_copy[4096];
-    struct safetensors_text metadata[MAX_TEXTS];
+    struct state_buffer state[TRAINER_STATE_MAX];
+    struct safetensors_output tensors[TRAINER_STATE_MAX];
+    int buffers = trainer_state(trainer, state);
+    for (int i = 0; i < buffers; i++)
+        tensors[i] = (struct safetensors_output){
+            state[i].name, SAFETENSORS_F32, 1, {state[i].count}, state[i].values};
+    char values[COUNTER_COUNT][TEXT_SIZE];
+    struct safetensors_text metadata[COUNTER_COUNT + 1];
     size_t count = 0;
 #define WRITE(key, format, scan, member)                                                        \
     snprintf(values[count], TEXT_SIZE, "%" format, progress->member);                           \
@@ -38,10 +40,14 @@ enum status checkpoint_save(const char *path, const struct trainer *trainer,
     count++;
     COUNTERS(WRITE)
 #undef WRITE
-    snprintf(recipe_copy, sizeof recipe_copy, "%s", recipe);
+    char *recipe_copy = strdup(recipe);
+    if (!recipe_copy)
+        return error_set(err, STATUS_NO_MEMORY, "no memory to write %s", path);
     metadata[count++] = (struct safetensors_text){(char[]){"recipe"}, recipe_copy};
-    return safetensors_write(path, tensors, sizeof tensors / sizeof *tensors, metadata, count,
-                             err);
+    enum status status =
+        safetensors_write(path, tensors, (size_t)buffers, metadata, count, err);
+    free(recipe_copy);
+    return status;
 }
 
 static enum status read_progress(const struct safetensors *file, const char *path,
@@ -57,24 +63,21 @@ static enum status read_progress(const struct safetensors *file, const char *pat
     return STATUS_OK;
 }
 
-static enum status find_buffer(const struct safetensors *file, const char *path, const char *name,
-                               size_t floats, const struct safetensors_tensor **tensor,
-                               struct error *err) {
-    *tensor = safetensors_find(file, name);
-    if (*tensor && (*tensor)->dtype == SAFETENSORS_F32 && (*tensor)->count == floats)
+static enum status find_buffer(const struct safetensors *file, const char *path,
+                               const struct state_buffer *buffer,
+                               const struct safetensors_tensor **tensor, struct error *err) {
+    *tensor = safetensors_find(file, buffer->name);
+    if (*tensor && (*tensor)->dtype == SAFETENSORS_F32 && (*tensor)->count == buffer->count)
         return STATUS_OK;
-    return error_set(err, STATUS_CORRUPT, "%s: \"%s\" is missing or of another size", path, name);
+    return error_set(err, STATUS_CORRUPT, "%s: \"%s\" is missing or of another size", path,
+                     buffer->name);
 }
 
 enum status checkpoint_load(const char *path, struct trainer *trainer, struct progress *progress,
                             const char *recipe, struct error *err) {
-    const struct {
-        const char *name;
-        float *values;
-    } buffers[] = {{"parameters", trainer->model->buffer},
-                   {"moment1", trainer->optimizer.moment1},
-                   {"moment2", trainer->optimizer.moment2}};
-    const struct safetensors_tensor *tensors[3];
+    struct state_buffer state[TRAINER_STATE_MAX];
+    const struct safetensors_tensor *tensors[TRAINER_STATE_MAX];
+    int buffers = trainer_state(trainer, state);
     struct progress read = {0};
     struct safetensors file;
     enum status status = safetensors_open(&file, path, err);
@@ -85,16 +88,15 @@ enum status checkpoint_load(const char *path, struct trainer *trainer, struct pr
         status = error_set(err, STATUS_CORRUPT, "%s is not a checkpoint of this trainer", path);
     else if (strcmp(saved, recipe) != 0)
         status = error_set(err, STATUS_INVALID,
-                           "%s is of a run with other settings; give --fresh to start over, or "
-                           "another --run folder", path);
-    for (int i = 0; i < 3 && status == STATUS_OK; i++)
-        status = find_buffer(&file, path, buffers[i].name,
-                             model_buffer_floats(&trainer->model->config), &tensors[i], err);
+                           "%s is of a run with other settings or data; give --fresh to start "
+                           "over, or another --run folder", path);
+    for (int i = 0; i < buffers && status == STATUS_OK; i++)
+        status = find_buffer(&file, path, &state[i], &tensors[i], err);
     if (status == STATUS_OK)
         status = read_progress(&file, path, &read, err);
     if (status == STATUS_OK) { /* nothing below can fail */
-        for (int i = 0; i < 3; i++)
-            (void)safetensors_copy_f32(tensors[i], buffers[i].values, NULL);
+        for (int i = 0; i < buffers; i++)
+            (void)safetensors_copy_f32(tensors[i], state[i].values, NULL);
         *progress = read;
         trainer->optimizer.steps = read.step;
     }

@@ -1,10 +1,10 @@
 /* checkpoint.h - everything a run needs to go on, in one file.
  *
- * A safetensors file: "parameters", "moment1", "moment2" as flat F32 buffers
- * of the model's layout, and the counters as metadata. It is replaced in one
- * step, so a crash or a full disk at any moment leaves the previous one whole.
- * `recipe` is the text of all settings that shape the result; a checkpoint of
- * another recipe is refused.
+ * A safetensors file: the trainer's state buffers as flat F32 tensors, and the
+ * counters as metadata. It is replaced in one step, so a crash or a full disk
+ * at any moment leaves the previous one whole. `recipe` is the text of all
+ * settings and data that shape the result; a checkpoint of another recipe is
+ * refused.
  */
 #ifndef ALPACA_TRAIN_CHECKPOINT_H
 #define ALPACA_TRAIN_CHECKPOINT_H

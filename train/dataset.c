@@ -269,6 +269,16 @@ void dataset_free(struct dataset *dataset) {
     *dataset = (struct dataset){0};
 }
 
+uint64_t dataset_digest(const struct dataset *dataset) {
+    uint64_t digest = rng_derive(dataset->stories, dataset->id_count);
+    for (size_t s = 0; s < dataset->stories; s++) {
+        digest = rng_derive(digest, dataset->offsets[s + 1]);
+        for (uint64_t i = dataset->offsets[s]; i < dataset->offsets[s + 1]; i++)
+            digest = (digest ^ dataset->ids[i]) * 0x100000001b3u; /* FNV-1a's step */
+    }
+    return digest;
+}
+
 void dataset_order(const struct dataset *dataset, uint64_t seed, uint64_t epoch, int32_t *order) {
     for (size_t i = 0; i < dataset->stories; i++)
         order[i] = (int32_t)i;

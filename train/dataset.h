@@ -45,6 +45,9 @@ enum status dataset_load(struct dataset *dataset, const char *path,
                          struct error *err);
 void dataset_free(struct dataset *dataset); /* a zeroed one is allowed */
 
+/* A number that another set of stories, or another order of them, hardly shares. */
+uint64_t dataset_digest(const struct dataset *dataset);
+
 /* Fills order[stories] with epoch's permutation of 0 .. stories - 1, which
  * depends on (seed, epoch, stories) alone. */
 void dataset_order(const struct dataset *dataset, uint64_t seed, uint64_t epoch, int32_t *order);

@@ -11,6 +11,7 @@
 #include "train/checkpoint.h"
 #include "train/fit_options.h"
 #include "train/journal.h"
+#include "train/run_folder.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -21,7 +22,8 @@
 struct fit {
     struct fit_options options;
     struct fit_plan plan;
-    char out[1024], run[1024], checkpoint[1100], log[1100];
+    struct run_folder run;
+    char out[1024], checkpoint[1100], log[1100];
     struct pool *pool;
     struct tokenizer *tokenizer;
     struct dataset train, valid;
@@ -33,6 +35,9 @@ struct fit {
     struct progress progress;
     struct journal journal;
     double checkpoint_at; /* clock_seconds() when the next one is due */
+    uint64_t sitting_steps; /* since this process began, and how long they took */
+    double sitting_seconds;
+    bool estimated;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -48,18 +53,29 @@ static void catch_signals(void) {
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error to report, as a full disk is */
 }
 
 /* ---- opening -------------------------------------------------------------- */
 
 static enum status open_folders(struct fit *f, struct error *err) {
     struct fit_options *o = &f->options;
+    char run[1024];
     snprintf(f->out, sizeof f->out, o->out ? "%s" : "build/models/%s", o->out ? o->out : o->preset);
-    snprintf(f->run, sizeof f->run, o->run ? "%s" : "build/runs/%s", o->run ? o->run : o->preset);
-    snprintf(f->checkpoint, sizeof f->checkpoint, "%s/checkpoint.safetensors", f->run);
-    snprintf(f->log, sizeof f->log, "%s/log.jsonl", f->run);
-    enum status status = file_make_folder(f->run, err);
-    return status == STATUS_OK ? file_make_folder(f->out, err) : status;
+    snprintf(run, sizeof run, o->run ? "%s" : "build/runs/%s", o->run ? o->run : o->preset);
+    snprintf(f->checkpoint, sizeof f->checkpoint, "%s/checkpoint.safetensors", run);
+    snprintf(f->log, sizeof f->log, "%s/log.jsonl", run);
+    enum status status = run_folder_open(&f->run, run, err);
+    if (status == STATUS_OK)
+        status = file_make_folder(f->out, err);
+    if (status != STATUS_OK)
+        return status;
+    run_folder_sweep(run, "checkpoint.safetensors");
+    run_folder_sweep(run, "log.jsonl");
+    run_folder_sweep(f->out, "model.safetensors");
+    run_folder_sweep(f->out, "config.json");
+    run_folder_sweep(f->out, "tokenizer.model");
+    return STATUS_OK;
 }
 
 static enum status open_data(struct fit *f, struct error *err) {
@@ -82,15 +98,47 @@ static enum status open_data(struct fit *f, struct error *err) {
     return status;
 }
 
-static uint64_t count_steps(const struct fit *f) {
+static struct batch_plan plan_batches(const struct fit_options *o) {
+    return (struct batch_plan){.seed = o->seed,
+                               .shuffle = true,
+                               .max_stories = (size_t)o->batch_stories,
+                               .max_rows = (size_t)o->batch_tokens};
+}
+
+/* Batches of whole stories are rarely full to the last token, so those of the first epoch are
+ * cut and counted; the last of them, which goes on into the next epoch, by its share. */
+static enum status count_steps(const struct fit *f, uint64_t *count, struct error *err) {
     const struct fit_options *o = &f->options;
+    struct batch_plan plan = plan_batches(o);
+    struct batch_cutter *cutter;
+    *count = o->steps;
     if (o->steps)
-        return o->steps;
-    double per_epoch = o->batch_tokens
-                           ? (double)f->train.rows / o->batch_tokens
-                           : (double)f->train.stories / o->batch_stories;
-    double steps = ceil(per_epoch * o->epochs);
-    return steps < 1 ? 1 : (uint64_t)steps;
+        return STATUS_OK;
+    plan.once = true;
+    enum status status = batch_cutter_open(&cutter, &f->train, &plan, (struct batch_cursor){0}, err);
+    if (status != STATUS_OK)
+        return status;
+    double batches = 0, rows = 0;
+    for (const struct story_batch *batch; (batch = batch_cutter_next(cutter))->stories > 0;) {
+        bool last = batch_cutter_cursor(cutter).epoch > 0;
+        batches += last && batches > 0 ? (double)batch->rows / (rows / batches) : 1;
+        rows += (double)batch->rows;
+    }
+    batch_cutter_close(cutter);
+    double steps = ceil(batches * o->epochs);
+    *count = steps < 1 ? 1 : (uint64_t)steps;
+    return STATUS_OK;
+}
+
+static enum status resume(struct fit *f, struct error *err) {
+    f->progress.best_loss = INFINITY;
+    if (f->options.fresh || !file_exists(f->checkpoint))
+        return STATUS_OK;
+    enum status status =
+        checkpoint_load(f->checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
+    if (status == STATUS_OK)
+        log_info("going on from step %" PRIu64 " of %s", f->progress.step, f->checkpoint);
+    return status;
 }
 
 static enum status open_trainer(struct fit *f, struct error *err) {
@@ -101,21 +149,19 @@ static enum status open_trainer(struct fit *f, struct error *err) {
     model_initialise(f->model, o->seed);
     status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.optimizer, o->micro_tokens,
                             err);
+    f->schedule = (struct schedule){.warmup = o->warmup, .final = o->final_rate};
+    if (status == STATUS_OK)
+        status = count_steps(f, &f->schedule.steps, err);
     if (status != STATUS_OK)
         return status;
-    f->schedule = (struct schedule){count_steps(f), o->warmup, o->final_rate};
-    fit_recipe(o, f->schedule.steps, f->train.stories, pool_workers(f->pool), &f->recipe);
-    f->progress.best_loss = INFINITY;
-    if (!o->fresh && file_exists(f->checkpoint)) {
-        status = checkpoint_load(f->checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
-        if (status != STATUS_OK)
-            return status;
-        log_info("going on from step %" PRIu64 " of %s", f->progress.step, f->checkpoint);
-    }
-    struct batch_plan plan = {.seed = o->seed,
-                              .shuffle = true,
-                              .max_stories = (size_t)o->batch_stories,
-                              .max_rows = (size_t)o->batch_tokens};
+    fit_recipe(o, f->schedule.steps, dataset_digest(&f->train), pool_workers(f->pool),
+               &f->recipe);
+    if (f->recipe.failed)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for the recipe");
+    status = resume(f, err);
+    if (status != STATUS_OK)
+        return status;
+    struct batch_plan plan = plan_batches(o);
     status = batch_cutter_open(&f->cutter, &f->train, &plan, f->progress.cursor, err);
     if (status == STATUS_OK)
         status = journal_open(&f->journal, f->log, f->progress.step, f->schedule.steps, err);
@@ -142,7 +188,9 @@ static enum status fit_open(struct fit *f, struct error *err) {
 }
 
 static void fit_close(struct fit *f) {
-    (void)journal_close(&f->journal, NULL);
+    struct error err;
+    if (journal_close(&f->journal, &err) != STATUS_OK)
+        log_warn("%s: %s", f->log, err.message); /* the weights do not depend on it */
     batch_cutter_close(f->cutter);
     trainer_destroy(&f->trainer);
     model_destroy(f->model);
@@ -151,6 +199,7 @@ static void fit_close(struct fit *f) {
     tokenizer_free(f->tokenizer);
     pool_destroy(f->pool);
     buffer_free(&f->recipe);
+    run_folder_close(&f->run);
 }
 
 /* ---- the loop ------------------------------------------------------------- */
@@ -198,6 +247,24 @@ static enum status validate(struct fit *f, struct error *err) {
     return status;
 }
 
+/* Once the first steps have shown how fast this machine is, says how long the run will take. */
+static void estimate(struct fit *f, double seconds) {
+    enum { ENOUGH_STEPS = 10, ENOUGH_SECONDS = 5 };
+    f->sitting_steps++;
+    f->sitting_seconds += seconds;
+    if (f->estimated ||
+        (f->sitting_steps < ENOUGH_STEPS && f->sitting_seconds < ENOUGH_SECONDS))
+        return;
+    f->estimated = true;
+    char left[32];
+    double per_step = f->sitting_seconds / (double)f->sitting_steps;
+    journal_duration(per_step * (double)(f->schedule.steps - f->progress.step), left, sizeof left);
+    journal_clear_line(&f->journal);
+    log_info("about %s of training left on this machine: %" PRIu64 " of %" PRIu64
+             " steps, %.3g seconds each",
+             left, f->schedule.steps - f->progress.step, f->schedule.steps, per_step);
+}
+
 static enum status take_step(struct fit *f, struct error *err) {
     const struct fit_options *o = &f->options;
     double factor = schedule_factor(&f->schedule, f->progress.step);
@@ -227,6 +294,7 @@ static enum status take_step(struct fit *f, struct error *err) {
     bool last = f->progress.step == f->schedule.steps;
     journal_step(&f->journal, &f->progress, &report,
                  last || f->progress.step % (uint64_t)o->log_every == 0);
+    estimate(f, seconds);
     return STATUS_OK;
 }
 

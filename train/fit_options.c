@@ -105,15 +105,15 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     return STATUS_OK;
 }
 
-void fit_recipe(const struct fit_options *o, uint64_t steps, size_t stories, int workers,
+void fit_recipe(const struct fit_options *o, uint64_t steps, uint64_t data, int workers,
                 struct buffer *recipe) {
     buffer_printf(recipe,
                   "preset=%s optimizer=%s lr=%g adam-lr=%g beta1=%g beta2=%g eps=%g "
                   "weight-decay=%g momentum=%g clip=%g dropout=%g warmup=%g final-lr=%g "
                   "steps=%" PRIu64 " batch-stories=%d batch-tokens=%d micro-tokens=%d "
-                  "seed=%" PRIu64 " stories=%zu threads=%d",
+                  "seed=%" PRIu64 " data=%016" PRIx64 " threads=%d",
                   o->preset, o->optimizer, o->rate, o->others_rate, o->beta1, o->beta2, o->eps,
                   o->weight_decay, o->momentum, o->clip, o->dropout, o->warmup, o->final_rate,
-                  steps, o->batch_stories, o->batch_tokens, o->micro_tokens, o->seed, stories,
+                  steps, o->batch_stories, o->batch_tokens, o->micro_tokens, o->seed, data,
                   workers);
 }

@@ -39,8 +39,9 @@ struct fit_plan {
 enum status fit_options_complete(struct fit_options *options, struct fit_plan *plan,
                                  struct error *err);
 
-/* Every setting that shapes the weights, as text: a checkpoint of another recipe is refused. */
-void fit_recipe(const struct fit_options *options, uint64_t steps, size_t stories, int workers,
+/* Every setting that shapes the weights, as text: a checkpoint of another recipe is refused.
+ * `data` is the digest of the training stories. */
+void fit_recipe(const struct fit_options *options, uint64_t steps, uint64_t data, int workers,
                 struct buffer *recipe);
 
 #endif

@@ -3,24 +3,21 @@
 #include "base/buffer.h"
 #include "base/file.h"
 
-#include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
 
-/* Keeps the whole lines whose "step" is at most `step`. */
+/* Keeps the whole lines whose step is at most `step`; every line of ours begins with it. */
 static void keep_lines(const struct buffer *text, uint64_t step, struct buffer *kept) {
     const char *line = text->data, *end = text->data + text->size;
     while (line < end) {
         const char *newline = memchr(line, '\n', (size_t)(end - line));
         if (!newline)
             return; /* torn by a crash */
-        cJSON *object = cJSON_ParseWithLength(line, (size_t)(newline - line));
-        const cJSON *number = cJSON_GetObjectItemCaseSensitive(object, "step");
-        if (cJSON_IsNumber(number) && number->valuedouble <= (double)step)
+        uint64_t of = 0;
+        if (sscanf(line, "{\"step\":%" SCNu64 ",", &of) == 1 && newline[-1] == '}' && of <= step)
             buffer_append(kept, line, (size_t)(newline + 1 - line));
-        cJSON_Delete(object);
         line = newline + 1;
     }
 }
@@ -73,9 +70,11 @@ enum status journal_close(struct journal *journal, struct error *err) {
     return failed ? error_set(err, STATUS_IO, "the training log could not be written") : STATUS_OK;
 }
 
-static void format_duration(double seconds, char *text, size_t size) {
+void journal_duration(double seconds, char *text, size_t size) {
     long total = seconds < 0 ? 0 : (long)seconds;
-    if (total >= 3600)
+    if (total >= 48 * 3600)
+        snprintf(text, size, "%ldd%02ldh", total / 86400, total / 3600 % 24);
+    else if (total >= 3600)
         snprintf(text, size, "%ldh%02ldm", total / 3600, total / 60 % 60);
     else
         snprintf(text, size, "%ldm%02lds", total / 60, total % 60);
@@ -85,13 +84,19 @@ static void show(struct journal *journal, const struct progress *progress,
                  const struct step_report *report) {
     char left[32];
     double per_step = progress->step ? progress->seconds / (double)progress->step : 0;
-    format_duration(per_step * (double)(journal->total_steps - progress->step), left, sizeof left);
+    journal_duration(per_step * (double)(journal->total_steps - progress->step), left, sizeof left);
     fprintf(stderr,
             "%sstep %" PRIu64 "/%" PRIu64 "  epoch %" PRIu64 "  loss %.4f  %.0f tokens/s  %s left%s",
             journal->terminal ? "\r\033[K" : "", progress->step, journal->total_steps,
             progress->cursor.epoch + 1, journal->smoothed_loss, report->tokens_per_second, left,
             journal->terminal ? "" : "\n");
     journal->line_open = journal->terminal;
+}
+
+void journal_clear_line(struct journal *journal) {
+    if (journal->line_open)
+        fputs("\r\033[K", stderr);
+    journal->line_open = false;
 }
 
 void journal_step(struct journal *journal, const struct progress *progress,

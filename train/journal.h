@@ -36,5 +36,9 @@ void journal_step(struct journal *journal, const struct progress *progress,
                   const struct step_report *report, bool log);
 void journal_validation(struct journal *journal, const struct progress *progress,
                         const struct evaluation *evaluation, bool best);
+/* Takes the rewritable line off the terminal, before something else is printed there. */
+void journal_clear_line(struct journal *journal);
+/* "12m05s", "3h07m", "4d11h". */
+void journal_duration(double seconds, char *text, size_t size);
 
 #endif

@@ -47,6 +47,15 @@ void trainer_destroy(struct trainer *t) {
     *t = (struct trainer){0};
 }
 
+int trainer_state(const struct trainer *t, struct state_buffer *state) {
+    size_t floats = model_buffer_floats(&t->model->config);
+    int count = 0;
+    state[count++] = (struct state_buffer){"parameters", t->model->buffer, floats};
+    state[count++] = (struct state_buffer){"moment1", t->optimizer.moment1, floats};
+    state[count++] = (struct state_buffer){"moment2", t->optimizer.moment2, floats};
+    return count;
+}
+
 /* Takes whole stories from *story on until the next would not fit into max_rows. */
 static struct batch next_micro_batch(const struct story_batch *stories, size_t *story, size_t *row,
                                      int max_rows, struct span *spans) {

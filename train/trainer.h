@@ -35,6 +35,17 @@ enum status trainer_create(struct trainer *trainer, struct model *model, struct 
                            struct error *err);
 void trainer_destroy(struct trainer *trainer);
 
+/* What a checkpoint has to keep besides optimizer.steps: every buffer that a step changes and
+ * the next one reads. */
+enum { TRAINER_STATE_MAX = 8 };
+struct state_buffer {
+    const char *name;
+    float *values;
+    size_t count;
+};
+/* Fills state[TRAINER_STATE_MAX]; returns how many there are. */
+int trainer_state(const struct trainer *trainer, struct state_buffer *state);
+
 struct step_options {
     struct learning_rates rates;
     float clip;         /* gradient norm at most; 0: no clipping */

@@ -1,0 +1,310 @@
+"""alpaca-train fit, from outside: what it writes, and that no interruption changes or loses it.
+
+ALPACA_KILLS sets how often the kill test kills (a few by default).
+"""
+
+import json
+import lzma
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("ALPACA_BIN", ROOT / "build/release")) / "alpaca-train"
+KILLS = int(os.environ.get("ALPACA_KILLS", "3"))
+
+if not shutil.which("spm_train") and os.environ.get("CI") != "true":
+    pytest.skip("needs SentencePiece's spm_train", allow_module_level=True)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A few hundred real stories and a vocabulary of 4000 pieces learnt from some more."""
+    folder = tmp_path_factory.mktemp("data")
+    stories = []
+    with lzma.open(ROOT / "data/tinystories-train.jsonl.xz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            story = json.loads(line)
+            text = story if isinstance(story, str) else story.get("text") or story.get("story")
+            stories.append(" ".join(text.split()))
+            if len(stories) == 2500:
+                break
+    (folder / "vocab.txt").write_text("\n".join(stories) + "\n", encoding="utf-8")
+    (folder / "train.txt").write_text("\n".join(stories[:300]) + "\n", encoding="utf-8")
+    (folder / "valid.txt").write_text("\n".join(stories[300:330]) + "\n", encoding="utf-8")
+    subprocess.run(
+        ["spm_train", "--input=vocab.txt", "--model_prefix=tokenizer", "--model_type=bpe",
+         "--vocab_size=4000", "--normalization_rule_name=nmt_nfkc_cf", "--unk_id=0", "--bos_id=1",
+         "--eos_id=2", "--pad_id=3", "--num_threads=2", "--minloglevel=2"],
+        cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def command(data, folder, *options, steps=24):
+    return [str(BINARY), "fit", "--preset", "small", "--train", str(data / "train.txt"),
+            "--valid", str(data / "valid.txt"), "--tokenizer", str(data / "tokenizer.model"),
+            "--out", str(folder / "out"), "--run", str(folder / "run"), "--threads", "2",
+            "--steps", str(steps), "--batch-tokens", "2000", "--warmup", "4", "--lr", "2e-3",
+            "--valid-every", "8", "--log-every", "1", *options]
+
+
+def fit(data, folder, *options, steps=24, status=0, **arguments):
+    done = subprocess.run(command(data, folder, *options, steps=steps), text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, **arguments)
+    assert done.returncode == status, done.stdout[-2000:]
+    return done.stdout
+
+
+def tensors(path):
+    """{name: bytes} and the metadata of a safetensors file."""
+    raw = path.read_bytes()
+    size = struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8:8 + size])
+    metadata = header.pop("__metadata__", {})
+    return {name: raw[8 + size + entry["data_offsets"][0]:8 + size + entry["data_offsets"][1]]
+            for name, entry in header.items()}, metadata
+
+
+CHECKPOINT = Path("run/checkpoint.safetensors")
+MODEL = Path("out/model.safetensors")
+LOG = Path("run/log.jsonl")
+
+
+def log(folder):
+    lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    for line in lines:  # what a clock says differs from run to run
+        line.pop("seconds")
+        line.pop("tokens_per_second", None)
+    return lines
+
+
+def assert_same_run(folder, reference):
+    """The same weights bit for bit, the same optimizer state, counters and log."""
+    values, metadata = tensors(folder / CHECKPOINT)
+    expected, expected_metadata = tensors(reference / CHECKPOINT)
+    assert metadata.pop("seconds") and expected_metadata.pop("seconds")
+    assert metadata == expected_metadata
+    assert values.keys() == expected.keys() and len(values) >= 3
+    for name, value in values.items():
+        assert value == expected[name], f"{name} differs"
+    assert (folder / MODEL).read_bytes() == (reference / MODEL).read_bytes()
+    assert log(folder) == log(reference)
+    assert not list(folder.rglob("*.tmp"))
+
+
+RECIPES = {
+    "adam": ["--dropout", "0.1"],
+    "muon": ["--optimizer", "muon", "--weight-decay", "0.1", "--lr", "0.02"],
+}
+
+
+@pytest.fixture(scope="session", params=RECIPES)
+def finished(request, data, tmp_path_factory):
+    """A run that nothing disturbed: (folder, options, output, seconds)."""
+    folder = tmp_path_factory.mktemp(request.param)
+    start = time.monotonic()
+    output = fit(data, folder, *RECIPES[request.param])
+    return folder, RECIPES[request.param], output, time.monotonic() - start
+
+
+def test_a_run_learns_and_writes_what_it_should(finished):
+    folder, _, output, _ = finished
+    lines = log(folder)
+    losses = [line["loss"] for line in lines if "loss" in line]
+    valid = [line["valid_loss"] for line in lines if "valid_loss" in line]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 25))
+    assert [line["step"] for line in lines if "valid_loss" in line] == [8, 16, 24]
+    assert losses[0] > 8 and losses[-1] < losses[0] - 1 and valid[-1] < valid[0]
+    assert "done after step 24: best validation loss" in output
+    assert {path.name for path in (folder / "out").iterdir()} == {
+        "config.json", "model.safetensors", "tokenizer.model"}
+
+
+def test_the_first_steps_give_an_estimate(finished):
+    assert "of training left on this machine: 14 of 24 steps" in finished[2]
+
+
+def test_the_same_command_gives_the_same_bits(data, finished, tmp_path):
+    fit(data, tmp_path, *finished[1])
+    assert_same_run(tmp_path, finished[0])
+
+
+def test_a_finished_run_stays_as_it_is(data, finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    output = fit(data, tmp_path, *finished[1])
+    assert "going on from step 24" in output and "done after step 24" in output
+    assert_same_run(tmp_path, finished[0])
+
+
+def test_kills_at_any_moment_change_nothing(data, finished, tmp_path):
+    """kill -9 again and again, then to the end: bit for bit the run that was never killed."""
+    reference, options, _, seconds = finished
+    seed = int(os.environ.get("ALPACA_SEED", time.time_ns()))
+    print(f"ALPACA_SEED={seed}")
+    rng = random.Random(seed)
+    kills = runs = 0
+    while kills < KILLS:
+        folder = tmp_path / str(runs)
+        folder.mkdir()
+        while True:
+            process = subprocess.Popen(command(data, folder, *options, "--checkpoint-every", "0"),
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            try:
+                status = process.wait(timeout=rng.uniform(0, seconds))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                status = process.wait()
+            if status == -signal.SIGKILL:
+                kills += 1
+                continue
+            assert status == 0
+            break
+        assert_same_run(folder, reference)
+        shutil.rmtree(folder)
+        runs += 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_a_checkpoint(data, finished, tmp_path, number):
+    reference, options, _, _ = finished
+    process = subprocess.Popen(command(data, tmp_path, *options), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    output = []
+    for line in process.stdout:
+        output.append(line)
+        if line.startswith("step 5/"):
+            process.send_signal(number)
+    assert process.wait() == 0
+    assert "interrupted after step" in output[-1]
+    _, metadata = tensors(tmp_path / CHECKPOINT)
+    assert f"after step {metadata['step']};" in output[-1] and 5 <= int(metadata["step"]) < 24
+    output = fit(data, tmp_path, *options)
+    assert f"going on from step {metadata['step']}" in output
+    assert_same_run(tmp_path, reference)
+
+
+def test_a_folder_serves_one_run_at_a_time(data, tmp_path):
+    process = subprocess.Popen(command(data, tmp_path, steps=10**6), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        while not process.stdout.readline().startswith("step 1/"):
+            assert process.poll() is None
+        assert "another run is using the folder" in fit(data, tmp_path, status=1)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def started(data, tmp_path):
+    """A run with a checkpoint at step 6 of what it needs, ready to be disturbed."""
+    process = subprocess.Popen(command(data, tmp_path), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if line.startswith("step 6/"):
+            process.terminate()
+    assert process.wait() == 0
+    return tmp_path, (tmp_path / CHECKPOINT).read_bytes()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(data, started):
+    folder, before = started
+
+    def limit():
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+
+    output = fit(data, folder, "--checkpoint-every", "0", status=1, preexec_fn=limit)
+    assert "cannot write" in output and "checkpoint.safetensors: File too large" in output
+    assert (folder / CHECKPOINT).read_bytes() == before
+    assert not list(folder.rglob("*.tmp"))
+    assert "going on from step" in fit(data, folder)
+
+
+@pytest.mark.parametrize("size", [0, 7, 300, -1])
+def test_a_truncated_checkpoint_is_refused(data, started, size):
+    folder, before = started
+    broken = before[:size]
+    (folder / CHECKPOINT).write_bytes(broken)
+    assert str(folder / CHECKPOINT) in fit(data, folder, status=1).splitlines()[-1]
+    assert (folder / CHECKPOINT).read_bytes() == broken
+    assert "done after step 24" in fit(data, folder, "--fresh")
+
+
+def test_a_foreign_checkpoint_is_refused(data, started):
+    folder, before = started
+    for options in (["--seed", "2"], ["--lr", "1e-3"], ["--optimizer", "adamw"]):
+        assert "other settings or data" in fit(data, folder, *options, status=1)
+    other = folder / "other.txt"
+    lines = (data / "train.txt").read_text(encoding="utf-8").splitlines()
+    other.write_text("\n".join(reversed(lines)) + "\n", encoding="utf-8")
+    assert "other settings or data" in fit(data, folder, "--train", str(other), status=1)
+    assert (folder / CHECKPOINT).read_bytes() == before
+    shutil.copy(data / "tokenizer.model", folder / CHECKPOINT)
+    assert str(folder / CHECKPOINT) in fit(data, folder, status=1)
+
+
+def test_a_broken_number_stops_the_run(data, started):
+    folder, before = started
+    _, metadata = tensors(folder / CHECKPOINT)
+    at = 8 + struct.unpack("<Q", before[:8])[0] + 4 * 100
+    header = json.loads(before[8:at - 400])
+    at += header["parameters"]["data_offsets"][0]
+    broken = before[:at] + struct.pack("<f", float("nan")) * 64 * 5 + before[at + 4 * 64 * 5:]
+    (folder / CHECKPOINT).write_bytes(broken)
+    output = fit(data, folder, "--checkpoint-every", "0", status=1)
+    assert f"step {int(metadata['step']) + 1} (epoch 1) broke off" in output
+    assert "nan" in output.splitlines()[-1]
+    assert (folder / CHECKPOINT).read_bytes() == broken
+
+
+def test_an_unusable_folder_is_a_clear_error(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    for option in ("--out", "--run"):
+        output = fit(data, tmp_path, option, str(tmp_path / "file/inside"), status=1)
+        assert str(tmp_path / "file") in output.splitlines()[-1]
+
+
+def test_early_stopping_keeps_the_best(data, tmp_path):
+    output = fit(data, tmp_path, "--lr", "0.3", "--warmup", "0", "--valid-every", "2",
+                 "--patience", "2", "--dtype", "f32", steps=400)
+    valid = {line["step"]: line["valid_loss"] for line in log(tmp_path) if "valid_loss" in line}
+    best = min(valid, key=valid.get)
+    assert max(valid) == best + 4 < 400
+    assert f"at step {best}, in" in output
+    evaluated = subprocess.run([str(BINARY), "evaluate", "--json", "--model", tmp_path / "out",
+                                "--data", data / "valid.txt"], check=True, capture_output=True)
+    assert json.loads(evaluated.stdout)["loss"] == pytest.approx(valid[best], rel=1e-5)
+    assert f"done after step {best + 4}" in fit(
+        data, tmp_path, "--lr", "0.3", "--warmup", "0", "--valid-every", "2", "--patience", "2",
+        "--dtype", "f32", steps=400)
+
+
+def test_batches_smaller_than_a_story(data, tmp_path):
+    fit(data, tmp_path, "--batch-tokens", "10", steps=5)
+    steps = [line for line in log(tmp_path) if "loss" in line]
+    tokens = [b["tokens"] - a["tokens"] for a, b in zip(steps, steps[1:])]
+    assert len(steps) == 5 and min(tokens) > 10  # one story each
+
+
+def test_the_epochs_give_the_steps(data, tmp_path):
+    arguments = command(data, tmp_path, "--epochs", "2", "--valid-every", "1000")
+    at = arguments.index("--steps")
+    done = subprocess.run(arguments[:at] + arguments[at + 2:], check=True, capture_output=True)
+    assert b"done after step" in done.stderr
+    last = log(tmp_path)[-1]
+    first = next(line for line in log(tmp_path) if line["step"] == 1)
+    stories = 300
+    _, metadata = tensors(tmp_path / CHECKPOINT)
+    seen = int(metadata["epoch"]) * stories + int(metadata["story"])
+    assert abs(seen / stories - 2) < 0.1 and last["tokens"] > 10 * first["tokens"]

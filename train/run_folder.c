@@ -1,0 +1,62 @@
+#include "train/run_folder.h"
+
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum status run_folder_open(struct run_folder *folder, const char *path, struct error *err) {
+    char lock[1100];
+    *folder = (struct run_folder){0};
+    if ((size_t)snprintf(folder->path, sizeof folder->path, "%s", path) >= sizeof folder->path)
+        return error_set(err, STATUS_INVALID, "the path is too long: %s", path);
+    enum status status = file_make_folder(path, err);
+    if (status != STATUS_OK)
+        return status;
+    snprintf(lock, sizeof lock, "%s/lock", path);
+    int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return error_set_errno(err, "cannot write %s", lock);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        status = errno == EWOULDBLOCK
+                     ? error_set(err, STATUS_BUSY, "another run is using the folder %s", path)
+                     : error_set_errno(err, "cannot lock %s", lock);
+        close(fd);
+        return status;
+    }
+    folder->lock = fd + 1;
+    return STATUS_OK;
+}
+
+void run_folder_close(struct run_folder *folder) {
+    if (folder->lock)
+        close(folder->lock - 1);
+    *folder = (struct run_folder){0};
+}
+
+/* file_writer's temporaries are FILE.<pid>.tmp. */
+static int is_temporary_of(const char *name, const char *file) {
+    size_t length = strlen(file), digits;
+    if (strncmp(name, file, length) != 0 || name[length] != '.')
+        return 0;
+    digits = strspn(name + length + 1, "0123456789");
+    return digits > 0 && strcmp(name + length + 1 + digits, ".tmp") == 0;
+}
+
+void run_folder_sweep(const char *path, const char *file) {
+    DIR *entries = opendir(path);
+    for (const struct dirent *entry; entries && (entry = readdir(entries)) != NULL;) {
+        char inside[4096];
+        if (!is_temporary_of(entry->d_name, file))
+            continue;
+        if ((size_t)snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name) < sizeof inside)
+            (void)unlink(inside);
+    }
+    if (entries)
+        closedir(entries);
+}

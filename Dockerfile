@@ -21,10 +21,10 @@ LABEL org.opencontainers.image.title="Alpaca" \
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libmicrohttpd12 libcjson1 libopenblas0-pthread \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin alpaca
+ && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin alpaca
 COPY --from=build /image/usr/local/bin/alpaca-server /image/usr/local/bin/alpaca-tell /usr/local/bin/
 COPY --from=build /image/usr/local/share/alpaca /usr/local/share/alpaca
-USER 10001
+USER 10001:10001
 # Inside a container every interface is the container's own.
 ENV ALPACA_HOST=0.0.0.0
 EXPOSE 8080

@@ -35,6 +35,10 @@ CONFIG_LDFLAGS := -fsanitize=address,undefined
 else ifeq ($(CONFIG),tsan)
 CONFIG_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 CONFIG_LDFLAGS := -fsanitize=thread
+else ifeq ($(CONFIG),fuzz) # for `make fuzz`; clang only
+CONFIG_CFLAGS := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
+                 -fsanitize=fuzzer-no-link,address,undefined
+CONFIG_LDFLAGS := -fsanitize=address,undefined
 else
 $(error CONFIG is release, debug, asan or tsan, not "$(CONFIG)")
 endif
@@ -60,6 +64,7 @@ BENCH_SOURCES  := $(filter-out bench/main.c,$(wildcard bench/*.c))
 PUBLIC_FILES   := $(wildcard public/*)
 TEST_SOURCES   := $(wildcard tests/*_test.c)
 SUPPORT_SOURCES := $(wildcard tests/support/*.c)
+FUZZ_TARGETS   := $(patsubst tests/fuzz/target_%.c,%,$(wildcard tests/fuzz/target_*.c))
 
 objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 PAGE_OBJECTS := $(OUT)/obj/generated/pages_data.o
@@ -70,9 +75,12 @@ SERVER := $(OUT)/libserver.a
 SUPPORT := $(if $(SUPPORT_SOURCES),$(OUT)/libsupport.a)
 
 BINARIES := $(addprefix $(OUT)/,alpaca-server alpaca-train alpaca-tokenizer alpaca-bench alpaca-tell)
+FUZZERS  := $(addprefix $(OUT)/fuzz/,$(FUZZ_TARGETS))
+FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/entry_%.o)
+FUZZ_OBJECTS := $(OUT)/obj/tests/fuzz/fuzz.o $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/target_%.o)
 TESTS    := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_SOURCES)) $(OUT)/tests/parity
 
-.PHONY: all tests test test-c test-http check help install clean
+.PHONY: all tests test fuzz fuzzers help install clean
 .DELETE_ON_ERROR:
 all: $(BINARIES) ## build the five binaries (default)
 tests: all $(TESTS) ## build the tests, parity among them
@@ -120,12 +128,21 @@ $(OUT)/tests/parity: $(OUT)/obj/tests/parity.o $(TRAIN) $(CORE)
 $(OUT)/tests/%_test: $(OUT)/obj/tests/%_test.o $(SUPPORT) $(SERVER) $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
 	$(call LINK,$(CMOCKA_LIBS) $(HTTP_LIBS) $(ENGINE_LIBS))
+$(OUT)/tests/fuzz_corpus_test: $(OUT)/obj/tests/fuzz_corpus_test.o $(FUZZ_OBJECTS) $(SUPPORT) \
+                               $(SERVER) $(TRAIN) $(CORE)
+	@mkdir -p $(@D)
+	$(call LINK,$(CMOCKA_LIBS) $(HTTP_LIBS) $(ENGINE_LIBS))
+$(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/entry_%.o $(FUZZ_OBJECTS) $(SUPPORT) $(SERVER) $(TRAIN) $(CORE)
+	@mkdir -p $(@D)
+	$(call LINK,-fsanitize=fuzzer $(CMOCKA_LIBS) $(HTTP_LIBS) $(ENGINE_LIBS))
 
 # ---- objects ----------------------------------------------------------------
 # The only files that may use a CPU's extra instructions; dispatch.c calls them after asking the CPU.
 ifneq (,$(filter x86_64% i686%,$(TARGET)))
 $(OUT)/obj/engine/kernels/avx2.o:   CFLAGS += -mavx2 -mfma
 $(OUT)/obj/engine/kernels/avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+$(OUT)/obj/engine/kernels/int8_avx2.o: CFLAGS += -mavx2
+$(OUT)/obj/engine/kernels/int8_vnni.o: CFLAGS += -mavx512f -mavx512vnni
 endif
 $(OUT)/obj/server/%.o $(OUT)/obj/generated/%.o: DEPENDENCY_CFLAGS += $(HTTP_CFLAGS)
 $(OUT)/obj/tests/%.o: DEPENDENCY_CFLAGS += $(CMOCKA_CFLAGS) $(HTTP_CFLAGS)
@@ -134,6 +151,11 @@ $(OUT)/obj/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D)
 	$(call SAY,CC)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(FUZZ_ENTRIES): $(OUT)/obj/tests/fuzz/entry_%.o: tests/fuzz/entry.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(call SAY,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -DFUZZ_TARGET=fuzz_$* -MMD -MP -c -o $@ $<
 
 # Rebuild everything when the compiler or the flags change.
 $(OUT)/flags: FORCE
@@ -154,6 +176,15 @@ $(OUT)/obj/generated/pages_data.o: $(OUT)/generated/pages_data.c $(OUT)/flags
 # ---- tests, installation ----------------------------------------------------
 test: tests ## run every test: C, HTTP, browser
 	tests/run.sh $(OUT)
+
+# `make fuzz SECONDS=3600 FUZZ=request` looks longer, and at one target only.
+SECONDS ?= 60
+FUZZ    ?= $(FUZZ_TARGETS)
+FUZZ_CC ?= clang
+fuzz: ## SECONDS=60 for each fuzz target: look for inputs that break what reads them
+	$(MAKE) CONFIG=fuzz CC=$(FUZZ_CC) fuzzers
+	tests/fuzz/run.sh $(BUILD)/fuzz $(SECONDS) $(FUZZ)
+fuzzers: $(FUZZERS)
 
 install: all ## copy binaries, weights and the systemd unit under DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/alpaca/weights

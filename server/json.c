@@ -204,11 +204,16 @@ void json_append_bytes(struct buffer *out, const char *text, size_t bytes) {
     size_t plain = 0; /* start of what needs no escape */
     for (size_t i = 0; i < bytes; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f)
+        size_t length = c < 0x80 ? 1 : utf8_length(text + i, bytes - i);
+        if (length > 1 || (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')) {
+            i += length - 1;
             continue;
+        }
         buffer_append(out, text + plain, i - plain);
         plain = i + 1;
-        if (c == '"' || c == '\\')
+        if (length == 0)
+            buffer_append_text(out, UTF8_REPLACEMENT);
+        else if (c == '"' || c == '\\')
             buffer_printf(out, "\\%c", c);
         else if (c >= 8 && c <= 13 && c != 11)
             buffer_printf(out, "\\%c", escapes[c - 8]);

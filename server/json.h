@@ -18,7 +18,8 @@ enum { JSON_MAX_DEPTH = 16 };
 /* Whether `text[bytes]` is one JSON value and nothing else; STATUS_INVALID says what and where. */
 enum status json_check(const char *text, size_t bytes, struct error *err);
 
-/* Append a quoted and escaped string. The text must be UTF-8. */
+/* Append a quoted and escaped string. What is no UTF-8 (a name that a message cut short, a path)
+ * becomes U+FFFD, so that what we send is JSON whatever it quotes. */
 void json_append_text(struct buffer *out, const char *text);
 void json_append_bytes(struct buffer *out, const char *text, size_t bytes);
 

@@ -1,0 +1,112 @@
+/* The bodies of POST /generate, /v1/completions, /tokenize and /detokenize. */
+#include "base/buffer.h"
+#include "server/api.h"
+#include "server/errors.h"
+#include "server/json.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/support/fence.h"
+
+#include <string.h>
+
+static bool is_blank(const char *body, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (!memchr(" \t\r\n", body[i], 4))
+            return false;
+    return true;
+}
+
+/* A refused body is the client's fault, never ours, and its answer is JSON. */
+static void check_refusal(enum status status, const struct error *err) {
+    struct buffer answer = {0};
+    fuzz_check_error((int)status, err);
+    FUZZ_CHECK(problem_of_status(status) == PROBLEM_INVALID);
+    problem_write(&answer, PROBLEM_INVALID, err->field, err->message);
+    FUZZ_CHECK(!answer.failed && json_check(answer.data, answer.size, NULL) == STATUS_OK);
+    buffer_free(&answer);
+}
+
+/* A text that we write as JSON is the same text when it is read. */
+static void check_round_trip(const char *text) {
+    struct buffer json = {0};
+    struct error err = {0};
+    void *tree = NULL;
+    const char *again = NULL;
+    buffer_append_text(&json, "{\"text\":");
+    json_append_text(&json, text);
+    buffer_append_text(&json, "}");
+    FUZZ_CHECK(api_parse_text(json.data, json.size, "text", &tree, &again, &err) == STATUS_OK);
+    FUZZ_CHECK(strcmp(text, again) == 0);
+    api_tree_free(tree);
+    buffer_free(&json);
+}
+
+static void check_request(const struct api_request *request) {
+    struct sampling sampling = api_request_sampling(request);
+    FUZZ_CHECK(sampling_check(&sampling, NULL) == STATUS_OK);
+    FUZZ_CHECK(request->n >= 1 && request->n <= API_MAX_STORIES);
+    FUZZ_CHECK(request->max_tokens >= 1 && request->max_tokens <= API_MAX_TOKENS);
+    FUZZ_CHECK(request->seed <= API_MAX_SEED);
+    FUZZ_CHECK(strlen(request->prompt) == request->prompt_bytes);
+    fuzz_check_utf8(request->prompt, request->prompt_bytes);
+    check_round_trip(request->prompt);
+    FUZZ_CHECK(request->stop_count >= 0 && request->stop_count <= STORY_MAX_STOPS);
+    for (int i = 0; i < request->stop_count; i++) {
+        size_t bytes = strlen(request->stops[i]);
+        FUZZ_CHECK(bytes >= 1 && bytes <= STORY_MAX_STOP_BYTES);
+        fuzz_check_utf8(request->stops[i], bytes);
+    }
+}
+
+static void parse_request(enum api_dialect dialect, const char *body, size_t size, bool is_json) {
+    struct api_request request;
+    struct error err = {0};
+    enum status status = api_request_parse(&request, dialect, body, size, &err);
+    if (status != STATUS_OK) {
+        check_refusal(status, &err);
+        return;
+    }
+    FUZZ_CHECK(is_json || is_blank(body, size));
+    check_request(&request);
+    api_request_free(&request);
+}
+
+static void parse_text(const char *body, size_t size) {
+    struct error err = {0};
+    void *tree = NULL;
+    const char *text = NULL;
+    enum status status = api_parse_text(body, size, "text", &tree, &text, &err);
+    if (status != STATUS_OK) {
+        check_refusal(status, &err);
+        return;
+    }
+    fuzz_check_utf8(text, strlen(text));
+    check_round_trip(text);
+    api_tree_free(tree);
+}
+
+static void parse_ids(const char *body, size_t size) {
+    struct error err = {0};
+    struct token_list ids;
+    enum status status = api_parse_ids(body, size, "tokens", &ids, &err);
+    if (status != STATUS_OK) {
+        check_refusal(status, &err);
+        return;
+    }
+    for (size_t i = 0; i < ids.count; i++)
+        FUZZ_CHECK(ids.ids[i] >= 0);
+    token_list_free(&ids);
+}
+
+void fuzz_request(const uint8_t *data, size_t size) {
+    /* The fence catches what a sanitizer cannot see: reads by the JSON library itself. */
+    struct fence body = fence_create(size);
+    struct error err = {0};
+    if (size)
+        memcpy(body.data, data, size);
+    bool is_json = json_check(body.data, size, &err) == STATUS_OK;
+    parse_request(API_GENERATE, body.data, size, is_json);
+    parse_request(API_COMPLETIONS, body.data, size, is_json);
+    parse_text(body.data, size);
+    parse_ids(body.data, size);
+    fence_destroy(&body);
+}

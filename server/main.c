@@ -6,7 +6,7 @@
 #include "server/options.h"
 #include "server/service.h"
 
-#include <pthread.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,26 +15,35 @@
 /* The answers of stories that have just been cut off still want to be sent. */
 enum { LAST_ANSWERS_MS = 2000 };
 
-static void leave_now(int signal_number) {
-    _exit(128 + signal_number);
+/* A handler and a pipe rather than a mask and sigwait(): libraries have started threads before
+ * main() that no mask set here reaches, and a signal that lands on one of them would kill. */
+static int stop_pipe[2];
+
+static void on_stop_signal(int signal_number) {
+    static volatile sig_atomic_t asked;
+    int code = errno;
+    if (asked) /* a second time: now */
+        _exit(128 + signal_number);
+    asked = 1;
+    ssize_t ignored = write(stop_pipe[1], "", 1);
+    (void)ignored;
+    errno = code;
 }
 
-/* Blocked in every thread, so that main can wait for them: as process 1 of a container too,
- * where signals without a handler are dropped. */
-static void block_signals(sigset_t *signals) {
-    sigemptyset(signals);
-    sigaddset(signals, SIGTERM);
-    sigaddset(signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
-}
-
-/* From here on a second signal ends the process at once. */
-static void stop_politely_only_once(const sigset_t *signals) {
-    struct sigaction action = {.sa_handler = leave_now};
+static enum status catch_signals(struct error *err) {
+    struct sigaction action = {.sa_handler = on_stop_signal, .sa_flags = SA_RESTART};
+    if (pipe(stop_pipe) != 0)
+        return error_set_errno(err, "cannot open a pipe");
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return STATUS_OK;
+}
+
+static void wait_for_stop_signal(void) {
+    char byte;
+    while (read(stop_pipe[0], &byte, 1) < 0 && errno == EINTR) {
+    }
 }
 
 static void announce(const struct service *service, const char *url) {
@@ -63,19 +72,17 @@ static enum status open_service(struct service *service, struct error *err) {
 }
 
 static enum status serve(struct service *service, struct error *err) {
-    sigset_t signals;
     struct http_server *http = NULL;
-    int signal_number = 0;
-    block_signals(&signals);
-    enum status status = open_service(service, err);
+    enum status status = catch_signals(err);
+    if (status == STATUS_OK)
+        status = open_service(service, err);
     if (status == STATUS_OK)
         status = http_start(&http, service, err);
     if (status != STATUS_OK)
         goto cleanup;
     announce(service, http_url(http));
 
-    sigwait(&signals, &signal_number);
-    stop_politely_only_once(&signals);
+    wait_for_stop_signal();
     log_info("stopping: running stories have %d s to finish", service->options.stop_timeout_s);
     atomic_store(&service->stopping, true);
     scheduler_stop(service->teller.scheduler, service->options.stop_timeout_s * 1000);

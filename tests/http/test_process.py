@@ -1,0 +1,168 @@
+"""The process: how it starts, how it fails to start, how it ends."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from conftest import BIN, MODEL, together
+
+
+def run(*arguments, **env):
+    return subprocess.run([BIN / "alpaca-server", *map(str, arguments)], capture_output=True,
+                          text=True, env={**os.environ, **env})
+
+
+def test_it_says_where_it_is_and_how_to_ask(start):
+    server = start()
+    lines = [server.process.stdout.readline() for _ in range(2)]
+    assert lines[0] == "\n"
+    command = lines[1].strip()
+    assert command.startswith("curl http://")
+    answer = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout)["story"].startswith("once upon a time")
+
+
+def test_sigterm_ends_it_cleanly(start):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        server = start()
+        server.generate(max_tokens=3)
+        assert "stopped" in server.stop(number)
+
+
+def test_sigterm_lets_running_stories_finish(start):
+    server = start()
+    expected = server.generate(prompt="the sun", seed=4, temperature=1)
+
+    def ask(index):
+        if index == 16:
+            time.sleep(0.02)
+            server.process.send_signal(signal.SIGTERM)
+            return None
+        try:
+            return server.post("/generate", {"prompt": "the sun", "seed": 4, "temperature": 1})
+        except (ConnectionError, OSError):
+            return None  # came after the end
+
+    answers = [answer for answer in together(17, ask) if answer]
+    for answer in answers:
+        if answer.status == 200:
+            assert answer.json()["story"] == expected["story"]
+        else:
+            assert answer.status == 503 and answer.json()["error"]["code"] == "stopping"
+    server.ended()
+
+
+def test_stories_that_take_too_long_are_cut_off_with_an_error(start):
+    server = start("--stop-timeout", "0", "--slots", "1")
+
+    def ask(index):
+        if index == 8:
+            time.sleep(0.05)
+            server.process.send_signal(signal.SIGTERM)
+            return None
+        try:
+            return server.post("/generate", {"seed": index, "n": 8})
+        except (ConnectionError, OSError):
+            return None
+
+    for answer in filter(None, together(9, ask)):
+        assert answer.status in (200, 503)
+        if answer.status == 503:
+            assert answer.json()["error"]["code"] == "stopping"
+    server.ended()
+
+
+def test_a_second_signal_ends_it_at_once(start):
+    server = start("--stop-timeout", "3600", "--slots", "1")
+    connection = server.connect()
+    # Eight stories one after another: there is work left when the first words come.
+    connection.request("POST", "/generate", '{"n": 8, "temperature": 2, "stream": true}')
+    connection.getresponse().read(1)
+    server.process.send_signal(signal.SIGTERM)
+    while "stopping" not in server.log():
+        time.sleep(0.01)
+    server.process.send_signal(signal.SIGTERM)
+    server.ended(expected=128 + signal.SIGTERM)
+    connection.close()
+
+
+def test_a_port_in_use_is_one_clear_line():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = run("--port", port, "--model", MODEL)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert f"port {port}" in result.stderr and "in use" in result.stderr
+
+
+@pytest.mark.parametrize("arguments, expected", [
+    (["--model", "/no/such/model"], "/no/such/model"),
+    (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
+    (["--port", "70000"], "0 to 65535"), (["--slots", "0"], "--slots"),
+    (["--log-format", "xml"], "text or json"), (["--nonsense"], "--nonsense"),
+    (["extra"], "extra"), (["--api-key-file", "/no/such/keys"], "/no/such/keys")])
+def test_a_wrong_option_is_one_clear_line(arguments, expected):
+    if "--model" not in arguments:
+        arguments = [*arguments, "--model", MODEL]
+    result = run("--port", 0, *arguments)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1 and expected in result.stderr
+
+
+def test_no_model_anywhere_is_one_clear_line(tmp_path):
+    program = tmp_path / "bin" / "alpaca-server"
+    program.parent.mkdir()
+    program.write_bytes((BIN / "alpaca-server").read_bytes())
+    program.chmod(0o755)
+    env = {name: value for name, value in os.environ.items() if name != "ALPACA_MODEL"}
+    result = subprocess.run([program, "--port", "0"], cwd=tmp_path, capture_output=True, text=True,
+                            env=env)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1 and "--model" in result.stderr
+
+
+@pytest.mark.parametrize("broken", ["config.json", "model.safetensors", "tokenizer.model"])
+@pytest.mark.parametrize("how", ["missing", "empty", "cut", "nonsense"])
+def test_a_broken_model_is_one_clear_line(tmp_path, broken, how):
+    for name in ("config.json", "model.safetensors", "tokenizer.model"):
+        (tmp_path / name).symlink_to(MODEL / name)
+    whole = (MODEL / broken).read_bytes()
+    (tmp_path / broken).unlink()
+    if how != "missing":
+        (tmp_path / broken).write_bytes({"empty": b"", "cut": whole[:len(whole) // 2],
+                                         "nonsense": b"\xff{[nonsense" * 100}[how])
+    result = run("--port", 0, "--model", tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert broken in result.stderr
+
+
+def test_options_come_from_variables_too(start):
+    server = start(env={"ALPACA_BODY_BYTES": "300", "ALPACA_ACCESS_LOG": "off"})
+    assert server.post("/generate", " " * 301).status == 413
+    assert "POST" not in server.stop()
+
+
+def test_help_names_every_option():
+    result = run("--help")
+    assert result.returncode == 0
+    for option in ("--host", "--port", "--model", "--threads", "--slots", "--queue", "--body-bytes",
+                   "--idle-timeout", "--request-timeout", "--stop-timeout", "--api-key-file"):
+        assert option in result.stdout
+
+
+def test_health_check_tells_by_its_exit_status(start):
+    server = start()
+    port = server.port
+    assert run("--health-check", "--port", port).returncode == 0
+    assert run("--health-check", "--host", "0.0.0.0", ALPACA_PORT=str(port)).returncode == 0
+    server.stop()
+    result = run("--health-check", "--port", port)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1

@@ -63,6 +63,9 @@ SERVER_SOURCES := $(filter-out server/main.c,$(wildcard server/*.c))
 BENCH_SOURCES  := $(filter-out bench/main.c,$(wildcard bench/*.c))
 PUBLIC_FILES   := $(wildcard public/*)
 TEST_SOURCES   := $(wildcard tests/*_test.c)
+ifneq (,$(findstring darwin,$(TARGET))) # its linker has no --wrap
+TEST_SOURCES   := $(filter-out tests/torture_test.c,$(TEST_SOURCES))
+endif
 SUPPORT_SOURCES := $(wildcard tests/support/*.c)
 FUZZ_TARGETS   := $(patsubst tests/fuzz/target_%.c,%,$(wildcard tests/fuzz/target_*.c))
 
@@ -75,6 +78,8 @@ SERVER := $(OUT)/libserver.a
 SUPPORT := $(if $(SUPPORT_SOURCES),$(OUT)/libsupport.a)
 
 BINARIES := $(addprefix $(OUT)/,alpaca-server alpaca-train alpaca-tokenizer alpaca-bench alpaca-tell)
+FAULTS_LDFLAGS := $(foreach f,malloc calloc realloc strdup free mmap munmap fopen fclose \
+                    pthread_create,-Wl,--wrap=$(f))
 FUZZERS  := $(addprefix $(OUT)/fuzz/,$(FUZZ_TARGETS))
 FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/entry_%.o)
 FUZZ_OBJECTS := $(OUT)/obj/tests/fuzz/fuzz.o $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/target_%.o)
@@ -132,6 +137,8 @@ $(OUT)/tests/fuzz_corpus_test: $(OUT)/obj/tests/fuzz_corpus_test.o $(FUZZ_OBJECT
                                $(SERVER) $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
 	$(call LINK,$(CMOCKA_LIBS) $(HTTP_LIBS) $(ENGINE_LIBS))
+# Takes our own code's requests for memory through tests/support/faults.c.
+$(OUT)/tests/torture_test: LDFLAGS += $(FAULTS_LDFLAGS)
 $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/entry_%.o $(FUZZ_OBJECTS) $(SUPPORT) $(SERVER) $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
 	$(call LINK,-fsanitize=fuzzer $(CMOCKA_LIBS) $(HTTP_LIBS) $(ENGINE_LIBS))

@@ -3,6 +3,7 @@
 #include <cjson/cJSON.h>
 
 #include <assert.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -289,8 +290,10 @@ static enum status parse_file(struct safetensors *file, struct error *err) {
     cJSON *root = NULL;
     if (strstr(copy, "\\u0000"))
         status = error_set(err, STATUS_CORRUPT, "the header contains a NUL");
-    else if (!(root = cJSON_ParseWithLengthOpts(copy, header_bytes + 1, NULL, true)))
-        status = error_set(err, STATUS_CORRUPT, "the header is not JSON");
+    else if (errno = 0, !(root = cJSON_ParseWithLengthOpts(copy, header_bytes + 1, NULL, true)))
+        status = errno == ENOMEM /* cJSON itself does not tell the two apart */
+                     ? error_set(err, STATUS_NO_MEMORY, "no memory for the header")
+                     : error_set(err, STATUS_CORRUPT, "the header is not JSON");
     else
         status = parse_entries(root, file, (const unsigned char *)header + header_bytes,
                                file->map.size - LENGTH_BYTES - header_bytes, err);

@@ -2,6 +2,7 @@
 
 #include <cjson/cJSON.h>
 
+#include <errno.h>
 #include <float.h>
 #include <limits.h>
 #include <math.h>
@@ -98,9 +99,12 @@ static enum status check_variant(const cJSON *root, const struct config_variant 
 static enum status parse_config(const char *text, size_t size, struct model_config *config,
                                 struct error *err) {
     /* The NUL behind the text counts in, so that cJSON sees where it ends. */
+    errno = 0; /* cJSON only says that it failed; malloc() says whether memory was why */
     cJSON *root = cJSON_ParseWithLengthOpts(text, size + 1, NULL, true);
     enum status status = STATUS_OK;
-    if (memchr(text, '\0', size) || !cJSON_IsObject(root))
+    if (!root && errno == ENOMEM)
+        status = error_set(err, STATUS_NO_MEMORY, "no memory to read it");
+    else if (memchr(text, '\0', size) || !cJSON_IsObject(root))
         status = error_set(err, STATUS_CORRUPT, "not a JSON object");
     for (int i = 0; i < CONFIG_VARIANTS && status == STATUS_OK; i++)
         status = check_variant(root, &config_variants[i], err);

@@ -118,6 +118,9 @@ static void on_library_message(void *context, const char *format, va_list argume
 
 static enum status start_daemon(struct http_server *server, struct error *err) {
     const struct options *options = &server->service->options;
+    server->no_memory = http_make_no_memory();
+    if (!server->no_memory)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for the HTTP server");
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     flags |= MHD_is_feature_supported(MHD_FEATURE_EPOLL) == MHD_YES ? MHD_USE_EPOLL : MHD_USE_POLL;
     server->daemon = MHD_start_daemon(
@@ -142,6 +145,8 @@ static void release(struct http_server *server) {
     if (server->listener >= 0)
         close(server->listener);
     watch_destroy(server->watch);
+    if (server->no_memory)
+        MHD_destroy_response(server->no_memory);
     free(server);
 }
 

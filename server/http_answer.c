@@ -55,9 +55,35 @@ static void add_answer_headers(const struct answer *answer, struct MHD_Response 
         add(response, "WWW-Authenticate", "Bearer");
 }
 
+struct MHD_Response *http_make_no_memory(void) {
+    const struct problem_info *info = problem_info(PROBLEM_BUSY);
+    struct answer answer = {.content_type = "application/json",
+                            .retry_after_s = info->retry_after_s};
+    problem_write(&answer.body, PROBLEM_BUSY, NULL, "no memory for the request");
+    buffer_append_text(&answer.body, "\n");
+    struct MHD_Response *response = NULL;
+    if (!answer.body.failed)
+        response = MHD_create_response_from_buffer(answer.body.size, answer.body.data,
+                                                   MHD_RESPMEM_MUST_COPY);
+    buffer_free(&answer.body);
+    if (response)
+        add_answer_headers(&answer, response);
+    return response;
+}
+
+enum MHD_Result http_answer_no_memory(struct http_server *server,
+                                      struct MHD_Connection *connection) {
+    return MHD_queue_response(connection, (unsigned)problem_info(PROBLEM_BUSY)->http_status,
+                              server->no_memory);
+}
+
 enum MHD_Result http_answer(struct http_exchange *exchange) {
     struct answer *answer = &exchange->base.answer;
     struct MHD_Response *response;
+    if (answer->body.failed) { /* not even its words could be written */
+        answer->http_status = problem_info(PROBLEM_BUSY)->http_status;
+        return http_answer_no_memory(exchange->server, exchange->connection);
+    }
     if (answer->page) {
         exchange->bytes_sent = answer->page->size;
         response = MHD_create_response_from_buffer(answer->page->size,
@@ -70,7 +96,7 @@ enum MHD_Result http_answer(struct http_exchange *exchange) {
                                                    MHD_RESPMEM_PERSISTENT);
     }
     if (!response)
-        return MHD_NO;
+        return http_answer_no_memory(exchange->server, exchange->connection);
     http_add_headers(exchange, response);
     add_answer_headers(answer, response);
     enum MHD_Result queued =

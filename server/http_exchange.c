@@ -108,7 +108,7 @@ static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *
                              const char *url, const char *method, void **state) {
     struct http_exchange *exchange = create(server, connection, url, method);
     if (!exchange)
-        return MHD_NO;
+        return http_answer_no_memory(server, connection);
     *state = exchange;
     struct exchange *base = &exchange->base;
     http_connection_awaits_body(exchange->client);

@@ -20,6 +20,7 @@ struct http_server {
     struct service *service;
     struct MHD_Daemon *daemon;
     struct watch *watch;
+    struct MHD_Response *no_memory; /* for when there is none to make an answer */
     int listener;
     char url[128];
     atomic_int active; /* exchanges between their headers and the end of their answer */
@@ -79,6 +80,11 @@ void http_connection_works(struct http_connection *client);
 bool http_sleep(struct http_exchange *exchange);
 void http_wake(void *exchange);
 
+/* An answer that needs no memory. */
+enum MHD_Result http_answer_no_memory(struct http_server *server,
+                                      struct MHD_Connection *connection);
+/* Makes it; NULL when there is no memory even now. */
+struct MHD_Response *http_make_no_memory(void);
 /* Queue the answer, or the stream of an exchange's telling (http_answer.c, http_stream.c). */
 enum MHD_Result http_answer(struct http_exchange *exchange);
 enum MHD_Result http_stream(struct http_exchange *exchange);

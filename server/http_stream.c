@@ -64,7 +64,7 @@ enum MHD_Result http_stream(struct http_exchange *exchange) {
     struct MHD_Response *response = MHD_create_response_from_callback(
         MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream, exchange, NULL);
     if (!response)
-        return MHD_NO;
+        return http_answer_no_memory(exchange->server, exchange->connection);
     exchange->base.answer.http_status = 200;
     http_add_headers(exchange, response);
     MHD_del_response_header(response, "Cache-Control", "no-store");

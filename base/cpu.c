@@ -64,11 +64,17 @@ bool cpu_has_avx512(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+bool cpu_has_avx512_vnni(void) {
+    return cpu_has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
 #else
 bool cpu_has_avx2(void) {
     return false;
 }
 bool cpu_has_avx512(void) {
+    return false;
+}
+bool cpu_has_avx512_vnni(void) {
     return false;
 }
 #endif

@@ -11,5 +11,6 @@ int cpu_count(void);
 /* Instruction sets usable here (CPU and operating system both). */
 bool cpu_has_avx2(void);   /* AVX2 + FMA */
 bool cpu_has_avx512(void); /* AVX-512 F, BW, DQ, VL */
+bool cpu_has_avx512_vnni(void); /* those and VNNI: sums of products of bytes */
 
 #endif

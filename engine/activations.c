@@ -25,8 +25,7 @@ static void layout(struct activations *a, const struct model_config *c, int work
     a->x = arena_take(arena, (size_t)(layers + 1) * rows * d_model, sizeof(float));
     for (int i = 0; i < layers; i++)
         layout_layer(&a->layers[i], c, rows, arena);
-    a->scores = arena_take(arena, (size_t)workers * ATTENTION_BLOCK * (size_t)c->positions,
-                           sizeof(float));
+    a->scores = arena_take(arena, (size_t)workers * attention_scratch_floats(c), sizeof(float));
     a->gathered = arena_take(arena, rows * d_model, sizeof(float));
     linear_scratch_layout(&a->linear, c->d_ff > c->d_model ? c->d_ff : c->d_model, arena);
 }

@@ -34,7 +34,7 @@ struct activations {
     bool keeps_layers;
     float *x; /* [layers + 1 or 2, max_rows, d_model] input of each layer; the last is the output */
     struct layer_activations layers[MODEL_MAX_LAYERS];
-    float *scores; /* scratch of attention, [workers, ATTENTION_BLOCK, positions] */
+    float *scores; /* scratch of attention, [workers, attention_scratch_floats()] */
     float *gathered; /* [max_rows, d_model] rows that logits are wanted for */
     struct linear_scratch linear;
     struct arena arena;

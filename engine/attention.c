@@ -1,6 +1,7 @@
 #include "engine/attention.h"
 
 #include "base/pool.h"
+#include "engine/attention_int8.h"
 #include "engine/blas.h"
 #include "engine/dropout.h"
 #include "engine/kernels/kernels.h"
@@ -14,7 +15,8 @@ struct task {
     int layer;
     const struct layer_activations *a;
     int log_sum_stride;
-    float *scores; /* [workers, ATTENTION_BLOCK, positions] */
+    float *scratch; /* [workers, scratch_floats] */
+    size_t scratch_floats;
 };
 
 /* One head of one span: where its rows lie and at which stride. */
@@ -23,6 +25,12 @@ struct head_view {
     size_t q_stride, kv_stride; /* floats from one position to the next */
     int first, rows;            /* position of the first query; number of queries */
 };
+
+size_t attention_scratch_floats(const struct model_config *config) {
+    size_t floats = ATTENTION_BLOCK * (size_t)config->positions;
+    size_t narrow = attention_int8_scratch_bytes(config) / sizeof(float);
+    return floats > narrow ? floats : narrow; /* the latter is whole cache lines */
+}
 
 enum { FEW_ROWS = 4 }; /* below this a matrix product costs more than it saves */
 
@@ -98,12 +106,19 @@ static void attend(const struct task *t, int span_index, int row, int head, floa
                              .kv_stride = 3 * d_model,
                              .first = 0,
                              .rows = span->rows};
+    float *out = t->a->attention + (size_t)row * d_model + (size_t)head * head_dim;
+    if (t->batch->cache && t->batch->cache->form == KV_INT8) {
+        struct kv_head cached = kv_cache_head(t->batch->cache, span->slot, t->layer, head);
+        struct head_rows rows = {q,   view.k,  view.v,           view.q_stride,
+                                 out, d_model, (size_t)span->first, (size_t)span->rows};
+        attention_int8(t->batch->cache, &cached, &rows, scores);
+        return;
+    }
     if (t->batch->cache) {
         view.first = span->first;
         append_to_cache(t, span, qkv, head, &view);
     }
     float scale = 1.0f / sqrtf((float)head_dim);
-    float *out = t->a->attention + (size_t)row * d_model + (size_t)head * head_dim;
     if (span->rows < FEW_ROWS && t->batch->dropout.rate <= 0)
         attend_rows(t, &view, head, head_dim, scale, row, scores, out);
     else
@@ -113,8 +128,7 @@ static void attend(const struct task *t, int span_index, int row, int head, floa
 /* The (span, head) pairs are dealt out in turn, so that long spans spread evenly. */
 static void attend_all(void *context, int worker, int workers) {
     const struct task *t = context;
-    float *scores =
-        t->scores + (size_t)worker * ATTENTION_BLOCK * (size_t)t->config->positions;
+    float *scores = t->scratch + (size_t)worker * t->scratch_floats;
     int row = 0, item = 0;
     for (int s = 0; s < t->batch->span_count; s++) {
         for (int head = 0; head < t->config->heads; head++, item++)
@@ -126,7 +140,8 @@ static void attend_all(void *context, int worker, int workers) {
 
 void attention_forward(const struct model_config *config, struct pool *pool,
                        const struct batch *batch, int layer, const struct layer_activations *a,
-                       int log_sum_stride, float *scores) {
-    struct task task = {config, batch, layer, a, log_sum_stride, scores};
+                       int log_sum_stride, float *scratch) {
+    struct task task = {config, batch,   layer,
+                        a,      log_sum_stride, scratch, attention_scratch_floats(config)};
     pool_run(pool, attend_all, &task);
 }

@@ -14,11 +14,14 @@
 
 enum { ATTENTION_BLOCK = 64 }; /* query rows whose scores are held at a time */
 
-/* Reads a->qkv, writes a->attention and a->log_sums; with a cache, also
- * appends the spans' keys and values to it. */
+/* Scratch of one worker. */
+size_t attention_scratch_floats(const struct model_config *config);
+
+/* Reads a->qkv, writes a->attention and, but for an INT8 cache, a->log_sums;
+ * with a cache, also appends the spans' keys and values to it. */
 void attention_forward(const struct model_config *config, struct pool *pool,
                        const struct batch *batch, int layer, const struct layer_activations *a,
-                       int log_sum_stride, float *scores);
+                       int log_sum_stride, float *scratch);
 
 /* The key of one row's dropout mask over the attention weights of a head. */
 uint32_t attention_dropout_key(const struct dropout *dropout, int layer, int head, int row);

@@ -17,14 +17,21 @@
 #include <stdint.h>
 
 struct pool;
+struct int8_matrix;
+struct row_form;
 
 enum numeric { NUMERIC_F32, NUMERIC_BF16, NUMERIC_INT8 };
+
+/* "f32", "bf16", "int8"; false for another name. */
+bool numeric_parse(const char *name, enum numeric *numeric);
+const char *numeric_name(enum numeric numeric);
 
 struct linear {
     enum numeric numeric;
     int in, out;
-    const float *weight; /* [out, in] */
+    const float *weight; /* [out, in]; NULL when only a narrow form is left */
     const float *bias;   /* [out] */
+    const struct int8_matrix *int8;
 };
 
 enum {
@@ -32,16 +39,10 @@ enum {
     LINEAR_ALIGNMENT = 64,     /* bytes; rows of narrow activations start at multiples */
 };
 
-/* A row of activations in bytes: x = (byte - zero) * scale. */
-struct row_form {
-    float scale;
-    int32_t zero;
-};
-
 /* Where the narrow forms keep a block of activations between quantising and multiplying. */
 struct linear_scratch {
     uint8_t *rows;          /* [LINEAR_SCRATCH_ROWS, widest input rounded up to LINEAR_ALIGNMENT] */
-    struct row_form *forms; /* [LINEAR_SCRATCH_ROWS] */
+    struct row_form *forms; /* [LINEAR_SCRATCH_ROWS] what the bytes of a row mean */
 };
 /* Enough for every linear of at most `widest` inputs. */
 void linear_scratch_layout(struct linear_scratch *scratch, int widest, struct arena *arena);

@@ -11,5 +11,11 @@
 void linear_f32_forward(const struct linear *linear, struct pool *pool,
                         const struct linear_scratch *scratch, const float *x, size_t rows,
                         float *y, bool relu);
+void linear_int8_forward(const struct linear *linear, struct pool *pool,
+                         const struct linear_scratch *scratch, const float *x, size_t rows,
+                         float *y, bool relu);
+
+/* `in` bytes rounded up to LINEAR_ALIGNMENT: from one row in linear_scratch to the next. */
+size_t linear_row_bytes(int in);
 
 #endif

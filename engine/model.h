@@ -108,11 +108,12 @@ struct layer_linears {
 
 struct model {
     struct model_config config;
-    float *buffer; /* [model_buffer_floats] */
+    float *buffer; /* [model_buffer_floats]; NULL once prepared as INT8 */
     struct parameters parameters;
     struct layer_linears linears[MODEL_MAX_LAYERS];
     struct linear head;
     float *position_table; /* [positions, d_model] sinusoids */
+    enum numeric numeric;  /* of the linears; see model_prepare() */
     struct arena arena;
 };
 
@@ -122,5 +123,10 @@ enum status model_create(struct model **model, const struct model_config *config
 void model_destroy(struct model *model); /* NULL is allowed */
 /* Random weights, determined by the seed. */
 void model_initialise(struct model *model, uint64_t seed);
+
+/* Turns the linear layers of a filled model into another form. F32 is what they are.
+ * INT8 is for serving: the fp32 matrices are given back, so that the model can
+ * only be run from then on, not saved or trained. */
+enum status model_prepare(struct model *model, enum numeric numeric, struct error *err);
 
 #endif

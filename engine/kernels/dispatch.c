@@ -1,3 +1,4 @@
+#include "engine/kernels/int8.h"
 #include "engine/kernels/kernels.h"
 
 #include "base/cpu.h"
@@ -24,6 +25,18 @@ const struct kernels *kernels_get(void) {
         atomic_store_explicit(&selected, kernels, memory_order_relaxed);
     }
     return kernels;
+}
+
+/* The best integer set that does not go beyond the row kernels' instruction set. */
+const struct int8_kernels *int8_kernels_get(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    const struct kernels *rows = kernels_get();
+    if (rows == &kernels_avx512 && cpu_has_avx512_vnni())
+        return &int8_vnni;
+    if (rows != &kernels_portable)
+        return &int8_avx2;
+#endif
+    return &int8_portable;
 }
 
 enum status kernels_select(const char *name, struct error *err) {

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct row_form;
+
 struct kernels {
     const char *name;
 
@@ -60,6 +62,26 @@ struct kernels {
      * scratch. Returns the log_sum. */
     float (*attend_row)(float *out, const float *q, const float *keys, const float *values,
                         size_t stride, size_t count, size_t head_dim, float scale, float *scores);
+
+    /* The narrow forms of int8.h. bytes[i] = round(x[i] / scale) + zero over the range of
+     * x[n] and 0; bytes[n .. padded) become the zero. padded is a multiple of 16. */
+    void (*quantise_row)(uint8_t *bytes, size_t padded, struct row_form *form, const float *x,
+                         size_t n);
+
+    /* bytes[i] = round(x[i] / scale), from -127 to 127, 0 in [n, padded); returns the scale. */
+    float (*quantise_signed)(int8_t *bytes, size_t padded, const float *x, size_t n);
+
+    /* Softmax over scale * dots[j] * key_scales[j], j < count, each share times
+     * value_scales[j], as 16-bit numbers in two digits: share = factor * (256 * high[j] +
+     * low[j]), 0 from count on. Returns the factor. All arrays have `padded` elements, a
+     * multiple of 16; scratch is [padded]. */
+    float (*attention_shares)(uint8_t *high, uint8_t *low, const int32_t *dots,
+                              const float *key_scales, const float *value_scales, size_t count,
+                              size_t padded, float scale, float *scratch);
+
+    /* out[n] = (256 * high + low) * factor. */
+    void (*join_digits)(float *out, const int32_t *high, const int32_t *low, size_t n,
+                        float factor);
 };
 
 /* The kernels in use: the best that this CPU has, unless kernels_select() chose. */

@@ -1,0 +1,276 @@
+/* The promise of the INT8 form: the same logits and the same stories, bit for bit, alone or in a
+ * batch of any size, with any number of threads, however prompts are cut into chunks, from any
+ * kv slot, and on every instruction set. The reference is the portable code with one thread
+ * running one row at a time. */
+#include "base/pool.h"
+#include "base/rng.h"
+#include "engine/forward.h"
+#include "engine/kernels/kernels.h"
+#include "engine/scheduler.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { SEQUENCES = 64, POSITIONS = 50, VOCAB = 130 };
+
+/* Odd on purpose: heads of 20 are no whole register, and 130 outputs no whole panel. */
+static const struct model_config config = {
+    .d_model = 60, .heads = 3, .d_ff = 98, .layers = 2, .vocab = VOCAB, .positions = POSITIONS,
+    .norm_eps = 1e-5f, .unk_id = 0, .bos_id = 1, .eos_id = 2, .pad_id = 3,
+};
+
+static const char *const sets[] = {"portable", "avx2", "avx512"};
+enum { SETS = sizeof sets / sizeof *sets };
+
+static struct model *model;
+
+static int setup(void **state) {
+    (void)state;
+    if (model_create(&model, &config, NULL) != STATUS_OK)
+        return 1;
+    model_initialise(model, 11);
+    return model_prepare(model, NUMERIC_INT8, NULL) == STATUS_OK ? 0 : 1;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    model_destroy(model);
+    return kernels_select(NULL, NULL) == STATUS_OK ? 0 : 1;
+}
+
+/* ---- logits ----------------------------------------------------------------------- */
+
+static int length_of(int sequence) {
+    return 3 + (int)(rng_bits(21, (uint64_t)sequence) % (POSITIONS - 2));
+}
+
+static int32_t id_at(int sequence, int position) {
+    return (int32_t)(rng_bits(22 + (uint64_t)sequence, (uint64_t)position) % VOCAB);
+}
+
+struct way {
+    const char *set;
+    int threads;
+    int batch; /* sequences at a time */
+    int chunk; /* rows of a sequence per step at most; later sequences take one or two more */
+};
+
+/* logits[SEQUENCES, POSITIONS, VOCAB] of every position of every sequence. */
+static void run_forward(const struct way *way, float *logits) {
+    struct pool *pool;
+    struct activations activations;
+    struct kv_cache cache;
+    int max_rows = way->batch * (way->chunk + 2);
+    struct span spans[SEQUENCES];
+    int32_t *ids = calloc((size_t)max_rows, sizeof *ids);
+    float *rows = calloc((size_t)max_rows * VOCAB, sizeof *rows);
+    assert_true(ids && rows);
+    assert_int_equal(kernels_select(way->set, NULL), STATUS_OK);
+    assert_int_equal(pool_create(&pool, way->threads, NULL), STATUS_OK);
+    assert_int_equal(activations_create(&activations, &config, max_rows, false, way->threads, NULL),
+                     STATUS_OK);
+    assert_int_equal(kv_cache_create(&cache, &config, way->batch, KV_INT8, NULL), STATUS_OK);
+    for (int group = 0; group < SEQUENCES; group += way->batch) {
+        int done[SEQUENCES] = {0};
+        for (;;) {
+            struct batch batch = {.ids = ids, .spans = spans, .cache = &cache};
+            int owners[SEQUENCES];
+            for (int i = 0; i < way->batch && group + i < SEQUENCES; i++) {
+                int s = group + i, left = length_of(s) - done[i];
+                int count = left < way->chunk + s % 3 ? left : way->chunk + s % 3;
+                if (left <= 0)
+                    continue;
+                owners[batch.span_count] = i;
+                spans[batch.span_count++] = /* slots in reverse, so none means anything */
+                    (struct span){.slot = way->batch - 1 - i, .first = done[i], .rows = count};
+                for (int r = 0; r < count; r++)
+                    ids[batch.rows++] = id_at(s, done[i] + r);
+            }
+            if (batch.span_count == 0)
+                break;
+            forward(model, pool, &activations, &batch);
+            forward_logits(model, pool, &activations, NULL, batch.rows, rows);
+            const float *from = rows;
+            for (int j = 0; j < batch.span_count; j++) {
+                size_t place = (size_t)(group + owners[j]) * POSITIONS + (size_t)spans[j].first;
+                size_t floats = (size_t)spans[j].rows * VOCAB;
+                memcpy(logits + place * VOCAB, from, floats * sizeof *logits);
+                from += floats;
+                done[owners[j]] += spans[j].rows;
+            }
+        }
+    }
+    kv_cache_destroy(&cache);
+    activations_destroy(&activations);
+    pool_destroy(pool);
+    free(ids);
+    free(rows);
+}
+
+static void logits_are_the_same_bits(void **state) {
+    (void)state;
+    static const struct way ways[] = {
+        {NULL, 2, 1, 1},  {NULL, 1, 1, POSITIONS}, {NULL, 1, 2, 5},   {NULL, 2, 4, 1},
+        {NULL, 2, 8, 16}, {NULL, 3, 32, 7},        {NULL, 1, 64, 1},  {NULL, 2, 64, 1},
+        {NULL, 2, 64, 3}, {NULL, 2, 64, POSITIONS}, {NULL, 4, 13, 2},
+    };
+    size_t floats = (size_t)SEQUENCES * POSITIONS * VOCAB;
+    float *expected = calloc(floats, sizeof *expected), *got = calloc(floats, sizeof *got);
+    assert_true(expected && got);
+    run_forward(&(struct way){"portable", 1, 1, 1}, expected);
+    size_t different = 0; /* the logits say something */
+    for (size_t i = 1; i < floats; i++)
+        different += expected[i] != expected[i - 1];
+    assert_true(different > floats / 3);
+    for (int s = 0; s < SETS; s++) {
+        if (kernels_select(sets[s], NULL) != STATUS_OK)
+            continue;
+        for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+            struct way way = ways[w];
+            way.set = sets[s];
+            memset(got, 0, floats * sizeof *got);
+            run_forward(&way, got);
+            if (memcmp(got, expected, floats * sizeof *got) != 0)
+                fail_msg("%s, %d threads, %d sequences, chunks of %d: other bits", way.set,
+                         way.threads, way.batch, way.chunk);
+        }
+    }
+    free(expected);
+    free(got);
+}
+
+/* ---- stories ----------------------------------------------------------------------- */
+
+struct story {
+    int32_t tokens[POSITIONS];
+    int count;
+    enum finish finish;
+};
+
+struct listener {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int news;
+};
+
+static void on_news(void *context) {
+    struct listener *listener = context;
+    pthread_mutex_lock(&listener->lock);
+    listener->news++;
+    pthread_cond_signal(&listener->changed);
+    pthread_mutex_unlock(&listener->lock);
+}
+
+static struct sampling settings_of(int story) {
+    struct sampling s = sampling_defaults();
+    s.seed = rng_bits(31, (uint64_t)story);
+    s.temperature = story % 5 == 0 ? 0.0f : 0.6f + 0.1f * (float)(story % 7);
+    s.top_k = story % 4 == 1 ? 12 : 0;
+    s.top_p = story % 4 == 2 ? 0.9f : 1.0f;
+    s.min_p = story % 4 == 3 ? 0.05f : 0.0f;
+    s.repetition_penalty = story % 3 == 0 ? 1.2f : 1.0f;
+    return s;
+}
+
+/* Every third story begins like another one, for those who remember prompts. */
+static struct generation *submit(struct scheduler *scheduler, int story,
+                                 struct listener *listener) {
+    int32_t prompt[POSITIONS];
+    int like = story % 3 == 2 ? story - 2 : story;
+    int count = 1 + (int)(rng_bits(32, (uint64_t)story) % (POSITIONS - 20));
+    for (int i = 0; i < count; i++)
+        prompt[i] = id_at(i < count / 2 ? like : story, i);
+    struct generation_request request = {.prompt = prompt,
+                                         .prompt_count = count,
+                                         .max_tokens = POSITIONS,
+                                         .sampling = settings_of(story),
+                                         .on_news = on_news,
+                                         .context = listener};
+    struct generation *generation;
+    struct error err;
+    if (scheduler_submit(scheduler, &request, &generation, &err) != STATUS_OK)
+        fail_msg("%s", err.message);
+    return generation;
+}
+
+static void collect(struct generation *generation, struct listener *listener,
+                    struct story *story) {
+    *story = (struct story){0};
+    while (story->finish == FINISH_NONE) {
+        pthread_mutex_lock(&listener->lock);
+        int news = listener->news;
+        pthread_mutex_unlock(&listener->lock);
+        story->count += generation_take(generation, story->tokens + story->count,
+                                        POSITIONS - story->count, &story->finish);
+        if (story->finish != FINISH_NONE)
+            break;
+        pthread_mutex_lock(&listener->lock);
+        while (listener->news == news)
+            pthread_cond_wait(&listener->changed, &listener->lock);
+        pthread_mutex_unlock(&listener->lock);
+    }
+    generation_release(generation);
+}
+
+/* All stories, `together` at a time, on one scheduler. */
+static void tell(const char *set, int threads, int together, int prompt_rows,
+                 struct story *stories) {
+    struct scheduler_options options = {together, SEQUENCES, threads, prompt_rows};
+    struct scheduler *scheduler;
+    struct generation *generations[SEQUENCES];
+    struct listener listener = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+    assert_int_equal(kernels_select(set, NULL), STATUS_OK);
+    assert_int_equal(scheduler_create(&scheduler, model, &options, NULL), STATUS_OK);
+    for (int begin = 0; begin < SEQUENCES; begin += together) {
+        int end = begin + together < SEQUENCES ? begin + together : SEQUENCES;
+        for (int s = begin; s < end; s++)
+            generations[s] = submit(scheduler, s, &listener);
+        for (int s = begin; s < end; s++)
+            collect(generations[s], &listener, &stories[s]);
+    }
+    scheduler_destroy(scheduler);
+}
+
+static void stories_are_the_same(void **state) {
+    (void)state;
+    static const struct {
+        int threads, together, prompt_rows;
+    } ways[] = {{1, 1, 64}, {2, 1, 3},  {1, 2, 64}, {2, 4, 1},
+                {2, 8, 16}, {1, 32, 5}, {2, 32, 64}, {2, 64, 11}};
+    static struct story expected[SEQUENCES], got[SEQUENCES];
+    tell("portable", 1, 1, 1, expected);
+    int tokens = 0, ended = 0;
+    for (int s = 0; s < SEQUENCES; s++) {
+        tokens += expected[s].count;
+        ended += expected[s].finish == FINISH_STOP;
+    }
+    assert_true(tokens > 10 * SEQUENCES);
+    assert_true(ended > 0 && ended < SEQUENCES);
+    for (int set = 0; set < SETS; set++) {
+        if (kernels_select(sets[set], NULL) != STATUS_OK)
+            continue;
+        for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+            tell(sets[set], ways[w].threads, ways[w].together, ways[w].prompt_rows, got);
+            for (int s = 0; s < SEQUENCES; s++) {
+                if (memcmp(&got[s], &expected[s], sizeof got[s]) != 0)
+                    fail_msg("story %d is another one: %s, %d threads, %d together, %d prompt rows",
+                             s, sets[set], ways[w].threads, ways[w].together, ways[w].prompt_rows);
+            }
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_are_the_same_bits),
+        cmocka_unit_test(stories_are_the_same),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

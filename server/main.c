@@ -7,6 +7,7 @@
 #include "server/service.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,8 +42,8 @@ static enum status catch_signals(struct error *err) {
 }
 
 static void wait_for_stop_signal(void) {
-    char byte;
-    while (read(stop_pipe[0], &byte, 1) < 0 && errno == EINTR) {
+    struct pollfd readable = {.fd = stop_pipe[0], .events = POLLIN};
+    while (poll(&readable, 1, -1) < 1) { /* the signal itself interrupts it once */
     }
 }
 

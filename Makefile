@@ -148,6 +148,7 @@ $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/entry_%.o $(FUZZ_OBJECTS) $(SUPPORT) $(SERV
 ifneq (,$(filter x86_64% i686%,$(TARGET)))
 $(OUT)/obj/engine/kernels/avx2.o:   CFLAGS += -mavx2 -mfma
 $(OUT)/obj/engine/kernels/avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+$(OUT)/obj/engine/kernels/bf16_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16
 $(OUT)/obj/engine/kernels/int8_avx2.o: CFLAGS += -mavx2
 $(OUT)/obj/engine/kernels/int8_vnni.o: CFLAGS += -mavx512f -mavx512vnni
 endif

@@ -12,5 +12,6 @@ int cpu_count(void);
 bool cpu_has_avx2(void);   /* AVX2 + FMA */
 bool cpu_has_avx512(void); /* AVX-512 F, BW, DQ, VL */
 bool cpu_has_avx512_vnni(void); /* those and VNNI: sums of products of bytes */
+bool cpu_has_avx512_bf16(void); /* those and BF16: sums of products of bfloat16 */
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/flags.h"
 #include "base/pool.h"
 #include "base/rng.h"
+#include "engine/linear_bf16.h"
 #include "train/trainer.h"
 
 #include <stdio.h>
@@ -12,7 +13,7 @@
 #include <string.h>
 
 struct train_options {
-    const char *preset, *optimizer;
+    const char *preset, *optimizer, *numeric;
     int batch_tokens, micro_tokens, threads;
     double seconds, dropout;
 };
@@ -23,6 +24,8 @@ static const struct flag flags[] = {
     {"optimizer", FLAG_TEXT, AT(optimizer), "adam", 0, 0, "NAME", "adam, adamw or muon"},
     {"batch-tokens", FLAG_INT, AT(batch_tokens), "8192", 1, 1e7, "tokens", "per step"},
     {"micro-tokens", FLAG_INT, AT(micro_tokens), "2048", 256, 1e7, "tokens", "computed at a time"},
+    {"numeric", FLAG_TEXT, AT(numeric), "auto", 0, 0, "FORM",
+     "of the matrix products: bf16, f32, or auto for bf16 where the CPU has it"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"seconds", FLAG_REAL, AT(seconds), "10", 0, 3600, "s", "of steps per preset, at least one"},
     {"dropout", FLAG_REAL, AT(dropout), "0.1", 0, 0.9, "", "share of values dropped"},
@@ -69,7 +72,7 @@ static double step_flops(const struct model_config *c, const struct story_batch 
 }
 
 static enum status run_preset(const char *name, const struct train_options *o,
-                              struct optimizer_options *optimizer, struct pool *pool,
+                              const struct trainer_options *options, struct pool *pool,
                               struct error *err) {
     struct model *model = NULL;
     struct trainer trainer = {0};
@@ -79,7 +82,7 @@ static enum status run_preset(const char *name, const struct train_options *o,
     struct step_options step = {.rates = {1e-4f, 1e-4f}, .clip = 1, .dropout = (float)o->dropout};
     enum status status = bench_model(&model, name, err);
     if (status == STATUS_OK)
-        status = trainer_create(&trainer, model, pool, optimizer, o->micro_tokens, err);
+        status = trainer_create(&trainer, model, pool, options, err);
     if (status == STATUS_OK)
         status = random_stories(&batch, &memory, o->batch_tokens, model->config.vocab, err);
     if (status == STATUS_OK)
@@ -104,13 +107,19 @@ static enum status run_preset(const char *name, const struct train_options *o,
 
 static enum status run(const struct train_options *o, struct error *err) {
     static const char *const presets[] = {"small", "mini", "alpaca"};
-    struct optimizer_options optimizer = {
-        .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .momentum = 0.95f};
+    struct trainer_options options = {
+        .optimizer = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .momentum = 0.95f},
+        .micro_rows = o->micro_tokens};
     struct pool *pool = NULL;
-    if (!optimizer_kind_parse(o->optimizer, &optimizer.kind))
+    if (!optimizer_kind_parse(o->optimizer, &options.optimizer.kind))
         return error_set_field(err, STATUS_INVALID, "optimizer",
                                "--optimizer must be adam, adamw or muon, not \"%s\"",
                                o->optimizer);
+    if (strcmp(o->numeric, "bf16") == 0 || (strcmp(o->numeric, "auto") == 0 && bf16_available()))
+        options.numeric = NUMERIC_BF16;
+    else if (strcmp(o->numeric, "f32") != 0 && strcmp(o->numeric, "auto") != 0)
+        return error_set_field(err, STATUS_INVALID, "numeric",
+                               "--numeric must be bf16, f32 or auto, not \"%s\"", o->numeric);
     bool all = strcmp(o->preset, "all") == 0;
     if (!all && !model_preset(o->preset))
         return error_set_field(err, STATUS_INVALID, "preset",
@@ -119,12 +128,12 @@ static enum status run(const struct train_options *o, struct error *err) {
     enum status status = pool_create(&pool, o->threads, err);
     if (status != STATUS_OK)
         return status;
-    printf("%d threads, %d tokens a step, %s\n", pool_workers(pool), o->batch_tokens,
-           o->optimizer);
+    printf("%d threads, %d tokens a step, %s, %s\n", pool_workers(pool), o->batch_tokens,
+           o->optimizer, options.numeric == NUMERIC_BF16 ? "bf16" : "f32");
     printf("%-8s %10s %7s %10s %10s\n", "preset", "parameters", "steps", "tokens/s", "GFLOP/s");
     for (size_t i = 0; i < sizeof presets / sizeof *presets && status == STATUS_OK; i++) {
         if (all || strcmp(o->preset, presets[i]) == 0)
-            status = run_preset(presets[i], o, &optimizer, pool, err);
+            status = run_preset(presets[i], o, &options, pool, err);
     }
     pool_destroy(pool);
     return status;

@@ -2,8 +2,6 @@
 
 #include "engine/kernels/int8.h"
 #include "engine/linear_forms.h"
-
-#include <assert.h>
 #include <string.h>
 
 static const char *const numeric_names[] = {
@@ -37,7 +35,7 @@ void linear_forward(const struct linear *linear, struct pool *pool,
                     bool relu) {
     switch (linear->numeric) {
     case NUMERIC_F32: linear_f32_forward(linear, pool, scratch, x, rows, y, relu); break;
-    case NUMERIC_BF16: assert(false); break; /* no model is prepared in this form yet */
+    case NUMERIC_BF16: linear_bf16_forward(linear, pool, scratch, x, rows, y, relu); break;
     case NUMERIC_INT8: linear_int8_forward(linear, pool, scratch, x, rows, y, relu); break;
     }
 }

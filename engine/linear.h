@@ -1,6 +1,7 @@
 /* linear.h - a linear layer y = x W^T + b in the numeric form it is run in.
  *
  * F32 goes through OpenBLAS, split over the pool: the reference, on any CPU.
+ * BF16 is for training on CPUs that have it: products of bfloat16, fp32 sums.
  * INT8 is for serving: weights scaled per output row, activations per row at
  * run time, exact integer sums, so a row's result depends on nothing but that
  * row. Each form is a file, linear_FORM.c, behind linear_forward()'s switch.
@@ -17,6 +18,7 @@
 #include <stdint.h>
 
 struct pool;
+struct bf16_matrix;
 struct int8_matrix;
 struct row_form;
 
@@ -31,6 +33,7 @@ struct linear {
     int in, out;
     const float *weight; /* [out, in]; NULL when only a narrow form is left */
     const float *bias;   /* [out] */
+    const struct bf16_matrix *bf16;
     const struct int8_matrix *int8;
 };
 

@@ -11,6 +11,9 @@
 void linear_f32_forward(const struct linear *linear, struct pool *pool,
                         const struct linear_scratch *scratch, const float *x, size_t rows,
                         float *y, bool relu);
+void linear_bf16_forward(const struct linear *linear, struct pool *pool,
+                         const struct linear_scratch *scratch, const float *x, size_t rows,
+                         float *y, bool relu);
 void linear_int8_forward(const struct linear *linear, struct pool *pool,
                          const struct linear_scratch *scratch, const float *x, size_t rows,
                          float *y, bool relu);

@@ -32,11 +32,12 @@ static const struct progress PROGRESS = {
 static int setup(void **state) {
     (void)state;
     struct model_config config = tiny_config();
-    struct optimizer_options options = {.kind = OPTIMIZER_MUON, .beta1 = 0.9f, .beta2 = 0.99f};
+    struct trainer_options options = {
+        .optimizer = {.kind = OPTIMIZER_MUON, .beta1 = 0.9f, .beta2 = 0.99f}, .micro_rows = 64};
     scratch_open(&scratch);
     model = tiny_model(&config, 3);
     if (pool_create(&pool, 1, NULL) != STATUS_OK ||
-        trainer_create(&trainer, model, pool, &options, 64, NULL) != STATUS_OK)
+        trainer_create(&trainer, model, pool, &options, NULL) != STATUS_OK)
         return 1;
     struct state_buffer buffers[TRAINER_STATE_MAX];
     int count = trainer_state(&trainer, buffers);

@@ -3,6 +3,7 @@
 #include "train/trainer.h"
 
 #include "base/pool.h"
+#include "engine/linear_bf16.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -38,8 +39,8 @@ static void open_bench(struct bench *b, int threads, const struct optimizer_opti
     b->model = tiny_model(&config, 11);
     b->floats = model_buffer_floats(&config);
     assert_int_equal(pool_create(&b->pool, threads, &err), STATUS_OK);
-    assert_int_equal(trainer_create(&b->trainer, b->model, b->pool, options, micro_rows, &err),
-                     STATUS_OK);
+    struct trainer_options trainer = {.optimizer = *options, .micro_rows = micro_rows};
+    assert_int_equal(trainer_create(&b->trainer, b->model, b->pool, &trainer, &err), STATUS_OK);
 }
 
 static void close_bench(struct bench *b) {
@@ -78,6 +79,51 @@ static void the_loss_falls_with_adam(void **state) {
 static void the_loss_falls_with_muon(void **state) {
     (void)state;
     check_loss_falls(&MUON, 1e-2f);
+}
+
+static void open_in_bf16(struct bench *b, int threads, const struct optimizer_options *options) {
+    open_bench(b, threads, options, 64, 20);
+    trainer_destroy(&b->trainer);
+    struct trainer_options trainer = {
+        .optimizer = *options, .numeric = NUMERIC_BF16, .micro_rows = 64};
+    assert_int_equal(trainer_create(&b->trainer, b->model, b->pool, &trainer, NULL), STATUS_OK);
+}
+
+static void bf16_follows_fp32(void **state) {
+    (void)state;
+    if (!bf16_available())
+        skip();
+    struct bench exact, narrow;
+    open_bench(&exact, 2, &MUON, 64, 20);
+    open_in_bf16(&narrow, 2, &MUON);
+    assert_int_equal(narrow.model->head.numeric, NUMERIC_BF16);
+    double a = 0, b = 0;
+    for (uint64_t i = 0; i < 150; i++) {
+        a = step(&exact, 1e-2f, 0.1f, i).loss;
+        b = step(&narrow, 1e-2f, 0.1f, i).loss;
+        if (i == 0)
+            assert_true(relative_difference(narrow.trainer.gradients, exact.trainer.gradients,
+                                            exact.floats) < 2e-2);
+    }
+    assert_true(a < 1.6 && fabs(a - b) < 0.05);
+    close_bench(&exact);
+    close_bench(&narrow);
+}
+
+static void bf16_repeats_bit_for_bit(void **state) {
+    (void)state;
+    if (!bf16_available())
+        skip();
+    struct bench a, b;
+    open_in_bf16(&a, 2, &MUON);
+    open_in_bf16(&b, 2, &MUON);
+    for (uint64_t i = 0; i < 10; i++) {
+        step(&a, 1e-3f, 0.1f, i);
+        step(&b, 1e-3f, 0.1f, i);
+    }
+    assert_memory_equal(a.model->buffer, b.model->buffer, a.floats * sizeof(float));
+    close_bench(&a);
+    close_bench(&b);
 }
 
 static void micro_batches_add_up_to_the_whole(void **state) {
@@ -252,6 +298,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_loss_falls_with_adam),
         cmocka_unit_test(the_loss_falls_with_muon),
+        cmocka_unit_test(bf16_follows_fp32),
+        cmocka_unit_test(bf16_repeats_bit_for_bit),
         cmocka_unit_test(micro_batches_add_up_to_the_whole),
         cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(gradients_are_slopes_under_dropout),

@@ -1,10 +1,10 @@
 #include "train/backward.h"
 
 #include "base/pool.h"
-#include "engine/blas.h"
 #include "engine/dropout.h"
 #include "engine/kernels/kernels.h"
 #include "train/attention_backward.h"
+#include "train/linear_backward.h"
 
 #include <math.h>
 #include <string.h>
@@ -36,46 +36,6 @@ enum status backward_scratch_create(struct backward_scratch *s, const struct mod
 void backward_scratch_destroy(struct backward_scratch *s) {
     arena_destroy(&s->arena);
     *s = (struct backward_scratch){0};
-}
-
-/* ---- linear --------------------------------------------------------------- */
-
-struct linear_task {
-    const struct linear *linear;
-    const float *x, *dy; /* [rows, in], [rows, out] */
-    size_t rows;
-    float *weight_grad, *bias_grad, *dx;
-    bool add;
-};
-
-/* A worker's outputs [begin, end): their rows of the weight gradient, their biases. */
-static void linear_parameters(const struct linear_task *t, size_t begin, size_t end) {
-    size_t in = (size_t)t->linear->in, out = (size_t)t->linear->out;
-    if (begin == end)
-        return;
-    blas_gemm(true, false, end - begin, in, t->rows, 1, t->dy + begin, out, t->x, in, 1,
-              t->weight_grad + begin * in, in);
-    const struct kernels *k = kernels_get();
-    for (size_t r = 0; r < t->rows; r++)
-        k->add(t->bias_grad + begin, t->dy + r * out + begin, end - begin);
-}
-
-static void linear_worker(void *context, int worker, int workers) {
-    const struct linear_task *t = context;
-    size_t in = (size_t)t->linear->in, out = (size_t)t->linear->out, begin, end;
-    pool_slice(t->rows, 16, worker, workers, &begin, &end);
-    if (begin < end)
-        blas_gemm(false, false, end - begin, in, out, 1, t->dy + begin * out, out,
-                  t->linear->weight, in, t->add ? 1 : 0, t->dx + begin * in, in);
-    pool_slice(out, 16, worker, workers, &begin, &end);
-    linear_parameters(t, begin, end);
-}
-
-void linear_backward(const struct linear *linear, struct pool *pool, const float *x,
-                     const float *dy, size_t rows, float *weight_grad, float *bias_grad,
-                     float *dx, bool add) {
-    struct linear_task task = {linear, x, dy, rows, weight_grad, bias_grad, dx, add};
-    pool_run(pool, linear_worker, &task);
 }
 
 /* ---- residual and norm ---------------------------------------------------- */

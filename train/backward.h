@@ -39,10 +39,4 @@ void backward(const struct model *model, struct pool *pool, const struct activat
               const struct batch *batch, struct backward_scratch *scratch,
               struct parameters *gradients);
 
-/* One linear layer: adds dy^T x to weight_grad [out, in] and dy's column sums
- * to bias_grad [out], and sets dx[rows, in] to dy W, or adds it when `add`. */
-void linear_backward(const struct linear *linear, struct pool *pool, const float *x,
-                     const float *dy, size_t rows, float *weight_grad, float *bias_grad,
-                     float *dx, bool add);
-
 #endif

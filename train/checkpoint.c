@@ -97,6 +97,7 @@ enum status checkpoint_load(const char *path, struct trainer *trainer, struct pr
     if (status == STATUS_OK) { /* nothing below can fail */
         for (int i = 0; i < buffers; i++)
             (void)safetensors_copy_f32(tensors[i], state[i].values, NULL);
+        trainer_refresh(trainer);
         *progress = read;
         trainer->optimizer.steps = read.step;
     }

@@ -147,15 +147,13 @@ static enum status open_trainer(struct fit *f, struct error *err) {
     if (status != STATUS_OK)
         return status;
     model_initialise(f->model, o->seed);
-    status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.optimizer, o->micro_tokens,
-                            err);
+    status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.trainer, err);
     f->schedule = (struct schedule){.warmup = o->warmup, .final = o->final_rate};
     if (status == STATUS_OK)
         status = count_steps(f, &f->schedule.steps, err);
     if (status != STATUS_OK)
         return status;
-    fit_recipe(o, f->schedule.steps, dataset_digest(&f->train), pool_workers(f->pool),
-               &f->recipe);
+    fit_recipe(o, &f->plan, f->schedule.steps, dataset_digest(&f->train), pool_workers(f->pool), &f->recipe);
     if (f->recipe.failed)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the recipe");
     status = resume(f, err);

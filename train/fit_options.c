@@ -1,5 +1,7 @@
 #include "train/fit_options.h"
 
+#include "engine/linear_bf16.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -47,6 +49,8 @@ static const struct flag flags[] = {
 
     {"micro-tokens", FLAG_INT, AT(micro_tokens), "2048", 1, 1e7, "tokens",
      "rows computed at a time; bounds the memory"},
+    {"numeric", FLAG_TEXT, AT(numeric), "auto", 0, 0, "FORM",
+     "of the matrix products: bf16, f32, or auto for bf16 where the CPU has it"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"log-every", FLAG_INT, AT(log_every), "10", 1, 1e6, "steps", "between lines of the log"},
     {"valid-every", FLAG_INT, AT(valid_every), "100", 1, 1e9, "steps", "between validations"},
@@ -78,13 +82,22 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     if (!config)
         return one_of("preset", "small, mini or alpaca", o->preset, err);
     plan->config = *config;
-    if (!optimizer_kind_parse(o->optimizer, &plan->optimizer.kind))
+    if (!optimizer_kind_parse(o->optimizer, &plan->trainer.optimizer.kind))
         return one_of("optimizer", "adam, adamw or muon", o->optimizer, err);
     plan->float32 = strcmp(o->dtype, "f32") == 0;
     if (!plan->float32 && strcmp(o->dtype, "bf16") != 0)
         return one_of("dtype", "bf16 or f32", o->dtype, err);
 
-    bool large = strcmp(o->preset, "alpaca") == 0, muon = plan->optimizer.kind == OPTIMIZER_MUON;
+    plan->trainer.numeric = bf16_available() ? NUMERIC_BF16 : NUMERIC_F32;
+    if (strcmp(o->numeric, "f32") == 0)
+        plan->trainer.numeric = NUMERIC_F32;
+    else if (strcmp(o->numeric, "bf16") != 0 && strcmp(o->numeric, "auto") != 0)
+        return one_of("numeric", "bf16, f32 or auto", o->numeric, err);
+    else if (strcmp(o->numeric, "bf16") == 0 && !bf16_available())
+        return error_set_field(err, STATUS_UNSUPPORTED, "numeric",
+                               "this CPU has no BF16 products (avx512_bf16); give --numeric f32");
+
+    bool large = strcmp(o->preset, "alpaca") == 0, muon = plan->trainer.optimizer.kind == OPTIMIZER_MUON;
     if (o->rate <= 0)
         o->rate = muon ? 0.02 : large ? 3e-4 : 5e-4;
     if (!muon)
@@ -97,22 +110,24 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
         return error_set_field(err, STATUS_INVALID, "micro-tokens",
                                "--micro-tokens must be at least %d, the longest story's rows",
                                config->positions - 1);
-    plan->optimizer.beta1 = (float)o->beta1;
-    plan->optimizer.beta2 = (float)o->beta2;
-    plan->optimizer.eps = (float)o->eps;
-    plan->optimizer.weight_decay = (float)o->weight_decay;
-    plan->optimizer.momentum = (float)o->momentum;
+    plan->trainer.optimizer.beta1 = (float)o->beta1;
+    plan->trainer.optimizer.beta2 = (float)o->beta2;
+    plan->trainer.optimizer.eps = (float)o->eps;
+    plan->trainer.optimizer.weight_decay = (float)o->weight_decay;
+    plan->trainer.optimizer.momentum = (float)o->momentum;
+    plan->trainer.micro_rows = o->micro_tokens;
     return STATUS_OK;
 }
 
-void fit_recipe(const struct fit_options *o, uint64_t steps, uint64_t data, int workers,
-                struct buffer *recipe) {
+void fit_recipe(const struct fit_options *o, const struct fit_plan *plan, uint64_t steps, uint64_t data,
+                int workers, struct buffer *recipe) {
     buffer_printf(recipe,
-                  "preset=%s optimizer=%s lr=%g adam-lr=%g beta1=%g beta2=%g eps=%g "
+                  "preset=%s numeric=%s optimizer=%s lr=%g adam-lr=%g beta1=%g beta2=%g eps=%g "
                   "weight-decay=%g momentum=%g clip=%g dropout=%g warmup=%g final-lr=%g "
                   "steps=%" PRIu64 " batch-stories=%d batch-tokens=%d micro-tokens=%d "
                   "seed=%" PRIu64 " data=%016" PRIx64 " threads=%d",
-                  o->preset, o->optimizer, o->rate, o->others_rate, o->beta1, o->beta2, o->eps,
+                  o->preset, plan->trainer.numeric == NUMERIC_BF16 ? "bf16" : "f32", o->optimizer,
+                  o->rate, o->others_rate, o->beta1, o->beta2, o->eps,
                   o->weight_decay, o->momentum, o->clip, o->dropout, o->warmup, o->final_rate,
                   steps, o->batch_stories, o->batch_tokens, o->micro_tokens, o->seed, data,
                   workers);

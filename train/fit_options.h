@@ -5,8 +5,8 @@
 #include "base/buffer.h"
 #include "base/flags.h"
 #include "engine/model.h"
-#include "train/optimizer.h"
 #include "train/schedule.h"
+#include "train/trainer.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,7 +15,7 @@ struct fit_options {
     /* what to read and write */
     const char *preset, *train, *valid, *tokenizer, *out, *run, *dtype;
     /* the recipe */
-    const char *optimizer;
+    const char *optimizer, *numeric;
     double rate, others_rate, beta1, beta2, eps, weight_decay, momentum, clip, dropout;
     double warmup, final_rate, epochs;
     uint64_t steps, seed;
@@ -30,7 +30,7 @@ extern const struct flag_table fit_flags;
 /* A parsed and completed run. */
 struct fit_plan {
     struct model_config config;
-    struct optimizer_options optimizer;
+    struct trainer_options trainer;
     bool float32; /* the model is written as F32, else BF16 */
 };
 
@@ -41,7 +41,7 @@ enum status fit_options_complete(struct fit_options *options, struct fit_plan *p
 
 /* Every setting that shapes the weights, as text: a checkpoint of another recipe is refused.
  * `data` is the digest of the training stories. */
-void fit_recipe(const struct fit_options *options, uint64_t steps, uint64_t data, int workers,
-                struct buffer *recipe);
+void fit_recipe(const struct fit_options *options, const struct fit_plan *plan, uint64_t steps,
+                uint64_t data, int workers, struct buffer *recipe);
 
 #endif

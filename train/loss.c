@@ -2,7 +2,7 @@
 
 #include "base/pool.h"
 #include "engine/kernels/kernels.h"
-#include "train/backward.h"
+#include "train/linear_backward.h"
 
 #include <string.h>
 

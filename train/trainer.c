@@ -2,6 +2,7 @@
 
 #include "base/pool.h"
 #include "base/rng.h"
+#include "engine/linear_bf16.h"
 
 #include <assert.h>
 #include <math.h>
@@ -13,8 +14,8 @@ static void layout(struct trainer *t, struct arena *arena) {
 }
 
 enum status trainer_create(struct trainer *t, struct model *model, struct pool *pool,
-                           const struct optimizer_options *options, int micro_rows,
-                           struct error *err) {
+                           const struct trainer_options *options, struct error *err) {
+    int micro_rows = options->micro_rows;
     *t = (struct trainer){.model = model, .pool = pool, .micro_rows = micro_rows};
     const struct model_config *c = &model->config;
     int workers = pool_workers(pool);
@@ -22,13 +23,15 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
     layout(t, &measure);
     enum status status = arena_create(&t->arena, measure.used, err);
     if (status == STATUS_OK)
-        status = optimizer_create(&t->optimizer, options, c, workers, err);
+        status = optimizer_create(&t->optimizer, &options->optimizer, c, workers, err);
     if (status == STATUS_OK)
         status = activations_create(&t->activations, c, micro_rows, true, workers, err);
     if (status == STATUS_OK)
         status = backward_scratch_create(&t->backward, c, micro_rows, workers, err);
     if (status == STATUS_OK)
         status = loss_scratch_create(&t->loss, c, err);
+    if (status == STATUS_OK && options->numeric == NUMERIC_BF16)
+        status = bf16_set_create(&t->bf16, model, pool, true, err);
     if (status != STATUS_OK) {
         trainer_destroy(t);
         return status;
@@ -39,6 +42,7 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
 }
 
 void trainer_destroy(struct trainer *t) {
+    bf16_set_destroy(t->bf16);
     optimizer_destroy(&t->optimizer);
     activations_destroy(&t->activations);
     backward_scratch_destroy(&t->backward);
@@ -54,6 +58,11 @@ int trainer_state(const struct trainer *t, struct state_buffer *state) {
     state[count++] = (struct state_buffer){"moment1", t->optimizer.moment1, floats};
     state[count++] = (struct state_buffer){"moment2", t->optimizer.moment2, floats};
     return count;
+}
+
+void trainer_refresh(struct trainer *t) {
+    if (t->bf16)
+        bf16_set_refresh(t->bf16, t->pool);
 }
 
 /* Takes whole stories from *story on until the next would not fit into max_rows. */
@@ -109,6 +118,7 @@ enum status trainer_step(struct trainer *t, const struct story_batch *batch,
     if (options->clip > 0 && result->gradient_norm > (double)options->clip)
         scale = (float)((double)options->clip / result->gradient_norm);
     optimizer_step(&t->optimizer, t->pool, t->model->buffer, t->gradients, scale, options->rates);
+    trainer_refresh(t);
     return STATUS_OK;
 }
 

@@ -15,9 +15,12 @@
 #include "train/loss.h"
 #include "train/optimizer.h"
 
+struct bf16_set;
+
 struct trainer {
     struct model *model;
     struct pool *pool;
+    struct bf16_set *bf16; /* the model's linears packed, or NULL in fp32 */
     struct optimizer optimizer;
     struct activations activations;
     struct backward_scratch backward;
@@ -29,10 +32,15 @@ struct trainer {
     struct arena arena;
 };
 
-/* micro_rows: at least the rows of the longest story. */
+struct trainer_options {
+    struct optimizer_options optimizer;
+    enum numeric numeric; /* of the linear layers: F32, or BF16 where bf16_available() */
+    int micro_rows;       /* at least the rows of the longest story */
+};
+
+/* While it lives, the model's linears run in the trainer's numeric form. */
 enum status trainer_create(struct trainer *trainer, struct model *model, struct pool *pool,
-                           const struct optimizer_options *options, int micro_rows,
-                           struct error *err);
+                           const struct trainer_options *options, struct error *err);
 void trainer_destroy(struct trainer *trainer);
 
 /* What a checkpoint has to keep besides optimizer.steps: every buffer that a step changes and
@@ -45,6 +53,8 @@ struct state_buffer {
 };
 /* Fills state[TRAINER_STATE_MAX]; returns how many there are. */
 int trainer_state(const struct trainer *trainer, struct state_buffer *state);
+/* To be called after somebody else than trainer_step() wrote into the parameters. */
+void trainer_refresh(struct trainer *trainer);
 
 struct step_options {
     struct learning_rates rates;

@@ -7,10 +7,18 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* Locking rule: `generation`, `remaining` and `stopping` change under `lock`
- * when somebody may sleep on them; the spinning readers only load. The task is
- * written before `generation` is released and read after it is acquired. */
+/* A task has one slice per worker. Whoever is there first claims a slice: its worker, or a
+ * thread that has finished its own. So a worker that the system keeps from running, because
+ * another process wants its core, costs nobody more than the slice it is in the middle of.
+ *
+ * Locking rule: `run` and `stopping` change, and `sleepers` and `caller_sleeps` count, in one
+ * order that all threads agree on (sequentially consistent): a thread says that it will sleep,
+ * looks once more and only then sleeps; the other side changes what it looks at and then asks
+ * whether anybody sleeps. `lock` is held between the last look and the sleep. Task and context
+ * are written before `run` grows; who claims a slice of a run knows that the run is not over,
+ * so they are still its own. */
 struct pool {
     int workers;
     int started; /* threads to join */
@@ -22,16 +30,21 @@ struct pool {
 
     pool_task *task;
     void *context;
+    struct claim {
+        _Alignas(64) atomic_uint run; /* the last run whose slice was claimed */
+    } *claims; /* [workers] */
 
-    atomic_uint generation; /* grows by one for every task */
-    atomic_int remaining;   /* workers still on the current task */
+    _Alignas(64) atomic_uint run; /* grows by one for every task */
     atomic_bool stopping;
+    _Alignas(64) atomic_int unfinished; /* slices of the current run */
+    atomic_int sleepers;
+    atomic_bool caller_sleeps;
     pthread_mutex_t lock;
-    pthread_cond_t wake; /* generation or stopping changed */
-    pthread_cond_t done; /* remaining reached 0 */
+    pthread_cond_t wake; /* run or stopping changed */
+    pthread_cond_t done; /* unfinished reached 0 */
 };
 
-enum { SPINS = 2000 }; /* a few microseconds */
+enum { SPINS = 2000 }; /* tens of microseconds */
 
 static void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -41,9 +54,41 @@ static void relax(void) {
 #endif
 }
 
+static bool claim(struct pool *pool, int slice, unsigned run) {
+    atomic_uint *last = &pool->claims[slice].run;
+    unsigned seen = atomic_load_explicit(last, memory_order_relaxed);
+    return seen != run && atomic_compare_exchange_strong(last, &seen, run);
+}
+
+/* Runs every slice that nobody has claimed, `first` first. Returns how many. */
+static int run_slices(struct pool *pool, int first, unsigned run) {
+    int count = 0;
+    for (int i = 0; i < pool->workers; i++) {
+        int slice = (first + i) % pool->workers;
+        if (!claim(pool, slice, run))
+            continue;
+        pool->task(pool->context, slice, pool->workers);
+        count++;
+    }
+    return count;
+}
+
 static bool has_news(struct pool *pool, unsigned seen) {
-    return atomic_load_explicit(&pool->generation, memory_order_acquire) != seen ||
-           atomic_load_explicit(&pool->stopping, memory_order_acquire);
+    return atomic_load(&pool->run) != seen || atomic_load(&pool->stopping);
+}
+
+static void await_news(struct pool *pool, unsigned seen) {
+    for (int i = 0; i < SPINS; i++) {
+        if (has_news(pool, seen))
+            return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (!has_news(pool, seen))
+        pthread_cond_wait(&pool->wake, &pool->lock);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 static void *worker_main(void *argument) {
@@ -51,24 +96,32 @@ static void *worker_main(void *argument) {
     struct pool *pool = self->pool;
     unsigned seen = 0;
     for (;;) {
-        for (int i = 0; i < SPINS && !has_news(pool, seen); i++)
-            relax();
-        if (!has_news(pool, seen)) {
-            pthread_mutex_lock(&pool->lock);
-            while (!has_news(pool, seen))
-                pthread_cond_wait(&pool->wake, &pool->lock);
-            pthread_mutex_unlock(&pool->lock);
-        }
-        if (atomic_load_explicit(&pool->stopping, memory_order_acquire))
+        await_news(pool, seen);
+        if (atomic_load(&pool->stopping))
             return NULL;
-        seen++;
-        pool->task(pool->context, self->index, pool->workers);
-        if (atomic_fetch_sub_explicit(&pool->remaining, 1, memory_order_acq_rel) == 1) {
+        seen = atomic_load(&pool->run);
+        int count = run_slices(pool, self->index, seen);
+        if (count > 0 && atomic_fetch_sub(&pool->unfinished, count) == count &&
+            atomic_load(&pool->caller_sleeps)) {
             pthread_mutex_lock(&pool->lock);
             pthread_cond_signal(&pool->done);
             pthread_mutex_unlock(&pool->lock);
         }
     }
+}
+
+static void await_end(struct pool *pool) {
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load(&pool->unfinished) == 0)
+            return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->lock);
+    atomic_store(&pool->caller_sleeps, true);
+    while (atomic_load(&pool->unfinished) != 0)
+        pthread_cond_wait(&pool->done, &pool->lock);
+    atomic_store(&pool->caller_sleeps, false);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 void pool_run(struct pool *pool, pool_task *task, void *context) {
@@ -78,37 +131,33 @@ void pool_run(struct pool *pool, pool_task *task, void *context) {
     }
     pool->task = task;
     pool->context = context;
-    atomic_store_explicit(&pool->remaining, pool->workers - 1, memory_order_relaxed);
-    pthread_mutex_lock(&pool->lock);
-    atomic_fetch_add_explicit(&pool->generation, 1, memory_order_release);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->lock);
-
-    task(context, 0, pool->workers);
-
-    for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&pool->remaining, memory_order_acquire) == 0)
-            return;
-        relax();
+    atomic_store(&pool->unfinished, pool->workers);
+    unsigned run = atomic_fetch_add(&pool->run, 1) + 1;
+    if (atomic_load(&pool->sleepers) > 0) {
+        pthread_mutex_lock(&pool->lock);
+        pthread_cond_broadcast(&pool->wake);
+        pthread_mutex_unlock(&pool->lock);
     }
-    pthread_mutex_lock(&pool->lock);
-    while (atomic_load_explicit(&pool->remaining, memory_order_acquire) != 0)
-        pthread_cond_wait(&pool->done, &pool->lock);
-    pthread_mutex_unlock(&pool->lock);
+    atomic_fetch_sub(&pool->unfinished, run_slices(pool, 0, run));
+    await_end(pool);
 }
 
 enum status pool_create(struct pool **out, int threads, struct error *err) {
     *out = NULL;
-    struct pool *pool = calloc(1, sizeof *pool);
+    struct pool *pool = aligned_alloc(64, sizeof *pool);
     if (!pool)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the worker pool");
+    memset(pool, 0, sizeof *pool);
     pool->workers = threads > 0 ? threads : cpu_count();
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
     pool->threads = calloc((size_t)pool->workers, sizeof *pool->threads);
     pool->arguments = calloc((size_t)pool->workers, sizeof *pool->arguments);
-    if (!pool->threads || !pool->arguments) {
+    pool->claims = aligned_alloc(64, (size_t)pool->workers * sizeof *pool->claims);
+    if (pool->claims)
+        memset(pool->claims, 0, (size_t)pool->workers * sizeof *pool->claims);
+    if (!pool->threads || !pool->arguments || !pool->claims) {
         pool_destroy(pool);
         return error_set(err, STATUS_NO_MEMORY, "no memory for the worker pool");
     }
@@ -138,6 +187,7 @@ void pool_destroy(struct pool *pool) {
     pthread_cond_destroy(&pool->done);
     free(pool->threads);
     free(pool->arguments);
+    free(pool->claims);
     free(pool);
 }
 

@@ -1,8 +1,10 @@
 /* pool.h - the compute threads: one task at a time, split among all workers.
  *
- * pool_run() hands the same task to every worker and returns when all have
- * finished. The caller is worker 0, so a pool of n uses n - 1 extra threads.
- * Waiting spins for a few microseconds (a decode step has many short tasks)
+ * pool_run() cuts a task into one slice per worker and returns when all have
+ * finished. The caller is one of the workers, so a pool of n uses n - 1 extra
+ * threads. Which thread runs a slice is left open: whoever is free first takes
+ * it, so that a thread which does not get its core holds nobody up.
+ * Waiting spins for tens of microseconds (a decode step has many short tasks)
  * and then sleeps, so that a pool never burns a core that others need.
  *
  * Safety: pool_run() may be called from one thread at a time, the pool's
@@ -18,6 +20,7 @@
 
 struct pool;
 
+/* Called once for each `worker` from 0 to workers - 1, on any thread. */
 typedef void pool_task(void *context, int worker, int workers);
 
 /* `threads` workers in all; 0 for cpu_count(). */

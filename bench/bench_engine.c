@@ -3,13 +3,14 @@
 
 #include "base/flags.h"
 #include "bench/load.h"
+#include "engine/kernels/int8.h"
 #include "engine/kernels/kernels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 struct engine_options {
-    const char *model, *streams, *cpu;
+    const char *model, *numeric, *streams, *cpu;
     int threads, prompt, tokens, prompt_rows;
 };
 
@@ -17,6 +18,7 @@ struct engine_options {
 static const struct flag flags[] = {
     {"model", FLAG_TEXT, AT(model), "alpaca", 0, 0, "NAME",
      "a preset, with random weights, or a model folder"},
+    {"numeric", FLAG_TEXT, AT(numeric), "int8", 0, 0, "FORM", "int8, as the server runs it, or f32"},
     {"streams", FLAG_TEXT, AT(streams), "1,2,4,8,16,32,64", 0, 0, "LIST",
      "stories at a time, one line for each"},
     {"prompt", FLAG_INT, AT(prompt), "16", 1, 60000, "tokens", "prompt of every story"},
@@ -86,12 +88,19 @@ static enum status bench_streams(const struct model *model, const struct engine_
 
 static enum status run(const struct engine_options *o, struct error *err) {
     struct model *model = NULL;
+    enum numeric numeric;
+    if (!numeric_parse(o->numeric, &numeric))
+        return error_set_field(err, STATUS_INVALID, "numeric",
+                               "--numeric is int8 or f32, not \"%s\"", o->numeric);
     enum status status = kernels_select(o->cpu, err);
     if (status == STATUS_OK)
         status = bench_model(&model, o->model, err);
+    if (status == STATUS_OK)
+        status = model_prepare(model, numeric, err);
     if (status != STATUS_OK)
-        return status;
-    printf("%s, kernels %s\n", o->model, kernels_get()->name);
+        goto cleanup;
+    printf("%s in %s, kernels %s and %s\n", o->model, o->numeric, kernels_get()->name,
+           int8_kernels_get()->name);
     status = bench_prefill(model, o, err);
     printf("\n%7s %10s %10s %10s %10s\n", "streams", "tokens/s", "each", "first ms", "GOP/s");
     const char *next = o->streams;
@@ -105,6 +114,7 @@ static enum status run(const struct engine_options *o, struct error *err) {
             status = bench_streams(model, o, (int)streams, err);
         next = *end == ',' ? end + 1 : end;
     }
+cleanup:
     model_destroy(model);
     return status;
 }

@@ -11,6 +11,7 @@ static const struct {
     const char *help;
 } commands[] = {
     {"engine", bench_engine, "stories per second: reading prompts, and telling 1 to 64 at a time"},
+    {"loss", bench_loss, "what serving in narrow numbers costs, in nats per token"},
     {"train", bench_train, "training tokens per second of each preset"},
 };
 

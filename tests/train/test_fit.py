@@ -278,7 +278,7 @@ def test_an_unusable_folder_is_a_clear_error(data, tmp_path):
 
 def test_early_stopping_keeps_the_best(data, tmp_path):
     output = fit(data, tmp_path, "--lr", "0.3", "--warmup", "0", "--valid-every", "2",
-                 "--patience", "2", "--dtype", "f32", steps=400)
+                 "--patience", "2", "--dtype", "f32", "--numeric", "f32", steps=400)
     valid = {line["step"]: line["valid_loss"] for line in log(tmp_path) if "valid_loss" in line}
     best = min(valid, key=valid.get)
     assert max(valid) == best + 4 < 400
@@ -288,7 +288,7 @@ def test_early_stopping_keeps_the_best(data, tmp_path):
     assert json.loads(evaluated.stdout)["loss"] == pytest.approx(valid[best], rel=1e-5)
     assert f"done after step {best + 4}" in fit(
         data, tmp_path, "--lr", "0.3", "--warmup", "0", "--valid-every", "2", "--patience", "2",
-        "--dtype", "f32", steps=400)
+        "--dtype", "f32", "--numeric", "f32", steps=400)
 
 
 def test_batches_smaller_than_a_story(data, tmp_path):

@@ -74,13 +74,15 @@ static void attend_blocks(const struct task *t, const struct head_view *v, int h
     size_t d_model = (size_t)t->config->d_model, stride = (size_t)t->config->positions;
     for (int begin = 0; begin < v->rows; begin += ATTENTION_BLOCK) {
         int count = v->rows - begin < ATTENTION_BLOCK ? v->rows - begin : ATTENTION_BLOCK;
-        size_t keys = (size_t)(v->first + begin + count); /* that the last row sees */
+        bool unmasked = t->batch->unmasked;
+        size_t all = (size_t)(v->first + v->rows);
+        size_t keys = unmasked ? all : (size_t)(v->first + begin + count); /* of the last row */
         blas_gemm(false, true, (size_t)count, keys, head_dim, scale,
                   v->q + (size_t)begin * v->q_stride, v->q_stride, v->k, v->kv_stride, 0, scores,
                   stride);
         for (int i = 0; i < count; i++) {
             float *s = scores + (size_t)i * stride;
-            size_t visible = (size_t)(v->first + begin + i + 1);
+            size_t visible = unmasked ? all : (size_t)(v->first + begin + i + 1);
             t->a->log_sums[(size_t)head * t->log_sum_stride + row + begin + i] =
                 k->softmax(s, visible);
             memset(s + visible, 0, (keys - visible) * sizeof(float));
@@ -119,7 +121,7 @@ static void attend(const struct task *t, int span_index, int row, int head, floa
         append_to_cache(t, span, qkv, head, &view);
     }
     float scale = 1.0f / sqrtf((float)head_dim);
-    if (span->rows < FEW_ROWS && t->batch->dropout.rate <= 0)
+    if (span->rows < FEW_ROWS && t->batch->dropout.rate <= 0 && !t->batch->unmasked)
         attend_rows(t, &view, head, head_dim, scale, row, scores, out);
     else
         attend_blocks(t, &view, head, head_dim, scale, row, scores, out);

@@ -54,10 +54,11 @@ static void relax(void) {
 #endif
 }
 
+/* False also for a thread that comes so late that its run is over and others have been. */
 static bool claim(struct pool *pool, int slice, unsigned run) {
     atomic_uint *last = &pool->claims[slice].run;
     unsigned seen = atomic_load_explicit(last, memory_order_relaxed);
-    return seen != run && atomic_compare_exchange_strong(last, &seen, run);
+    return (int)(run - seen) > 0 && atomic_compare_exchange_strong(last, &seen, run);
 }
 
 /* Runs every slice that nobody has claimed, `first` first. Returns how many. */

@@ -7,6 +7,7 @@
 #include "engine/forward.h"
 #include "engine/generation_internal.h"
 #include "engine/kv_cache.h"
+#include "engine/slot_book.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -23,12 +24,14 @@ struct step {
     float *logits;             /* [slots, vocab] */
     int32_t *tokens;           /* [slots] what was drawn */
     enum finish *finishes;     /* [slots] */
+    struct slot_choice *copies; /* [slots] beginnings to take over from other slots first */
+    int copy_count;
 };
 
 /* Locking rule: `lock` guards the members below it. The lists of running and
  * waiting generations change under it, on the scheduler's thread or (waiting
- * only) in submit; the thread may read `running` without it. Everything above
- * belongs to the thread alone. No lock is held while a client is told. */
+ * only) in submit; the thread may read `running` without it. Of the slots only
+ * the number of free ones needs it. Everything above belongs to the thread alone. No lock is held while a client is told. */
 struct scheduler {
     const struct model *model;
     struct scheduler_options options;
@@ -48,11 +51,11 @@ struct scheduler {
     pthread_cond_t ended; /* for stop: `over` */
     struct generation **running; /* [slots] in order of admission */
     int running_count;
-    int *free_slots; /* [slots] a stack */
-    int free_count;
+    struct slot_book slots;
     struct generation *first_waiting, **last_waiting; /* first come, first served */
     int waiting_count;
     uint64_t steps, prompt_tokens, generated_tokens, finished, last_step_ns;
+    uint64_t prefix_queries, prefix_hits;
     bool idle, stopping, over;
     uint64_t deadline_ns; /* of the stop */
 };
@@ -76,7 +79,7 @@ static void remove_ended(struct scheduler *s, bool all) {
     for (int i = 0; i < s->running_count; i++) {
         struct generation *generation = s->running[i];
         if (all || is_cancelled(generation)) {
-            s->free_slots[s->free_count++] = generation->slot;
+            slot_book_release(&s->slots, generation->slot);
             leave(s, generation, is_cancelled(generation) ? FINISH_CANCELLED : FINISH_SHUTDOWN);
         } else {
             s->running[kept++] = generation;
@@ -98,15 +101,21 @@ static void remove_ended(struct scheduler *s, bool all) {
 }
 
 static void admit_waiting(struct scheduler *s, uint64_t now_ns) {
-    while (s->free_count > 0 && s->first_waiting) {
+    while (s->slots.free > 0 && s->first_waiting) {
         struct generation *generation = s->first_waiting;
         s->first_waiting = generation->next;
         if (!s->first_waiting)
             s->last_waiting = &s->first_waiting;
         s->waiting_count--;
         generation->next = NULL;
-        generation->slot = s->free_slots[--s->free_count];
-        generation->fed = 0;
+        struct slot_choice choice =
+            slot_book_take(&s->slots, generation->tokens, generation->prompt_count);
+        if (choice.source != choice.slot && choice.shared > 0)
+            s->step.copies[s->step.copy_count++] = choice;
+        generation->slot = choice.slot;
+        generation->fed = choice.shared;
+        s->prefix_queries += (uint64_t)generation->prompt_count;
+        s->prefix_hits += (uint64_t)choice.shared;
         s->running[s->running_count++] = generation;
         generation_admit(generation, now_ns);
     }
@@ -127,6 +136,12 @@ static bool prepare_step(struct scheduler *s) {
     bool more = s->running_count > 0 || !s->stopping;
     pthread_mutex_unlock(&s->lock);
 
+    /* In the order of admission: a copy may start from a slot that an earlier one filled, and
+     * a slot that was given away holds what it held until then. */
+    for (int i = 0; i < s->step.copy_count; i++)
+        kv_cache_copy(&s->cache, s->step.copies[i].source, s->step.copies[i].slot,
+                      s->step.copies[i].shared);
+    s->step.copy_count = 0;
     while (s->leaving) {
         struct generation *generation = s->leaving;
         s->leaving = generation->next;
@@ -139,10 +154,12 @@ static bool prepare_step(struct scheduler *s) {
 /* ---- one step ------------------------------------------------------------------- */
 
 /* The generation's next `rows` tokens join the batch. */
-static void add_span(struct step *step, struct generation *generation, int rows) {
+static void add_span(struct step *step, struct slot_book *book, struct generation *generation,
+                     int rows) {
     int known = generation->prompt_count + generation->produced;
     step->spans[step->span_count++] =
         (struct span){.slot = generation->slot, .first = generation->fed, .rows = rows};
+    slot_book_append(book, generation->slot, generation->tokens + generation->fed, rows);
     for (int i = 0; i < rows; i++)
         step->ids[step->rows++] = generation->tokens[generation->fed + i];
     generation->fed += rows;
@@ -159,14 +176,14 @@ static void compose(struct scheduler *s) {
     step->rows = step->span_count = step->heard_count = 0;
     for (int i = 0; i < s->running_count; i++) {
         if (s->running[i]->fed >= s->running[i]->prompt_count)
-            add_span(step, s->running[i], 1);
+            add_span(step, &s->slots, s->running[i], 1);
     }
     for (int i = 0; i < s->running_count && left > 0; i++) {
         int unread = s->running[i]->prompt_count - s->running[i]->fed;
         if (unread <= 0) /* none left, also when the loop above fed the last */
             continue;
         int rows = unread < left ? unread : left;
-        add_span(step, s->running[i], rows);
+        add_span(step, &s->slots, s->running[i], rows);
         left -= rows;
     }
     step->prompt_rows = s->options.prompt_rows - left;
@@ -210,7 +227,7 @@ static void remove_running(struct scheduler *s, const struct generation *generat
     int i = 0;
     while (s->running[i] != generation)
         i++;
-    s->free_slots[s->free_count++] = generation->slot;
+    slot_book_release(&s->slots, generation->slot);
     s->running_count--;
     for (; i < s->running_count; i++)
         s->running[i] = s->running[i + 1];
@@ -266,7 +283,7 @@ static void *scheduler_main(void *argument) {
 
 /* Free slots count too: what waits for them is taken in by the very next step. */
 static bool has_room(const struct scheduler *s) {
-    return s->waiting_count < s->options.queue + s->free_count;
+    return s->waiting_count < s->options.queue + s->slots.free;
 }
 
 static enum status check_request(const struct scheduler *s,
@@ -338,6 +355,8 @@ struct scheduler_stats scheduler_stats(struct scheduler *s) {
         .steps = s->steps,
         .prompt_tokens = s->prompt_tokens,
         .generated_tokens = s->generated_tokens,
+        .prefix_queries = s->prefix_queries,
+        .prefix_hits = s->prefix_hits,
         .finished = s->finished,
         .last_step_ns = s->last_step_ns,
         .idle = s->idle,
@@ -393,7 +412,8 @@ static void lay_out(struct scheduler *s, struct arena *arena) {
     step->tokens = arena_take(arena, slots, sizeof *step->tokens);
     step->finishes = arena_take(arena, slots, sizeof *step->finishes);
     s->running = arena_take(arena, slots, sizeof(struct generation *));
-    s->free_slots = arena_take(arena, slots, sizeof *s->free_slots);
+    step->copies = arena_take(arena, slots, sizeof *step->copies);
+    slot_book_layout(&s->slots, arena);
     s->samplers = arena_take(arena, (size_t)pool_workers(s->pool), sizeof(struct sampler *));
 }
 
@@ -408,8 +428,7 @@ static enum status create_parts(struct scheduler *s, struct error *err) {
     if ((status = arena_create(&s->arena, measure.used, err)) != STATUS_OK)
         return status;
     lay_out(s, &s->arena);
-    for (int i = 0; i < options->slots; i++)
-        s->free_slots[s->free_count++] = options->slots - 1 - i;
+    slot_book_open(&s->slots);
     for (int i = 0; i < pool_workers(s->pool); i++) {
         if ((status = sampler_create(&s->samplers[i], config->vocab, err)) != STATUS_OK)
             return status;
@@ -439,6 +458,7 @@ enum status scheduler_create(struct scheduler **out, const struct model *model,
         return error_set(err, STATUS_NO_MEMORY, "no memory for the scheduler");
     s->model = model;
     s->options = *options;
+    s->slots = (struct slot_book){.slots = options->slots, .positions = model->config.positions};
     s->last_waiting = &s->first_waiting;
     s->idle = true;
     s->last_step_ns = clock_now_ns();

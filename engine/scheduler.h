@@ -4,7 +4,8 @@
  * generation and a bounded number of prompt rows from those being read in, so
  * that a long prompt never stalls the others. First come, first served. A
  * finished or cancelled generation leaves in the same step and its slot is
- * refilled in the next. No memory is allocated in a step.
+ * refilled in the next. A prompt that begins like a sequence in the kv cache
+ * starts from there (slot_book.h). No memory is allocated in a step.
  *
  * Ownership: the scheduler owns its thread, kv cache, activations, samplers
  * and the compute pool; it borrows the model.
@@ -28,7 +29,10 @@ struct scheduler_options {
 
 struct scheduler_stats {
     int running, waiting;
-    uint64_t steps, prompt_tokens, generated_tokens, finished;
+    uint64_t steps, generated_tokens, finished;
+    uint64_t prompt_tokens;  /* read, that is computed */
+    uint64_t prefix_queries; /* prompt tokens of all generations admitted ... */
+    uint64_t prefix_hits;    /* ... and those of them that were in the kv cache already */
     uint64_t last_step_ns; /* clock_now_ns() at the end of the last step, or when it went idle */
     bool idle, stopping;
 };

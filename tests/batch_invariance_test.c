@@ -180,13 +180,16 @@ static struct sampling settings_of(int story) {
 }
 
 /* Every third story begins like another one, for those who remember prompts. */
-static struct generation *submit(struct scheduler *scheduler, int story,
-                                 struct listener *listener) {
-    int32_t prompt[POSITIONS];
+static int prompt_of(int story, int32_t prompt[POSITIONS]) {
     int like = story % 3 == 2 ? story - 2 : story;
-    int count = 1 + (int)(rng_bits(32, (uint64_t)story) % (POSITIONS - 20));
+    int count = 1 + (int)(rng_bits(32, (uint64_t)story) % (POSITIONS - 15));
     for (int i = 0; i < count; i++)
         prompt[i] = id_at(i < count / 2 ? like : story, i);
+    return count;
+}
+
+static struct generation *submit(struct scheduler *scheduler, int story, const int32_t *prompt,
+                                 int count, struct listener *listener) {
     struct generation_request request = {.prompt = prompt,
                                          .prompt_count = count,
                                          .max_tokens = POSITIONS,
@@ -219,22 +222,38 @@ static void collect(struct generation *generation, struct listener *listener,
     generation_release(generation);
 }
 
-/* All stories, `together` at a time, on one scheduler. */
-static void tell(const char *set, int threads, int together, int prompt_rows,
-                 struct story *stories) {
-    struct scheduler_options options = {together, SEQUENCES, threads, prompt_rows};
+static struct scheduler *create(int slots, int threads, int prompt_rows) {
+    struct scheduler_options options = {slots, SEQUENCES, threads, prompt_rows};
     struct scheduler *scheduler;
+    assert_int_equal(scheduler_create(&scheduler, model, &options, NULL), STATUS_OK);
+    return scheduler;
+}
+
+/* All stories, `together` at a time, on one scheduler. When `told` is there, each prompt is
+ * continued by the first half of the story told before, and so must be the rest of it. */
+static void tell_on(struct scheduler *scheduler, int together, const struct story *told,
+                    struct story *stories) {
     struct generation *generations[SEQUENCES];
     struct listener listener = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
-    assert_int_equal(kernels_select(set, NULL), STATUS_OK);
-    assert_int_equal(scheduler_create(&scheduler, model, &options, NULL), STATUS_OK);
     for (int begin = 0; begin < SEQUENCES; begin += together) {
         int end = begin + together < SEQUENCES ? begin + together : SEQUENCES;
-        for (int s = begin; s < end; s++)
-            generations[s] = submit(scheduler, s, &listener);
+        for (int s = begin; s < end; s++) {
+            int32_t prompt[2 * POSITIONS];
+            int count = prompt_of(s, prompt), more = told ? told[s].count / 2 : 0;
+            if (more > 0)
+                memcpy(prompt + count, told[s].tokens, (size_t)more * sizeof *prompt);
+            generations[s] = submit(scheduler, s, prompt, count + more, &listener);
+        }
         for (int s = begin; s < end; s++)
             collect(generations[s], &listener, &stories[s]);
     }
+}
+
+static void tell(const char *set, int threads, int together, int prompt_rows,
+                 struct story *stories) {
+    assert_int_equal(kernels_select(set, NULL), STATUS_OK);
+    struct scheduler *scheduler = create(together, threads, prompt_rows);
+    tell_on(scheduler, together, NULL, stories);
     scheduler_destroy(scheduler);
 }
 
@@ -267,10 +286,43 @@ static void stories_are_the_same(void **state) {
     }
 }
 
+static void remembered_beginnings_change_nothing(void **state) {
+    (void)state;
+    static const struct {
+        int slots, together;
+    } ways[] = {{1, 1}, {4, 1}, {64, 64}, {8, 3}, {64, 16}};
+    static struct story expected[SEQUENCES], first[SEQUENCES], second[SEQUENCES];
+    tell("portable", 1, 1, 1, expected);
+    assert_int_equal(kernels_select(NULL, NULL), STATUS_OK);
+    for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+        struct scheduler *scheduler = create(ways[w].slots, 2, 16);
+        tell_on(scheduler, ways[w].together, NULL, first);
+        assert_memory_equal(first, expected, sizeof first);
+        struct scheduler_stats before = scheduler_stats(scheduler);
+        tell_on(scheduler, ways[w].together, expected, second);
+        struct scheduler_stats after = scheduler_stats(scheduler);
+        scheduler_destroy(scheduler);
+        for (int s = 0; s < SEQUENCES; s++) {
+            int half = expected[s].count / 2, rest = expected[s].count - half;
+            assert_int_equal(second[s].count, rest);
+            assert_int_equal(second[s].finish, expected[s].finish);
+            assert_memory_equal(second[s].tokens, expected[s].tokens + half,
+                                (size_t)rest * sizeof(int32_t));
+        }
+        uint64_t queries = after.prefix_queries - before.prefix_queries;
+        uint64_t hits = after.prefix_hits - before.prefix_hits;
+        assert_true(hits < queries);
+        assert_int_equal(after.prompt_tokens - before.prompt_tokens, queries - hits);
+        if (ways[w].slots == SEQUENCES) /* every story is still there, whole */
+            assert_true(hits + 2 * SEQUENCES > queries);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_are_the_same_bits),
         cmocka_unit_test(stories_are_the_same),
+        cmocka_unit_test(remembered_beginnings_change_nothing),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

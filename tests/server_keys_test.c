@@ -1,0 +1,68 @@
+/* API keys: which headers are accepted. */
+#include "server/keys.h"
+#include "tests/support/scratch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void test_without_a_file_everyone_may(void **state) {
+    (void)state;
+    struct keys keys = {0};
+    assert_true(keys_accept(&keys, NULL));
+    assert_true(keys_accept(&keys, "anything"));
+}
+
+static void test_only_the_keys_of_the_file_are_accepted(void **state) {
+    (void)state;
+    struct scratch scratch;
+    struct keys keys;
+    struct error err = {0};
+    scratch_open(&scratch);
+    const char *path = scratch_write_text(&scratch, "keys",
+                                          "# who: the reading room\nfirst-key\n\n  second key \r\nlast");
+    assert_int_equal(keys_load(&keys, path, &err), STATUS_OK);
+    static const char *const right[] = {"Bearer first-key", "bearer first-key", "BEARER   last",
+                                        "Bearer second key"};
+    static const char *const wrong[] = {
+        "", "Bearer", "Bearer ", "Bearer first-ke", "Bearer first-keyx", "Bearer first-key ",
+        "Bearer # who: the reading room", "Bearer second", "first-key", "Basic first-key",
+        "Bearer first-keyfirst-key", "Bearer \r", "Bearer lastlast", "Bearer LAST"};
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++)
+        if (!keys_accept(&keys, right[i]))
+            fail_msg("refused \"%s\"", right[i]);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        if (keys_accept(&keys, wrong[i]))
+            fail_msg("accepted \"%s\"", wrong[i]);
+    assert_false(keys_accept(&keys, NULL));
+    keys_free(&keys);
+    scratch_close(&scratch);
+}
+
+static void test_a_file_without_a_key_is_an_error(void **state) {
+    (void)state;
+    struct scratch scratch;
+    struct keys keys;
+    struct error err = {0};
+    scratch_open(&scratch);
+    const char *path = scratch_write_text(&scratch, "keys", "# nobody yet\n \n");
+    assert_int_equal(keys_load(&keys, path, &err), STATUS_INVALID);
+    assert_non_null(strstr(err.message, "keys"));
+    path = scratch_write_text(&scratch, "empty", "");
+    assert_int_equal(keys_load(&keys, path, &err), STATUS_INVALID);
+    assert_int_equal(keys_load(&keys, scratch_path(&scratch, "none"), &err), STATUS_NOT_FOUND);
+    scratch_close(&scratch);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_without_a_file_everyone_may),
+        cmocka_unit_test(test_only_the_keys_of_the_file_are_accepted),
+        cmocka_unit_test(test_a_file_without_a_key_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -78,8 +78,8 @@ SERVER := $(OUT)/libserver.a
 SUPPORT := $(if $(SUPPORT_SOURCES),$(OUT)/libsupport.a)
 
 BINARIES := $(addprefix $(OUT)/,alpaca-server alpaca-train alpaca-tokenizer alpaca-bench alpaca-tell)
-FAULTS_LDFLAGS := $(foreach f,malloc calloc realloc strdup free mmap munmap fopen fclose \
-                    pthread_create,-Wl,--wrap=$(f))
+FAULTS_LDFLAGS := $(foreach f,malloc calloc realloc aligned_alloc strdup free mmap munmap \
+                    fopen fclose pthread_create,-Wl,--wrap=$(f))
 FUZZERS  := $(addprefix $(OUT)/fuzz/,$(FUZZ_TARGETS))
 FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/entry_%.o)
 FUZZ_OBJECTS := $(OUT)/obj/tests/fuzz/fuzz.o $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/target_%.o)

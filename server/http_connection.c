@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -41,15 +43,32 @@ void http_connection_works(struct http_connection *client) {
     set_deadline(client, 0);
 }
 
+/* A client that leaves right behind its last bytes can escape libmicrohttpd, which reads those and
+ * then hears no more from epoll. Twice in a row, so that a request whose last bytes are being read
+ * just now still gets its answer. */
+static bool has_left(struct http_connection *client) {
+    char byte;
+    ssize_t count = recv(client->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    bool ended = count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
+    client->ended_ticks = ended ? client->ended_ticks + 1 : 0;
+    return client->ended_ticks >= 2;
+}
+
 /* libmicrohttpd's own timeout begins again with every byte, so a client that drips them would
  * stay for ever. Shutting the socket down makes the library see an end and clean up; closing it
  * here could hit another connection. */
 static void on_tick(void *context) {
     struct http_connection *client = context;
     uint64_t deadline_ns = atomic_load(&client->deadline_ns);
-    if (deadline_ns == 0 || clock_now_ns() < deadline_ns)
+    if (deadline_ns == 0) { /* an answer is on its way */
+        client->ended_ticks = 0;
         return;
-    log_debug("closing a connection whose request takes too long");
+    }
+    bool left = has_left(client);
+    if (!left && clock_now_ns() < deadline_ns)
+        return;
+    log_debug("closing a connection %s", left ? "that its client has left"
+                                              : "whose request takes too long");
     atomic_store(&client->deadline_ns, 0);
     shutdown(client->fd, SHUT_RDWR);
 }

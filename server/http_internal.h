@@ -32,6 +32,7 @@ struct http_connection {
     int fd;
     _Atomic uint64_t deadline_ns; /* for the next or current request to be complete; 0: none */
     struct watch_entry ticks;
+    int ended_ticks; /* in a row, in which the peer's end was there; the watch's */
 };
 
 struct http_exchange {

@@ -14,6 +14,7 @@
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *block, size_t bytes);
+void *__real_aligned_alloc(size_t alignment, size_t bytes);
 void *__real_mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset);
 int __real_munmap(void *address, size_t bytes);
 char *__real_strdup(const char *text);
@@ -26,6 +27,7 @@ void __real_free(void *block);
 void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *block, size_t bytes);
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
 void *__wrap_mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset);
 int __wrap_munmap(void *address, size_t bytes);
 char *__wrap_strdup(const char *text);
@@ -90,6 +92,10 @@ void *__wrap_realloc(void *block, size_t bytes) {
         return NULL;
     void *moved = __real_realloc(block, bytes);
     return block ? moved : counted(moved);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
+    return fails() ? NULL : counted(__real_aligned_alloc(alignment, bytes));
 }
 
 char *__wrap_strdup(const char *text) {

@@ -1,8 +1,9 @@
 /* faults.h - makes one request for memory after another fail, on purpose.
  *
- * A test that links this has every malloc, calloc, realloc, strdup, mmap,
- * fopen and pthread_create of our own code, and all of cJSON's, go through here
- * (the Makefile's FAULTS_LDFLAGS). While nothing is armed they work as ever.
+ * In a test that links this, every malloc, calloc, realloc, aligned_alloc, strdup,
+ * mmap, fopen and pthread_create of our own code, and all of cJSON's, go through
+ * here (the Makefile's FAULTS_LDFLAGS; a function that we begin to use is to be
+ * added there). While nothing is armed they work as ever.
  * Counting goes over all threads; so does failing. Thread-safe.
  */
 #ifndef ALPACA_TESTS_SUPPORT_FAULTS_H

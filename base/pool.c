@@ -1,5 +1,6 @@
 #include "base/pool.h"
 
+#include "base/clock.h"
 #include "base/cpu.h"
 
 #include <assert.h>
@@ -27,6 +28,8 @@ struct pool {
         struct pool *pool;
         int index;
     } *arguments;
+
+    uint64_t *waited_ns; /* the caller's; NULL: nobody wants to know */
 
     pool_task *task;
     void *context;
@@ -140,7 +143,17 @@ void pool_run(struct pool *pool, pool_task *task, void *context) {
         pthread_mutex_unlock(&pool->lock);
     }
     atomic_fetch_sub(&pool->unfinished, run_slices(pool, 0, run));
+    if (!pool->waited_ns) {
+        await_end(pool);
+        return;
+    }
+    uint64_t since_ns = clock_now_ns();
     await_end(pool);
+    *pool->waited_ns += clock_now_ns() - since_ns;
+}
+
+void pool_time_waiting(struct pool *pool, uint64_t *waited_ns) {
+    pool->waited_ns = waited_ns;
 }
 
 enum status pool_create(struct pool **out, int threads, struct error *err) {

@@ -17,6 +17,7 @@
 #include "base/status.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct pool;
 
@@ -28,6 +29,10 @@ enum status pool_create(struct pool **pool, int threads, struct error *err);
 void pool_destroy(struct pool *pool); /* NULL is allowed */
 int pool_workers(const struct pool *pool);
 void pool_run(struct pool *pool, pool_task *task, void *context);
+
+/* Time that pool_run() has waited for other threads to finish their slices. Measured only
+ * once the caller has asked for it, by passing a counter to add to; NULL ends it. */
+void pool_time_waiting(struct pool *pool, uint64_t *waited_ns);
 
 /* Worker w's half-open part [*begin, *end) of `total` items, in steps of `grain`. */
 void pool_slice(size_t total, size_t grain, int worker, int workers, size_t *begin, size_t *end);

@@ -2,12 +2,15 @@
 #include "bench/bench.h"
 
 #include "base/flags.h"
+#include "base/pool.h"
 #include "bench/load.h"
+#include "bench/peaks.h"
 #include "engine/kernels/int8.h"
 #include "engine/kernels/kernels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 struct engine_options {
     const char *model, *numeric, *streams, *cpu;
@@ -35,54 +38,127 @@ static const struct flag_table table = {
     .count = sizeof flags / sizeof *flags,
 };
 
+struct figures {
+    struct load_result result;
+    struct scheduler_profile profile;
+};
+
+static void await_idle(struct scheduler *scheduler) {
+    while (!scheduler_stats(scheduler).idle)
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
 /* One load on a fresh scheduler; first a short one, so that no page is touched for the first time. */
 static enum status measure(const struct model *model, const struct engine_options *o,
-                           const struct load *load, struct load_result *result,
-                           struct error *err) {
+                           const struct load *load, struct figures *figures, struct error *err) {
     struct scheduler_options options = {.slots = load->streams,
                                         .queue = load->streams,
                                         .threads = o->threads,
                                         .prompt_rows = o->prompt_rows};
     struct scheduler *scheduler = NULL;
     struct load warm_up = *load;
+    *figures = (struct figures){0};
     warm_up.seed++;
     warm_up.new_tokens = load->new_tokens < 8 ? load->new_tokens : 8;
     enum status status = scheduler_create(&scheduler, model, &options, err);
     if (status == STATUS_OK)
-        status = load_run(scheduler, &warm_up, result, err);
-    if (status == STATUS_OK)
-        status = load_run(scheduler, load, result, err);
+        status = load_run(scheduler, &warm_up, &figures->result, err);
+    if (status == STATUS_OK) {
+        await_idle(scheduler);
+        scheduler_measure(scheduler, &figures->profile);
+        status = load_run(scheduler, load, &figures->result, err);
+        await_idle(scheduler);
+    }
     scheduler_destroy(scheduler);
     return status;
 }
 
+/* Rate of the linear layers alone, and the share of the whole that each part takes. */
+static void print_parts(const struct figures *f, double macs, double peak_gops) {
+    const struct scheduler_profile *p = &f->profile;
+    double total = (double)p->total_ns, linears = (double)p->part_ns[PART_LINEARS];
+    double gops = 2 * macs / linears;
+    double known = linears + (double)p->part_ns[PART_ATTENTION] + (double)p->part_ns[PART_NORMS] +
+                   (double)p->sampling_ns;
+    printf(" %8.3f %7.1f%% %7.1f%% %7.1f%% %7.1f%% %7.1f%% %7.1f%%", total / 1e6 / (double)p->steps,
+           100 * linears / total, 100 * (double)p->part_ns[PART_ATTENTION] / total,
+           100 * (double)p->part_ns[PART_NORMS] / total, 100 * (double)p->sampling_ns / total,
+           100 * (total - known) / total, 100 * (double)p->waiting_ns / total);
+    printf(" %8.0f", gops);
+    if (peak_gops > 0)
+        printf(" %6.1f%%", 100 * gops / peak_gops);
+    printf("\n");
+    fflush(stdout);
+}
+
+static void print_header(const char *first) {
+    printf("\n%-9s %9s %8s %8s %8s %8s %8s %8s %8s %8s %8s %7s\n", first, "tokens/s", "first ms",
+           "ms/step", "linears", "attent.", "norms", "sampling", "telling", "waiting", "GOP/s",
+           "of peak");
+}
+
 static enum status bench_prefill(const struct model *model, const struct engine_options *o,
-                                 struct error *err) {
+                                 double peak_gops, struct error *err) {
     struct load load = {.streams = 16, .new_tokens = 1, .vocab = model->config.vocab, .seed = 1};
     load.prompt_tokens = model->config.positions > 200 ? 200 : model->config.positions - 1;
-    struct load_result result;
-    enum status status = measure(model, o, &load, &result, err);
+    struct figures f;
+    enum status status = measure(model, o, &load, &f, err);
     if (status != STATUS_OK)
         return status;
-    double rate = load.streams * load.prompt_tokens / result.seconds;
-    printf("\nprompts of %d tokens: %.0f tokens/s, %.0f GOP/s in linear layers\n",
-           load.prompt_tokens, rate, rate * 2 * bench_linear_macs(&model->config, false) / 1e9);
+    double rows = (double)load.streams * load.prompt_tokens;
+    printf("%dx%-6d %9.0f %8.2f", load.streams, load.prompt_tokens, rows / f.result.seconds,
+           f.result.first_token_s * 1e3);
+    print_parts(&f, rows * bench_linear_macs(&model->config, false) +
+                        load.streams * (double)model->config.d_model * model->config.vocab,
+                peak_gops);
     return STATUS_OK;
 }
 
 static enum status bench_streams(const struct model *model, const struct engine_options *o,
-                                 int streams, struct error *err) {
+                                 int streams, double peak_gops, struct error *err) {
     struct load load = {streams, o->prompt, o->tokens, model->config.vocab, 1};
-    struct load_result result;
-    enum status status = measure(model, o, &load, &result, err);
+    struct figures f;
+    enum status status = measure(model, o, &load, &f, err);
     if (status != STATUS_OK)
         return status;
-    double tokens = (double)result.tokens, rate = tokens / result.seconds;
+    double tokens = (double)f.result.tokens;
     double macs = (tokens + streams * o->prompt) * bench_linear_macs(&model->config, false) +
                   tokens * model->config.d_model * model->config.vocab;
-    printf("%7d %10.0f %10.0f %10.2f %10.0f\n", streams, rate, rate / streams,
-           result.first_token_s * 1e3, 2 * macs / result.seconds / 1e9);
-    fflush(stdout);
+    printf("%-9d %9.0f %8.2f", streams, tokens / f.result.seconds, f.result.first_token_s * 1e3);
+    print_parts(&f, macs, peak_gops);
+    return STATUS_OK;
+}
+
+/* The machine's limits, in the same run, as the engine's rates mean little without them. */
+static enum status print_peaks(const struct engine_options *o, size_t model_bytes,
+                               double *peak_gops, struct error *err) {
+    struct pool *pool;
+    enum status status = pool_create(&pool, o->threads, err);
+    if (status != STATUS_OK)
+        return status;
+    *peak_gops = peak_int8_gops(pool);
+    printf("%d threads; peaks: int8 %.0f GOP/s, reading %.0f MB again and again %.1f GB/s, "
+           "512 MB %.1f GB/s\n",
+           pool_workers(pool), *peak_gops, (double)model_bytes / 1e6,
+           peak_read_gbps(pool, model_bytes), peak_read_gbps(pool, (size_t)512 << 20));
+    pool_destroy(pool);
+    return STATUS_OK;
+}
+
+static enum status bench_list(const struct model *model, const struct engine_options *o,
+                              double peak_gops, struct error *err) {
+    const char *next = o->streams;
+    while (*next) {
+        char *end;
+        long streams = strtol(next, &end, 10);
+        if (end == next || streams < 1 || streams > 4096 || (*end && *end != ','))
+            return error_set_field(err, STATUS_INVALID, "streams",
+                                   "--streams is a list of numbers from 1 to 4096");
+        enum status status = bench_streams(model, o, (int)streams, peak_gops, err);
+        if (status != STATUS_OK)
+            return status;
+        next = *end == ',' ? end + 1 : end;
+    }
     return STATUS_OK;
 }
 
@@ -101,18 +177,17 @@ static enum status run(const struct engine_options *o, struct error *err) {
         goto cleanup;
     printf("%s in %s, kernels %s and %s\n", o->model, o->numeric, kernels_get()->name,
            int8_kernels_get()->name);
-    status = bench_prefill(model, o, err);
-    printf("\n%7s %10s %10s %10s %10s\n", "streams", "tokens/s", "each", "first ms", "GOP/s");
-    const char *next = o->streams;
-    while (status == STATUS_OK && *next) {
-        char *end;
-        long streams = strtol(next, &end, 10);
-        if (end == next || streams < 1 || streams > 4096 || (*end && *end != ','))
-            status = error_set_field(err, STATUS_INVALID, "streams",
-                                     "--streams is a list of numbers from 1 to 4096");
-        else
-            status = bench_streams(model, o, (int)streams, err);
-        next = *end == ',' ? end + 1 : end;
+    double peak_gops = 0;
+    status = print_peaks(o, (size_t)bench_linear_macs(&model->config, true), &peak_gops, err);
+    if (numeric != NUMERIC_INT8)
+        peak_gops = 0;
+    if (status == STATUS_OK) {
+        print_header("prompts");
+        status = bench_prefill(model, o, peak_gops, err);
+    }
+    if (status == STATUS_OK) {
+        print_header("streams");
+        status = bench_list(model, o, peak_gops, err);
     }
 cleanup:
     model_destroy(model);

@@ -12,6 +12,9 @@
 #include "engine/linear.h"
 #include "engine/model.h"
 
+/* What forward() spends its time on; embedding counts with the norms. */
+enum forward_part { PART_LINEARS, PART_ATTENTION, PART_NORMS, FORWARD_PARTS };
+
 struct norm_stats {
     float *mean;       /* [rows] */
     float *reciprocal; /* [rows] 1 / sqrt(variance + eps) */
@@ -37,6 +40,7 @@ struct activations {
     float *scores; /* scratch of attention, [workers, attention_scratch_floats()] */
     float *gathered; /* [max_rows, d_model] rows that logits are wanted for */
     struct linear_scratch linear;
+    uint64_t *part_ns; /* [FORWARD_PARTS] time is added to; NULL: nobody wants to know */
     struct arena arena;
 };
 

@@ -1,5 +1,6 @@
 #include "engine/forward.h"
 
+#include "base/clock.h"
 #include "base/pool.h"
 #include "engine/attention.h"
 #include "engine/dropout.h"
@@ -8,6 +9,29 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
+
+enum { FEW_ROWS = 4 };
+
+/* Adds the time since *since_ns to a part, when anybody wants to know. */
+static void charge(const struct activations *a, enum forward_part part, uint64_t *since_ns) {
+    if (!a->part_ns)
+        return;
+    uint64_t now_ns = clock_now_ns();
+    a->part_ns[part] += now_ns - *since_ns;
+    *since_ns = now_ns;
+}
+
+static uint64_t start_ns(const struct activations *a) {
+    return a->part_ns ? clock_now_ns() : 0;
+}
+
+/* A handful of rows is done sooner than another worker wakes. */
+static void run_rows(struct pool *pool, pool_task *task, void *context, int rows) {
+    if (rows < FEW_ROWS)
+        task(context, 0, 1);
+    else
+        pool_run(pool, task, context);
+}
 
 /* ---- embedding ------------------------------------------------------------ */
 
@@ -104,14 +128,19 @@ static void forward_layer(const struct model *model, struct pool *pool,
     const float *x = activations_input(activations, c, layer);
     size_t rows = (size_t)batch->rows;
 
+    uint64_t since_ns = start_ns(activations);
     linear_forward(&linears->in_proj, pool, &activations->linear, x, rows, a->qkv, false);
+    charge(activations, PART_LINEARS, &since_ns);
     attention_forward(c, pool, batch, layer, a, activations->max_rows, activations->scores);
+    charge(activations, PART_ATTENTION, &since_ns);
     linear_forward(&linears->out_proj, pool, &activations->linear, a->attention, rows, a->residual1,
                    false);
+    charge(activations, PART_LINEARS, &since_ns);
     struct norm_task norm1 = {model,        batch,          layer, DROPOUT_RESIDUAL1, x,
                               a->residual1, &a->norm1,      p->norm1_weight,
                               p->norm1_bias, a->middle};
-    pool_run(pool, add_and_norm, &norm1);
+    run_rows(pool, add_and_norm, &norm1, batch->rows);
+    charge(activations, PART_NORMS, &since_ns);
 
     linear_forward(&linears->linear1, pool, &activations->linear, a->middle, rows, a->hidden, true);
     if (batch->dropout.rate > 0) {
@@ -120,17 +149,21 @@ static void forward_layer(const struct model *model, struct pool *pool,
     }
     linear_forward(&linears->linear2, pool, &activations->linear, a->hidden, rows, a->residual2,
                    false);
+    charge(activations, PART_LINEARS, &since_ns);
     struct norm_task norm2 = {model,        batch,     layer, DROPOUT_RESIDUAL2, a->middle,
                               a->residual2, &a->norm2, p->norm2_weight,
                               p->norm2_bias, activations_input(activations, c, layer + 1)};
-    pool_run(pool, add_and_norm, &norm2);
+    run_rows(pool, add_and_norm, &norm2, batch->rows);
+    charge(activations, PART_NORMS, &since_ns);
 }
 
 void forward(const struct model *model, struct pool *pool, struct activations *activations,
              const struct batch *batch) {
     assert(batch->rows > 0 && batch->rows <= activations->max_rows);
     struct embed_task task = {model, batch, activations_input(activations, &model->config, 0)};
-    pool_run(pool, embed, &task);
+    uint64_t since_ns = start_ns(activations);
+    run_rows(pool, embed, &task, batch->rows);
+    charge(activations, PART_NORMS, &since_ns);
     for (int layer = 0; layer < model->config.layers; layer++)
         forward_layer(model, pool, activations, batch, layer);
 }
@@ -138,10 +171,12 @@ void forward(const struct model *model, struct pool *pool, struct activations *a
 void forward_logits_range(const struct model *model, struct pool *pool,
                           const struct activations *activations, int first, int count,
                           float *logits) {
+    uint64_t since_ns = start_ns(activations);
     const float *x = activations_input(activations, &model->config, model->config.layers);
     linear_forward(&model->head, pool, &activations->linear,
                    x + (size_t)first * (size_t)model->config.d_model, (size_t)count, logits,
                    false);
+    charge(activations, PART_LINEARS, &since_ns);
 }
 
 void forward_logits(const struct model *model, struct pool *pool,
@@ -153,9 +188,11 @@ void forward_logits(const struct model *model, struct pool *pool,
         forward_logits_range(model, pool, activations, 0, count, logits);
         return;
     }
+    uint64_t since_ns = start_ns(activations);
     for (int i = 0; i < count; i++)
         memcpy(activations->gathered + (size_t)i * d_model, x + (size_t)rows[i] * d_model,
                d_model * sizeof(float));
     linear_forward(&model->head, pool, &activations->linear, activations->gathered,
                    (size_t)count, logits, false);
+    charge(activations, PART_LINEARS, &since_ns);
 }

@@ -42,6 +42,8 @@ struct scheduler {
     int samplers_count;
     struct arena arena;
     struct step step;
+    struct scheduler_profile *profile; /* NULL: nobody wants to know */
+    uint64_t step_started_ns;
     struct generation *leaving; /* list: out of the batch or the queue, not yet told */
     pthread_t thread;
     bool thread_started;
@@ -131,6 +133,7 @@ static bool prepare_step(struct scheduler *s) {
     }
     s->idle = false;
     uint64_t now_ns = clock_now_ns();
+    s->step_started_ns = now_ns;
     remove_ended(s, s->stopping && now_ns >= s->deadline_ns);
     admit_waiting(s, now_ns);
     bool more = s->running_count > 0 || !s->stopping;
@@ -256,20 +259,30 @@ static void deliver(struct scheduler *s) {
         if (step->finishes[i] != FINISH_NONE)
             generation_drop(step->heard[i]);
     }
+    if (s->profile)
+        s->profile->total_ns += clock_now_ns() - s->step_started_ns;
+}
+
+static void run_step(struct scheduler *s) {
+    compose(s);
+    run_model(s);
+    uint64_t ran_ns = s->profile ? clock_now_ns() : 0;
+    if (s->step.heard_count > 1)
+        pool_run(s->pool, sample, s);
+    else
+        sample(s, 0, 1); /* not worth waking anybody */
+    if (s->profile) {
+        s->profile->steps++;
+        s->profile->sampling_ns += clock_now_ns() - ran_ns;
+    }
+    deliver(s);
 }
 
 static void *scheduler_main(void *argument) {
     struct scheduler *s = argument;
     while (prepare_step(s)) {
-        if (s->running_count == 0)
-            continue;
-        compose(s);
-        run_model(s);
-        if (s->step.heard_count > 1)
-            pool_run(s->pool, sample, s);
-        else
-            sample(s, 0, 1); /* not worth waking anybody */
-        deliver(s);
+        if (s->running_count > 0)
+            run_step(s);
     }
     pthread_mutex_lock(&s->lock);
     s->over = true;
@@ -364,6 +377,15 @@ struct scheduler_stats scheduler_stats(struct scheduler *s) {
     };
     pthread_mutex_unlock(&s->lock);
     return stats;
+}
+
+void scheduler_measure(struct scheduler *s, struct scheduler_profile *profile) {
+    pthread_mutex_lock(&s->lock);
+    assert(s->idle);
+    s->profile = profile;
+    s->activations.part_ns = profile ? profile->part_ns : NULL;
+    pool_time_waiting(s->pool, profile ? &profile->waiting_ns : NULL);
+    pthread_mutex_unlock(&s->lock);
 }
 
 void scheduler_stop(struct scheduler *s, int grace_ms) {

@@ -15,6 +15,7 @@
 #define ALPACA_ENGINE_SCHEDULER_H
 
 #include "base/status.h"
+#include "engine/activations.h"
 #include "engine/generation.h"
 #include "engine/model.h"
 
@@ -37,6 +38,16 @@ struct scheduler_stats {
     bool idle, stopping;
 };
 
+/* Where the time of the steps went, on the scheduler's thread. What the parts leave of the
+ * total is admission, the books and the news to clients. */
+struct scheduler_profile {
+    uint64_t steps;
+    uint64_t total_ns;
+    uint64_t part_ns[FORWARD_PARTS];
+    uint64_t sampling_ns;
+    uint64_t waiting_ns; /* for other compute threads; counted in its part as well */
+};
+
 enum status scheduler_create(struct scheduler **scheduler, const struct model *model,
                              const struct scheduler_options *options, struct error *err);
 /* Queues a generation. STATUS_BUSY: the queue is full. STATUS_STOPPED: shutting
@@ -46,6 +57,9 @@ enum status scheduler_submit(struct scheduler *scheduler, const struct generatio
 /* Whether a submit would find a place now; a hint that costs no tokenising. */
 bool scheduler_has_room(struct scheduler *scheduler);
 struct scheduler_stats scheduler_stats(struct scheduler *scheduler);
+/* Adds the times of all steps from now on to *profile; NULL ends it. Only while the scheduler
+ * is idle, and *profile is read only then. */
+void scheduler_measure(struct scheduler *scheduler, struct scheduler_profile *profile);
 
 /* Refuses new work; waiting and running generations go on for at most
  * grace_ms, then end with FINISH_SHUTDOWN. Returns when none is left. */

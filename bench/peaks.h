@@ -1,0 +1,19 @@
+/* peaks.h - what this machine can do at most, measured, to hold the engine's rates against.
+ *
+ * Each runs on every worker of the pool at the same time for a few tenths of a
+ * second and returns the sum of their rates. One caller at a time.
+ */
+#ifndef ALPACA_BENCH_PEAKS_H
+#define ALPACA_BENCH_PEAKS_H
+
+#include <stddef.h>
+
+struct pool;
+
+/* Multiplications and additions of bytes per second, in 1e9, with the widest instructions
+ * that sum them exactly; 0 where there are none that we use. */
+double peak_int8_gops(struct pool *pool);
+/* GB/s of reading `bytes` of memory again and again, each worker its own part. */
+double peak_read_gbps(struct pool *pool, size_t bytes);
+
+#endif

@@ -78,6 +78,7 @@ void http_connection_notify(void *context, struct MHD_Connection *connection, vo
     struct http_server *server = context;
     struct http_connection *client = *slot;
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        atomic_fetch_sub(&server->service->metrics.connections, 1);
         if (client) {
             watch_remove(server->watch, &client->ticks);
             free(client);
@@ -85,6 +86,7 @@ void http_connection_notify(void *context, struct MHD_Connection *connection, vo
         *slot = NULL;
         return;
     }
+    atomic_fetch_add(&server->service->metrics.connections, 1);
     client = calloc(1, sizeof *client);
     *slot = client;
     if (!client) /* then this connection has only the library's timeout */

@@ -188,6 +188,16 @@ enum MHD_Result http_handle(void *server, struct MHD_Connection *connection, con
     return telling_streams(exchange->base.telling) ? http_stream(exchange) : go_on(exchange);
 }
 
+static void record(struct http_exchange *exchange) {
+    const struct exchange *base = &exchange->base;
+    struct metrics *metrics = &exchange->server->service->metrics;
+    metrics_http(metrics, routes_label_of(base), base->method, base->answer.http_status);
+    if (!base->telling)
+        return;
+    telling_record(base->telling, metrics);
+    metrics_duration(metrics, clock_now_ns() - base->started_ns);
+}
+
 void http_completed(void *context, struct MHD_Connection *connection, void **state,
                     enum MHD_RequestTerminationCode code) {
     (void)connection;
@@ -199,6 +209,7 @@ void http_completed(void *context, struct MHD_Connection *connection, void **sta
     if (exchange->watched)
         watch_remove(server->watch, &exchange->watch);
     http_connection_awaits_request(exchange->client);
+    record(exchange);
     exchange_log(&exchange->base, exchange->bytes_sent, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     exchange_clear(&exchange->base);
     buffer_free(&exchange->out);

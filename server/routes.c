@@ -2,6 +2,7 @@
 
 #include "server/api.h"
 #include "server/json.h"
+#include "server/openapi.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -53,8 +54,9 @@ static void start_telling(struct exchange *exchange, enum api_dialect dialect,
         status = api_request_parse(&request, dialect, exchange->body.data ? exchange->body.data : "",
                                    exchange->body.size, &err);
     if (status == STATUS_OK)
-        status = telling_start(&exchange->telling, &exchange->service->teller, &request, form,
-                               exchange->wake, exchange->wake_context, &err);
+        status = telling_start(&exchange->telling, &exchange->service->teller,
+                               &exchange->service->metrics, &request, form, exchange->wake,
+                               exchange->wake_context, &err);
     if (status != STATUS_OK)
         exchange_fail_with(exchange, &err);
 }
@@ -128,19 +130,55 @@ cleanup:
     buffer_free(&text);
 }
 
+static void handle_metrics(struct exchange *exchange) {
+    struct service *service = exchange->service;
+    struct scheduler_stats stats = scheduler_stats(service->teller.scheduler);
+    metrics_write(&service->metrics, &exchange->answer.body, &stats, service->started,
+                  routes_label);
+    exchange_answer(exchange, 200, METRICS_CONTENT_TYPE);
+}
+
+static void handle_openapi(struct exchange *exchange) {
+    openapi_write(&exchange->answer.body);
+    exchange_answer(exchange, 200, "application/json");
+}
+
 static const struct route routes[] = {
     {"/generate", METHOD_POST, false, handle_generate},
     {"/v1/completions", METHOD_POST, false, handle_completions},
     {"/v1/models", METHOD_GET, false, handle_models},
     {"/tokenize", METHOD_POST, false, handle_tokenize},
     {"/detokenize", METHOD_POST, false, handle_detokenize},
+    {"/openapi.json", METHOD_GET, true, handle_openapi},
     {"/health", METHOD_GET, true, handle_health},
     {"/ready", METHOD_GET, true, handle_ready},
+    {"/metrics", METHOD_GET, false, handle_metrics},
 };
+enum { ROUTE_COUNT = sizeof routes / sizeof *routes };
+
+/* 0 is all that is not here, then come the routes, then the pages. Labels must stay few, so a
+ * path that clients make up never is one. */
+const char *routes_label(int index) {
+    if (index == 0)
+        return "other";
+    if (index <= ROUTE_COUNT)
+        return routes[index - 1].path;
+    const struct page *page = pages;
+    while (page->path && page - pages < index - 1 - ROUTE_COUNT)
+        page++;
+    return page->path;
+}
+
+int routes_label_of(const struct exchange *exchange) {
+    int index = exchange->route  ? 1 + (int)(exchange->route - routes)
+                : exchange->page ? 1 + ROUTE_COUNT + (int)(exchange->page - pages)
+                                 : 0;
+    return index < METRICS_PATHS ? index : 0;
+}
 
 void routes_find(struct exchange *exchange, const char *path) {
     exchange->page = pages_find(path);
-    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
         if (strcmp(routes[i].path, path) == 0)
             exchange->route = &routes[i];
 }

@@ -26,6 +26,9 @@ bool routes_refuse(struct exchange *exchange, const char *authorization,
                    const char *content_encoding);
 /* Runs the handler. Afterwards either the answer is there, or a telling is under way. */
 void routes_handle(struct exchange *exchange);
+/* The path as the metrics know it: an index, and its name (NULL behind the last). */
+int routes_label_of(const struct exchange *exchange);
+const char *routes_label(int index);
 /* The value of an Allow header. */
 const char *routes_allow(unsigned methods);
 

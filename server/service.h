@@ -1,12 +1,13 @@
 /* service.h - what every request shares: the options, the storyteller, the state.
  *
  * Ownership: main owns it, and it outlives every request. Safety: read-only
- * once the HTTP server runs, except `stopping`, which is atomic.
+ * once the HTTP server runs, except `stopping` and the metrics, which are atomic.
  */
 #ifndef ALPACA_SERVER_SERVICE_H
 #define ALPACA_SERVER_SERVICE_H
 
 #include "server/keys.h"
+#include "server/metrics.h"
 #include "server/options.h"
 #include "tell/storyteller.h"
 
@@ -17,6 +18,7 @@ struct service {
     struct options options;
     struct storyteller teller;
     struct keys keys;
+    struct metrics metrics;
     time_t started;
     atomic_bool stopping; /* no new stories; /ready says so */
 };

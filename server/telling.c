@@ -34,7 +34,12 @@ static uint64_t seed_of(const struct api_request *request, int index) {
     return (request->seed + (uint64_t)index) & (uint64_t)API_MAX_SEED;
 }
 
+static void on_gap(void *metrics, uint64_t gap_ns, int tokens) {
+    metrics_token_gap(metrics, gap_ns, tokens);
+}
+
 static enum status start_stories(struct telling *telling, const struct token_list *prompt,
+                                 struct metrics *metrics,
                                  void (*wake)(void *context), void *context, struct error *err) {
     const struct api_request *request = &telling->request;
     struct story_request wanted = {
@@ -46,6 +51,8 @@ static enum status start_stories(struct telling *telling, const struct token_lis
         .every_token = request->stream,
         .on_news = wake,
         .context = context,
+        .on_gap = metrics ? on_gap : NULL,
+        .gap_context = metrics,
     };
     memcpy(wanted.stops, request->stops, sizeof wanted.stops);
     for (int i = 0; i < request->n; i++) {
@@ -60,7 +67,8 @@ static enum status start_stories(struct telling *telling, const struct token_lis
 }
 
 enum status telling_start(struct telling **out, struct storyteller *teller,
-                          struct api_request *request, enum telling_form form,
+                          struct metrics *metrics, struct api_request *request,
+                          enum telling_form form,
                           void (*wake)(void *context), void *context, struct error *err) {
     struct token_list prompt = {0};
     struct telling *telling = calloc(1, sizeof *telling);
@@ -87,7 +95,7 @@ enum status telling_start(struct telling **out, struct storyteller *teller,
                                          &prompt, err);
     telling->prompt_tokens = (int)prompt.count;
     if (status == STATUS_OK)
-        status = start_stories(telling, &prompt, wake, context, err);
+        status = start_stories(telling, &prompt, metrics, wake, context, err);
     token_list_free(&prompt);
     if (status == STATUS_OK)
         *out = telling;
@@ -142,6 +150,13 @@ struct telling_summary telling_summary(const struct telling *telling) {
     summary.finish_reason = story_end_name(telling->count ? telling->stories[0].end
                                                           : STORY_CANCELLED);
     return summary;
+}
+
+void telling_record(const struct telling *telling, struct metrics *metrics) {
+    for (int i = 0; i < telling->count; i++) {
+        struct generation_usage usage = story_usage(telling->stories[i].story);
+        metrics_story(metrics, telling->stories[i].end, &usage);
+    }
 }
 
 /* ---- pieces of answers -------------------------------------------------- */

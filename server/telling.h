@@ -15,6 +15,7 @@
 #include "base/buffer.h"
 #include "base/status.h"
 #include "server/api.h"
+#include "server/metrics.h"
 #include "tell/storyteller.h"
 
 #include <stdbool.h>
@@ -23,10 +24,11 @@ struct telling;
 
 enum telling_form { TELLING_JSON, TELLING_TEXT };
 
-/* Takes over *request (also on failure). A request without a seed gets one. Look with
+/* Takes over *request (also on failure); the times between tokens go to *metrics unless NULL. A request without a seed gets one. Look with
  * telling_advance() before waiting for `wake`. Errors: the prompt's, and scheduler_submit()'s. */
 enum status telling_start(struct telling **telling, struct storyteller *teller,
-                          struct api_request *request, enum telling_form form,
+                          struct metrics *metrics, struct api_request *request,
+                          enum telling_form form,
                           void (*wake)(void *context), void *context, struct error *err);
 
 /* Brings all stories up to date. An error means that the telling has failed, after which it can
@@ -45,7 +47,10 @@ void telling_write_news(struct telling *telling, struct buffer *out);
 void telling_write_failure(const struct telling *telling, const struct error *err,
                            struct buffer *out);
 
-/* For the log and the counters. */
+/* Counts what became of the stories; once, when the request is over. */
+void telling_record(const struct telling *telling, struct metrics *metrics);
+
+/* For the log. */
 struct telling_summary {
     int prompt_tokens, completion_tokens;
     const char *finish_reason; /* of the first story */

@@ -1,5 +1,7 @@
 #include "tell/story.h"
 
+#include "base/clock.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,9 @@ struct story {
     bool every_token;
     void (*on_news)(void *context);
     void *context;
+    void (*on_gap)(void *gap_context, uint64_t gap_ns, int tokens);
+    void *gap_context;
+    uint64_t last_ns; /* when the last token came; 0: none yet */
 
     /* The owner's part. */
     int decoded; /* ids turned into text */
@@ -43,6 +48,16 @@ bool story_continues(const char *prompt, size_t bytes) {
     return bytes > 0 && !strchr(" \t\r\n\v\f", prompt[bytes - 1]);
 }
 
+/* Under the lock. Tokens that came together share the time. */
+static void measure(struct story *story, int tokens) {
+    if (!story->on_gap || tokens == 0)
+        return;
+    uint64_t now_ns = clock_now_ns();
+    if (story->last_ns)
+        story->on_gap(story->gap_context, (now_ns - story->last_ns) / (uint64_t)tokens, tokens);
+    story->last_ns = now_ns;
+}
+
 /* Under the lock. Returns whether anything came. */
 static bool pull(struct story *story) {
     int before = story->count;
@@ -56,6 +71,7 @@ static bool pull(struct story *story) {
         if (taken == 0)
             break;
     }
+    measure(story, story->count - before);
     return story->count > before || story->finish != FINISH_NONE;
 }
 
@@ -96,6 +112,8 @@ enum status story_start(struct story **out, struct storyteller *teller,
     story->ids = calloc((size_t)story->capacity, sizeof *story->ids);
     story->on_news = request->on_news;
     story->context = request->context;
+    story->on_gap = request->on_gap;
+    story->gap_context = request->gap_context;
     story->every_token = request->every_token || request->stop_count > 0;
     text_stream_start(&story->stream, teller->tokenizer, request->continues);
     enum status status = STATUS_OK;

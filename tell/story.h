@@ -35,6 +35,9 @@ struct story_request {
     bool every_token; /* on_news for every token, not only at the end */
     void (*on_news)(void *context); /* may be NULL */
     void *context;
+    /* Told of the time between tokens, on the scheduler's thread; may be NULL. */
+    void (*on_gap)(void *gap_context, uint64_t gap_ns, int tokens);
+    void *gap_context;
 };
 
 /* How a story ended, as the API names it. */

@@ -273,7 +273,7 @@ static void test_a_telling_starts_whole_or_not_at_all(void **state) {
         struct api_request request;
         assert_int_equal(api_request_parse(&request, API_GENERATE, body, strlen(body), &err),
                          STATUS_OK);
-        if (telling_start(&tellings[i], &teller, &request, TELLING_JSON, ring, &bell, &err) ==
+        if (telling_start(&tellings[i], &teller, NULL, &request, TELLING_JSON, ring, &bell, &err) ==
             STATUS_OK)
             started++;
         else

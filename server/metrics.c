@@ -1,0 +1,176 @@
+#include "server/metrics.h"
+
+#include "server/process_stats.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Upper ends in seconds. A step takes from a fraction of a millisecond to some tens of them. */
+static const double token_bounds[] = {0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032,
+                                      0.064,  0.125, 0.25,  0.5,   1};
+static const double request_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                                        0.5,   1,      2.5,   5,    10,    30,   60};
+static const double queue_bounds[] = {0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10,
+                                      30};
+
+struct histogram_row {
+    const char *name, *help;
+    const double *bounds;
+    int count;
+    size_t offset;
+};
+
+#define BOUNDS(bounds) bounds, (int)(sizeof(bounds) / sizeof *(bounds))
+static const struct histogram_row histogram_rows[] = {
+    {"alpaca_time_to_first_token_seconds", "From a story's submission to its first token.",
+     BOUNDS(request_bounds), offsetof(struct metrics, first_token)},
+    {"alpaca_inter_token_latency_seconds", "Between two tokens of a story.", BOUNDS(token_bounds),
+     offsetof(struct metrics, token_gap)},
+    {"alpaca_request_queue_time_seconds", "What a story waited for a slot.", BOUNDS(queue_bounds),
+     offsetof(struct metrics, queue_time)},
+    {"alpaca_request_duration_seconds", "Requests for stories, to the end of their answer.",
+     BOUNDS(request_bounds), offsetof(struct metrics, duration)},
+};
+enum { HISTOGRAMS = sizeof histogram_rows / sizeof *histogram_rows };
+
+static const char *const method_names[METRICS_METHODS] = {"GET", "HEAD", "POST", "OPTIONS",
+                                                          "other"};
+static const int codes[METRICS_CODES] = {200, 204, 304, 400, 401, 404, 405, 408,
+                                         413, 415, 499, 500, 503, 0}; /* 0: any other */
+
+static void observe(struct metrics *metrics, const struct metrics_histogram *which,
+                    uint64_t value_ns, uint64_t count) {
+    for (int h = 0; h < HISTOGRAMS; h++) {
+        const struct histogram_row *row = &histogram_rows[h];
+        struct metrics_histogram *histogram = (void *)((char *)metrics + row->offset);
+        int bucket = 0;
+        if (histogram != which)
+            continue;
+        while (bucket < row->count && (double)value_ns > row->bounds[bucket] * 1e9)
+            bucket++;
+        atomic_fetch_add_explicit(&histogram->buckets[bucket], count, memory_order_relaxed);
+        atomic_fetch_add_explicit(&histogram->sum_ns, value_ns * count, memory_order_relaxed);
+    }
+}
+
+void metrics_story(struct metrics *metrics, enum story_end end,
+                   const struct generation_usage *usage) {
+    if (end == STORY_RUNNING)
+        end = STORY_CANCELLED;
+    atomic_fetch_add_explicit(&metrics->stories[end], 1, memory_order_relaxed);
+    if (usage->prefill_ns == 0)
+        return; /* it was gone before its first token */
+    observe(metrics, &metrics->queue_time, usage->queued_ns, 1);
+    observe(metrics, &metrics->first_token, usage->queued_ns + usage->prefill_ns, 1);
+}
+
+void metrics_token_gap(struct metrics *metrics, uint64_t gap_ns, int count) {
+    observe(metrics, &metrics->token_gap, gap_ns, (uint64_t)count);
+}
+
+void metrics_duration(struct metrics *metrics, uint64_t duration_ns) {
+    observe(metrics, &metrics->duration, duration_ns, 1);
+}
+
+void metrics_http(struct metrics *metrics, int path, const char *method, int http_status) {
+    int m = 0, c = 0;
+    while (m < METRICS_METHODS - 1 && strcmp(method_names[m], method) != 0)
+        m++;
+    while (codes[c] && codes[c] != http_status)
+        c++;
+    atomic_fetch_add_explicit(&metrics->http[path][m][c], 1, memory_order_relaxed);
+}
+
+/* ---- writing ---------------------------------------------------------------------- */
+
+static void head(struct buffer *out, const char *name, const char *type, const char *help) {
+    buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void counter(struct buffer *out, const char *name, const char *help, uint64_t value) {
+    head(out, name, "counter", help);
+    buffer_printf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+static void gauge(struct buffer *out, const char *name, const char *help, double value) {
+    head(out, name, "gauge", help);
+    buffer_printf(out, "%s %.15g\n", name, value);
+}
+
+static void write_histogram(struct metrics *metrics, const struct histogram_row *row,
+                            struct buffer *out) {
+    struct metrics_histogram *histogram = (void *)((char *)metrics + row->offset);
+    uint64_t sum_ns = atomic_load(&histogram->sum_ns), total = 0;
+    head(out, row->name, "histogram", row->help);
+    for (int bucket = 0; bucket < row->count; bucket++) {
+        total += atomic_load(&histogram->buckets[bucket]);
+        buffer_printf(out, "%s_bucket{le=\"%.15g\"} %" PRIu64 "\n", row->name,
+                      row->bounds[bucket], total);
+    }
+    total += atomic_load(&histogram->buckets[row->count]);
+    buffer_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.9g\n%s_count %" PRIu64 "\n",
+                  row->name, total, row->name, (double)sum_ns / 1e9, row->name, total);
+}
+
+static void write_stories(struct metrics *metrics, struct buffer *out) {
+    head(out, "alpaca_requests_total", "counter", "Stories told, by how they ended.");
+    for (int end = STORY_STOP; end < METRICS_ENDS; end++)
+        buffer_printf(out, "alpaca_requests_total{finished_reason=\"%s\"} %" PRIu64 "\n",
+                      story_end_name((enum story_end)end),
+                      (uint64_t)atomic_load(&metrics->stories[end]));
+}
+
+static void write_http(struct metrics *metrics, struct buffer *out,
+                       const char *(*path_name)(int path)) {
+    head(out, "http_requests_total", "counter", "Requests answered.");
+    for (int p = 0; p < METRICS_PATHS && path_name(p); p++)
+        for (int m = 0; m < METRICS_METHODS; m++)
+            for (int c = 0; c < METRICS_CODES; c++) {
+                uint64_t count = atomic_load(&metrics->http[p][m][c]);
+                if (count == 0)
+                    continue;
+                buffer_printf(out, "http_requests_total{path=\"%s\",method=\"%s\",code=\"",
+                              path_name(p), method_names[m]);
+                buffer_printf(out, codes[c] ? "%d" : "other", codes[c]);
+                buffer_printf(out, "\"} %" PRIu64 "\n", count);
+            }
+}
+
+static void write_scheduler(const struct scheduler_stats *s, struct buffer *out) {
+    gauge(out, "alpaca_requests_running", "Stories being told now.", s->running);
+    gauge(out, "alpaca_requests_waiting", "Stories waiting for a slot.", s->waiting);
+    gauge(out, "alpaca_kv_slots_used", "Slots of the kv cache that a story is using.", s->running);
+    counter(out, "alpaca_prompt_tokens_total", "Prompt tokens of the stories told.",
+            s->prefix_queries);
+    counter(out, "alpaca_generation_tokens_total", "Tokens told.", s->generated_tokens);
+    counter(out, "alpaca_prefix_cache_queries_total",
+            "Prompt tokens looked for in the kv cache.", s->prefix_queries);
+    counter(out, "alpaca_prefix_cache_hits_total",
+            "Prompt tokens that were in the kv cache already.", s->prefix_hits);
+    counter(out, "alpaca_engine_steps_total", "Steps of the engine.", s->steps);
+}
+
+static void write_process(struct buffer *out, time_t started) {
+    struct process_stats stats;
+    process_stats_read(&stats);
+    head(out, "process_cpu_seconds_total", "counter", "User and system time.");
+    buffer_printf(out, "process_cpu_seconds_total %.6f\n", stats.cpu_seconds);
+    gauge(out, "process_start_time_seconds", "Start, in seconds since 1970.", (double)started);
+    gauge(out, "process_resident_memory_bytes", "Resident memory.", (double)stats.resident_bytes);
+    gauge(out, "process_virtual_memory_bytes", "Virtual memory.", (double)stats.virtual_bytes);
+    gauge(out, "process_open_fds", "Open files.", stats.open_files);
+    gauge(out, "process_max_fds", "Open files at most.", (double)stats.max_files);
+    gauge(out, "process_threads", "Threads.", stats.threads);
+}
+
+void metrics_write(struct metrics *metrics, struct buffer *out,
+                   const struct scheduler_stats *scheduler, time_t started,
+                   const char *(*path_name)(int path)) {
+    write_scheduler(scheduler, out);
+    write_stories(metrics, out);
+    for (int h = 0; h < HISTOGRAMS; h++)
+        write_histogram(metrics, &histogram_rows[h], out);
+    write_http(metrics, out, path_name);
+    gauge(out, "http_connections", "Open connections.", atomic_load(&metrics->connections));
+    write_process(out, started);
+}

@@ -1,0 +1,123 @@
+"""GET /openapi.json against the real answers."""
+import json
+
+import pytest
+from conftest import Answer
+
+TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float),
+         "boolean": bool, "null": type(None)}
+
+
+def is_type(value, name):
+    if isinstance(value, bool):
+        return name == "boolean"
+    return isinstance(value, TYPES[name])
+
+
+def check(value, schema, whole, at="$"):
+    """The parts of JSON Schema that the description uses; anything else in it is an error."""
+    schema = dict(schema)
+    if "$ref" in schema:
+        for key in schema["$ref"].removeprefix("#/").split("/"):
+            found = whole[key] if key == "components" else found[key]
+        return check(value, found, whole, at)
+    schema.pop("description", None)
+    schema.pop("default", None)
+    kinds = schema.pop("type", None)
+    if kinds is not None:
+        kinds = [kinds] if isinstance(kinds, str) else kinds
+        assert any(is_type(value, kind) for kind in kinds), f"{at} is no {kinds}: {value!r}"
+    if "anyOf" in schema:
+        problems = []
+        for option in schema.pop("anyOf"):
+            try:
+                check(value, option, whole, at)
+                break
+            except AssertionError as problem:
+                problems.append(problem)
+        else:
+            raise AssertionError(f"{at} fits nothing: {problems}")
+    if "const" in schema:
+        assert value == schema.pop("const"), at
+    if "enum" in schema:
+        assert value in schema.pop("enum"), at
+    lowest, highest = schema.pop("minimum", None), schema.pop("maximum", None)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        assert lowest is None or value >= lowest, at
+        assert highest is None or value <= highest, at
+    items, longest = schema.pop("items", None), schema.pop("maxItems", None)
+    if isinstance(value, list):
+        assert longest is None or len(value) <= longest, at
+        for index, item in enumerate(value):
+            check(item, items or {}, whole, f"{at}[{index}]")
+    properties = schema.pop("properties", {})
+    required, others = schema.pop("required", []), schema.pop("additionalProperties", True)
+    if isinstance(value, dict):
+        assert set(required) <= set(value), at
+        assert others or set(value) <= set(properties), f"{at}: {set(value) - set(properties)}"
+        for name, member in value.items():
+            if name in properties:
+                check(member, properties[name], whole, f"{at}.{name}")
+    assert not schema, f"unknown in {at}: {schema}"
+
+
+@pytest.fixture(scope="module")
+def description(server):
+    answer = server.ask("GET", "/openapi.json")
+    assert answer.status == 200 and answer.headers["Content-Type"] == "application/json"
+    return answer.json()
+
+
+def held_to(description, path, method, answer: Answer):
+    responses = description["paths"][path][method]["responses"]
+    content = responses.get(str(answer.status), responses["default"])["content"]
+    kind = answer.headers["Content-Type"].split(";")[0]
+    assert kind in content, f"{path} may not answer {kind}"
+    schema = content[kind]["schema"]
+    check(answer.json() if kind == "application/json" else answer.text, schema, description)
+
+
+REQUESTS = [
+    ("/generate", {"max_tokens": 3}), ("/generate", {"n": 3, "max_tokens": 3, "seed": 1}),
+    ("/generate", {"max_tokens": 3, "stream": True}), ("/generate", {"n": 9}),
+    ("/generate", {"stop": ["a", "b"], "temperature": 0, "truncate": True, "max_tokens": 2}),
+    ("/v1/completions", {"max_tokens": 3, "prompt": "a"}),
+    ("/v1/completions", {"max_tokens": 3, "n": 2, "echo": True, "user": "me"}),
+    ("/v1/completions", {"max_tokens": 3, "stream": True}), ("/v1/completions", {"top_p": -1}),
+    ("/tokenize", {"text": "a cat"}), ("/tokenize", {}), ("/detokenize", {"tokens": [1, 100]}),
+    ("/detokenize", {"tokens": "a"}),
+]
+
+
+@pytest.mark.parametrize("path, body", REQUESTS)
+def test_real_answers_fit_the_description(server, description, path, body):
+    answer = server.post(path, body)
+    held_to(description, path, "post", answer)
+    schema = description["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    if answer.status == 200:
+        check(body, schema, description)
+    else:  # what is refused does not fit either
+        with pytest.raises(AssertionError):
+            check(body, schema, description)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/health", "/ready", "/metrics", "/openapi.json"])
+def test_real_answers_to_get_fit_the_description(server, description, path):
+    held_to(description, path, "get", server.ask("GET", path))
+
+
+def test_errors_and_plain_text_fit_too(server, description):
+    held_to(description, "/generate", "post", server.post("/generate", "{"))
+    held_to(description, "/generate", "post",
+            server.post("/generate", {"max_tokens": 2}, {"Accept": "text/plain"}))
+    held_to(description, "/health", "get", server.ask("DELETE", "/health"))
+
+
+def test_every_path_is_described_and_exists(server, description):
+    assert description["openapi"].startswith("3.1")
+    for path, operations in description["paths"].items():
+        for method in operations:
+            assert server.ask(method.upper(), path).status not in (404, 405), path
+    assert json.dumps(description).count('"operationId"') == len(
+        {operation["operationId"] for operations in description["paths"].values()
+         for operation in operations.values()})

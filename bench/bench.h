@@ -10,7 +10,9 @@
 #include "engine/model.h"
 
 int bench_engine(int argc, char **argv);
+int bench_kernels(int argc, char **argv);
 int bench_loss(int argc, char **argv);
+int bench_serve(int argc, char **argv);
 int bench_train(int argc, char **argv);
 
 /* A model of a preset's shape with random weights, which run as fast as trained

@@ -11,7 +11,9 @@ static const struct {
     const char *help;
 } commands[] = {
     {"engine", bench_engine, "stories per second: reading prompts, and telling 1 to 64 at a time"},
+    {"kernels", bench_kernels, "each kernel alone, on one thread"},
     {"loss", bench_loss, "what serving in narrow numbers costs, in nats per token"},
+    {"serve", bench_serve, "a running server: rate, first token, time between tokens"},
     {"train", bench_train, "training tokens per second of each preset"},
 };
 

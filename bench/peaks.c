@@ -74,14 +74,14 @@ static double burn_int8(void) {
 static void int8_worker(void *context, int worker, int workers) {
     struct burn *burn = context;
     (void)workers;
-    double done = burn_int8(), start, seconds = 0; /* the first round warms up */
-    done = 0;
-    start = clock_seconds();
-    while (seconds < seconds_each) {
-        done += burn_int8();
-        seconds = clock_seconds() - start;
+    double start = clock_seconds(), now = start;
+    burn->rates[worker] = 0;
+    while (now < start + seconds_each) { /* the best short round: others only make it slower */
+        double done = burn_int8(), since = now;
+        now = clock_seconds();
+        if (done / (now - since) > burn->rates[worker])
+            burn->rates[worker] = done / (now - since);
     }
-    burn->rates[worker] = done / seconds;
 }
 
 double peak_int8_gops(struct pool *pool) {
@@ -100,8 +100,10 @@ static void read_worker(void *context, int worker, int workers) {
     struct burn *burn = context;
     size_t begin, end;
     pool_slice(burn->bytes, 4096, worker, workers, &begin, &end);
-    double done = 0, start = clock_seconds(), seconds = 0;
-    while (seconds < seconds_each) {
+    double start = clock_seconds(), now = start;
+    burn->rates[worker] = 0;
+    while (now < start + seconds_each) {
+        double since = now;
         line sum = {0};
         for (size_t i = begin; i + sizeof sum <= end; i += sizeof sum) {
             line next;
@@ -109,10 +111,10 @@ static void read_worker(void *context, int worker, int workers) {
             sum += next;
         }
         __asm__ volatile("" : : "m"(sum)); /* or nothing would be read */
-        done += (double)(end - begin);
-        seconds = clock_seconds() - start;
+        now = clock_seconds();
+        if ((double)(end - begin) / (now - since) > burn->rates[worker])
+            burn->rates[worker] = (double)(end - begin) / (now - since);
     }
-    burn->rates[worker] = done / seconds;
 }
 
 double peak_read_gbps(struct pool *pool, size_t bytes) {

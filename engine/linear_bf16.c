@@ -4,7 +4,9 @@
 #include "base/pool.h"
 #include "engine/linear_forms.h"
 
+#include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     BLOCK_BYTES = 448 * 1024, /* of packed A; a panel of B and the sums share its cache */
@@ -77,24 +79,27 @@ void linear_bf16_forward(const struct linear *linear, struct pool *pool,
     pool_run(pool, forward_worker, &task);
 }
 
-/* ---- a model's matrices --------------------------------------------------- */
+/* ---- sets ----------------------------------------------------------------- */
 
 struct bf16_set {
-    struct model *model;
     bool gradients;
     int count;
-    struct bf16_matrix matrices[4 * MODEL_MAX_LAYERS + 1];
+    struct linear *linears[BF16_MAX_LINEARS];
+    struct bf16_matrix matrices[BF16_MAX_LINEARS];
     struct bf16_workspace workspace;
     struct arena arena;
 };
 
-static struct linear *linear_at(struct model *model, int index) {
-    int layer = index / 4;
-    if (layer == model->config.layers)
-        return &model->head;
-    struct layer_linears *l = &model->linears[layer];
-    struct linear *const each[] = {&l->in_proj, &l->out_proj, &l->linear1, &l->linear2};
-    return each[index % 4];
+int bf16_model_linears(struct model *model, struct linear **linears) {
+    int count = 0;
+    for (int i = 0; i < model->config.layers; i++) {
+        struct layer_linears *l = &model->linears[i];
+        struct linear *const each[] = {&l->in_proj, &l->out_proj, &l->linear1, &l->linear2};
+        for (int j = 0; j < 4; j++)
+            linears[count++] = each[j];
+    }
+    linears[count++] = &model->head;
+    return count;
 }
 
 /* Words of packed A for products of depth k and of any smaller depth. */
@@ -106,7 +111,7 @@ static size_t room_for(size_t k) {
 static void layout(struct bf16_set *set, int workers, struct arena *arena) {
     size_t room = room_for(BF16_CHUNK_ROWS), widest = 0;
     for (int i = 0; i < set->count; i++) {
-        const struct linear *l = linear_at(set->model, i);
+        const struct linear *l = set->linears[i];
         struct bf16_matrix *m = &set->matrices[i];
         size_t in = (size_t)l->in, out = (size_t)l->out;
         m->workspace = &set->workspace;
@@ -131,18 +136,19 @@ bool bf16_available(void) {
     return bf16_kernels_get() != NULL;
 }
 
-enum status bf16_set_create(struct bf16_set **out, struct model *model, struct pool *pool,
-                            bool gradients, struct error *err) {
+enum status bf16_set_create(struct bf16_set **out, struct linear *const *linears, int count,
+                            bool gradients, struct pool *pool, struct error *err) {
     *out = NULL;
+    assert(count <= BF16_MAX_LINEARS);
     if (!bf16_available())
         return error_set_field(err, STATUS_UNSUPPORTED, "numeric",
                                "this CPU has no BF16 products (avx512_bf16)");
     struct bf16_set *set = calloc(1, sizeof *set);
     if (!set)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the BF16 weights");
-    set->model = model;
     set->gradients = gradients;
-    set->count = 4 * model->config.layers + 1;
+    set->count = count;
+    memcpy(set->linears, linears, (size_t)count * sizeof(linears[0]));
     struct arena measure = {0};
     layout(set, pool_workers(pool), &measure);
     enum status status = arena_create(&set->arena, measure.used, err);
@@ -152,9 +158,8 @@ enum status bf16_set_create(struct bf16_set **out, struct model *model, struct p
     }
     layout(set, pool_workers(pool), &set->arena);
     for (int i = 0; i < set->count; i++) {
-        struct linear *l = linear_at(model, i);
-        l->numeric = NUMERIC_BF16;
-        l->bf16 = &set->matrices[i];
+        set->linears[i]->numeric = NUMERIC_BF16;
+        set->linears[i]->bf16 = &set->matrices[i];
     }
     bf16_set_refresh(set, pool);
     *out = set;
@@ -167,7 +172,7 @@ static void refresh_worker(void *context, int worker, int workers) {
     const struct bf16_kernels *kernels = bf16_kernels_get();
     size_t item = 0;
     for (int i = 0; i < set->count; i++) {
-        const struct linear *l = linear_at(set->model, i);
+        const struct linear *l = set->linears[i];
         const struct bf16_matrix *m = &set->matrices[i];
         size_t in = (size_t)l->in, out = (size_t)l->out;
         for (size_t o = 0; o < out; o += BF16_TILE_COLUMNS, item++)
@@ -193,9 +198,8 @@ void bf16_set_destroy(struct bf16_set *set) {
     if (!set)
         return;
     for (int i = 0; i < set->count; i++) {
-        struct linear *l = linear_at(set->model, i);
-        l->numeric = NUMERIC_F32;
-        l->bf16 = NULL;
+        set->linears[i]->numeric = NUMERIC_F32;
+        set->linears[i]->bf16 = NULL;
     }
     arena_destroy(&set->arena);
     free(set);

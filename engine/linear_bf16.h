@@ -2,9 +2,10 @@
  * master copy, products take them and the activations rounded to bfloat16 and
  * sum in fp32. Wants a CPU with AVX-512 BF16 (engine/kernels/bf16.h).
  *
- * Ownership: a set owns the packed copies of one model's matrices and the
- * workspace to multiply them in; while it lives, the model's linears run in
- * BF16. bf16_set_refresh() packs again after the weights changed.
+ * Ownership: a set owns the packed copies of some linears' matrices and the
+ * workspace to multiply them in; while it lives, those linears run in BF16 and
+ * have to stay where they are. bf16_set_refresh() packs again after the weights
+ * changed.
  * Thread-safety: everything here uses the pool or the workspace, so one
  * caller at a time per set.
  */
@@ -40,12 +41,16 @@ struct bf16_set;
 
 bool bf16_available(void);
 
-/* Packs `model`'s matrices and switches its linears to BF16. `gradients`: also the form that
- * backward needs. The model has to outlive the set. */
-enum status bf16_set_create(struct bf16_set **set, struct model *model, struct pool *pool,
-                            bool gradients, struct error *err);
+enum { BF16_MAX_LINEARS = 4 * MODEL_MAX_LAYERS + 2 };
+
+/* Packs the matrices of linears[count] and switches them to BF16. `gradients`: also the form
+ * that backward needs. */
+enum status bf16_set_create(struct bf16_set **set, struct linear *const *linears, int count,
+                            bool gradients, struct pool *pool, struct error *err);
+/* All linears of a model, into linears[BF16_MAX_LINEARS]; returns how many. */
+int bf16_model_linears(struct model *model, struct linear **linears);
 void bf16_set_refresh(struct bf16_set *set, struct pool *pool);
-/* NULL is allowed. The model's linears are F32 again. */
+/* NULL is allowed. The linears are F32 again. */
 void bf16_set_destroy(struct bf16_set *set);
 
 /* ---- products on packed operands, for the calling worker ------------------ */

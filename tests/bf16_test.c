@@ -212,7 +212,10 @@ static void a_set_needs_the_cpu_and_gives_the_model_back(void **state) {
     struct bf16_set *set;
     struct error err = {0};
     assert_int_equal(pool_create(&pool, 2, NULL), STATUS_OK);
-    enum status status = bf16_set_create(&set, model, pool, true, &err);
+    struct linear *linears[BF16_MAX_LINEARS];
+    int count = bf16_model_linears(model, linears);
+    assert_int_equal(count, 4 * config.layers + 1);
+    enum status status = bf16_set_create(&set, linears, count, true, pool, &err);
     assert_int_equal(status, kernels ? STATUS_OK : STATUS_UNSUPPORTED);
     assert_int_equal(model->head.numeric, kernels ? NUMERIC_BF16 : NUMERIC_F32);
     bf16_set_destroy(set);
@@ -238,7 +241,7 @@ static void layers_agree_with_fp32_for_any_workers(void **state) {
         skip();
     struct model_config config = tiny_config();
     struct model *model = tiny_model(&config, 1);
-    const struct linear *layer = &model->linears[0].linear2;
+    struct linear *layer = &model->linears[0].linear2;
     size_t rows = BF16_CHUNK_ROWS + 77, in = (size_t)layer->in, out = (size_t)layer->out;
     float *x = random_floats(rows * in, 1), *dy = random_floats(rows * out, 2);
     float *y[4], *dx[4], *dw[4], *db[4];
@@ -251,7 +254,7 @@ static void layers_agree_with_fp32_for_any_workers(void **state) {
         db[run] = random_floats(out, 6);
         assert_int_equal(pool_create(&pool, run ? run : 2, NULL), STATUS_OK);
         if (run) /* the first is fp32 */
-            assert_int_equal(bf16_set_create(&set, model, pool, true, NULL), STATUS_OK);
+            assert_int_equal(bf16_set_create(&set, &layer, 1, true, pool, NULL), STATUS_OK);
         linear_forward(layer, pool, NULL, x, rows, y[run], true);
         linear_backward(layer, pool, x, dy, rows, dw[run], db[run], dx[run], true);
         bf16_set_destroy(set);

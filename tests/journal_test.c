@@ -43,7 +43,7 @@ static void write_steps(struct journal *journal, uint64_t from, uint64_t to) {
         journal_step(journal, &progress, &report, step % 2 == 0);
         struct evaluation evaluation = {.loss = 2.25, .bits_per_byte = 0.8};
         if (step % 10 == 0)
-            journal_validation(journal, &progress, &evaluation, true);
+            journal_validation(journal, &progress, &evaluation, NULL, true);
     }
 }
 
@@ -89,6 +89,23 @@ static void lines_hold_what_happened(void **state) {
     assert_true(field(second, "step") == 10);
     assert_true(field(second, "valid_loss") == 2.25);
     assert_true(field(second, "bits_per_byte") == 0.8);
+    free(text);
+}
+
+static void the_better_of_newest_and_average_counts(void **state) {
+    (void)state;
+    struct progress progress = {.step = 3};
+    struct evaluation high = {.loss = 2.5, .bits_per_byte = 0.9};
+    struct evaluation low = {.loss = 2.25, .bits_per_byte = 0.8};
+    struct journal journal = open_log(0);
+    journal_validation(&journal, &progress, &high, &low, true);
+    journal_validation(&journal, &progress, &low, &high, false);
+    assert_int_equal(journal_close(&journal, NULL), STATUS_OK);
+    char *text = scratch_read(&scratch, "log.jsonl"), *second = strchr(text, '\n') + 1;
+    assert_true(field(text, "valid_loss") == 2.25 && field(text, "bits_per_byte") == 0.8);
+    assert_true(field(text, "newest_loss") == 2.5 && field(text, "average_loss") == 2.25);
+    assert_true(field(second, "valid_loss") == 2.25 && field(second, "bits_per_byte") == 0.8);
+    assert_true(field(second, "newest_loss") == 2.25 && field(second, "average_loss") == 2.5);
     free(text);
 }
 
@@ -160,6 +177,7 @@ static void durations_are_short(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(lines_hold_what_happened, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_better_of_newest_and_average_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(lines_after_the_checkpoint_are_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(torn_and_foreign_lines_are_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_log_that_cannot_be_written_is_an_error, setup, teardown),

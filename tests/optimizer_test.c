@@ -64,7 +64,7 @@ static void check_adam(enum optimizer_kind kind, bool decay_all) {
     struct model_config config = tiny_config();
     size_t floats = model_buffer_floats(&config);
     struct optimizer_options options = {.kind = kind, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-6f,
-                                        .weight_decay = 0.5f, .decay_all = decay_all};
+                                        .decay_all = decay_all};
     struct optimizer optimizer;
     assert_int_equal(optimizer_create(&optimizer, &options, &config, 2, NULL), STATUS_OK);
     float *parameters = random_buffer(floats, 1), *gradients = malloc(floats * sizeof(float));
@@ -75,7 +75,7 @@ static void check_adam(enum optimizer_kind kind, bool decay_all) {
     for (int t = 1; t <= 4; t++) {
         fill(gradients, floats, 100 + (uint64_t)t);
         optimizer_step(&optimizer, pool, parameters, gradients, 0.5f,
-                       (struct learning_rates){9, 0.01f}); /* `matrices` is muon's alone */
+                       (struct learning_rates){9, 0.01f, 0.5f}); /* `matrices` is muon's alone */
         for (int n = 0; n < model_tensor_count(&config); n++) {
             struct tensor_info info;
             model_tensor(&config, n, &info);
@@ -206,12 +206,12 @@ static void muon_takes_the_matrices_of_the_layers(void **state) {
     struct model_config config = tiny_config();
     size_t floats = model_buffer_floats(&config), d = (size_t)config.d_model;
     struct optimizer_options options = {.kind = OPTIMIZER_MUON, .beta1 = 0.9f, .beta2 = 0.99f,
-                                        .eps = 1e-8f, .momentum = 0.9f, .weight_decay = 0.25f};
+                                        .eps = 1e-8f, .momentum = 0.9f};
     struct optimizer optimizer;
     assert_int_equal(optimizer_create(&optimizer, &options, &config, 2, NULL), STATUS_OK);
     float *start = random_buffer(floats, 1), *parameters = random_buffer(floats, 1);
     float *gradients = random_buffer(floats, 2);
-    optimizer_step(&optimizer, pool, parameters, gradients, 1, (struct learning_rates){0.5f, 0.01f});
+    optimizer_step(&optimizer, pool, parameters, gradients, 1, (struct learning_rates){0.5f, 0.01f, 0.25f});
     size_t matrices = 0;
     for (int n = 0; n < model_tensor_count(&config); n++) {
         struct tensor_info info;
@@ -261,7 +261,7 @@ static void muon_has_nesterov_momentum(void **state) {
     assert_int_equal(optimizer_create(&optimizer, &options, &config, 2, NULL), STATUS_OK);
     float *parameters = random_buffer(floats, 1), *first = random_buffer(floats, 2);
     float *second = random_buffer(floats, 3);
-    struct learning_rates rates = {0.1f, 0.1f};
+    struct learning_rates rates = {0.1f, 0.1f, 0};
     optimizer_step(&optimizer, pool, parameters, first, 1, rates);
     optimizer_step(&optimizer, pool, parameters, second, 1, rates);
     struct tensor_info info;

@@ -212,7 +212,7 @@ static double run_backward(struct parity *p) {
     run_forward(p);
     double weight = s->target_count ? 1.0 / (double)s->target_count : 0;
     double sum = loss_and_gradient(p->model, p->pool, &p->activations, s->targets,
-                                   (size_t)s->rows, (float)weight, &p->loss, &gradients,
+                                   (size_t)s->rows, (float)weight, NULL, &p->loss, &gradients,
                                    p->backward.d_output);
     backward(p->model, p->pool, &p->activations, &batch, &p->backward, &gradients);
     return sum * weight;
@@ -265,7 +265,6 @@ static void check_steps(struct parity *p, const char *what, const char *prefix,
                                         .beta1 = beta1,
                                         .beta2 = strtof(rest + (*rest == ','), NULL),
                                         .eps = setting_real(p, "eps"),
-                                        .weight_decay = weight_decay,
                                         .decay_all = true};
     struct optimizer optimizer;
     must(optimizer_create(&optimizer, &options, &p->config, pool_workers(p->pool), &err), p->path,
@@ -276,7 +275,7 @@ static void check_steps(struct parity *p, const char *what, const char *prefix,
     for (int step = 0; step < 3; step++) {
         run_backward(p);
         optimizer_step(&optimizer, p->pool, p->model->buffer, p->gradients, 1,
-                       (struct learning_rates){rate, rate});
+                       (struct learning_rates){rate, rate, weight_decay});
     }
     report(p, what, worst_tensor(p, prefix, p->model->buffer), 1e-3);
     optimizer_destroy(&optimizer);

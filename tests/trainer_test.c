@@ -1,5 +1,6 @@
 /* Training steps: what they minimise, what they leave alone, and that they repeat bit for bit. */
 #include "tests/support/tiny_model.h"
+#include "train/evaluation.h"
 #include "train/trainer.h"
 
 #include "base/pool.h"
@@ -17,8 +18,7 @@
 static const struct optimizer_options ADAM = {.kind = OPTIMIZER_ADAM, .beta1 = 0.9f,
                                               .beta2 = 0.999f, .eps = 1e-8f};
 static const struct optimizer_options MUON = {.kind = OPTIMIZER_MUON, .beta1 = 0.9f,
-                                              .beta2 = 0.999f, .eps = 1e-8f, .momentum = 0.95f,
-                                              .weight_decay = 0.1f};
+                                              .beta2 = 0.999f, .eps = 1e-8f, .momentum = 0.95f};
 
 /* A trainer with its pool, model and one batch. */
 struct bench {
@@ -51,8 +51,13 @@ static void close_bench(struct bench *b) {
     pool_destroy(b->pool);
 }
 
+static float drop_branch; /* of every step() */
+
 static struct step_result step(struct bench *b, float rate, float dropout, uint64_t key) {
-    struct step_options options = {.rates = {rate, rate}, .dropout = dropout, .dropout_key = key};
+    struct step_options options = {.rates = {rate, rate, 0.1f},
+                                   .dropout = dropout,
+                                   .drop_branch = drop_branch,
+                                   .dropout_key = key};
     struct step_result result;
     struct error err = {0};
     if (trainer_step(&b->trainer, &b->batch, &options, &result, &err) != STATUS_OK)
@@ -194,6 +199,13 @@ static void gradients_are_slopes_under_dropout(void **state) {
     check_slopes(0.3f);
 }
 
+static void gradients_are_slopes_under_stochastic_depth(void **state) {
+    (void)state;
+    drop_branch = 0.5f;
+    check_slopes(0.1f);
+    drop_branch = 0;
+}
+
 static void dropout_changes_with_its_key(void **state) {
     (void)state;
     struct bench b;
@@ -262,7 +274,7 @@ static void a_broken_number_stops_the_run(void **state) {
         float *before = malloc(b.floats * sizeof *before);
         assert_non_null(before);
         memcpy(before, b.model->buffer, b.floats * sizeof *before);
-        struct step_options options = {.rates = {1e-3f, 1e-3f}};
+        struct step_options options = {.rates = {1e-3f, 1e-3f, 0}};
         struct step_result result;
         struct error err = {0};
         assert_int_equal(trainer_step(&b.trainer, &b.batch, &options, &result, &err),
@@ -282,14 +294,14 @@ static void an_evaluation_is_the_mean_over_all_rows(void **state) {
     open_bench(&b, 2, &ADAM, 64, 400); /* more rows than one forward pass takes */
     assert_true(b.dataset.rows > 4096);
     double loss = step(&b, 0, 0, 0).loss;
-    assert_int_equal(evaluate(b.model, b.pool, &b.dataset, &e, NULL), STATUS_OK);
+    assert_int_equal(evaluate(b.model, b.pool, &b.dataset, false, &e, NULL), STATUS_OK);
     assert_true(fabs(e.loss - loss) < 1e-5);
     assert_true(fabs(e.bits_per_byte - e.loss / log(2) / 4) < 1e-9); /* 4 bytes a row */
     assert_int_equal(e.tokens, b.dataset.rows);
     assert_int_equal(e.stories, 400);
 
     memset(b.model->buffer, 0, b.floats * sizeof(float)); /* knows nothing */
-    assert_int_equal(evaluate(b.model, b.pool, &b.dataset, &e, NULL), STATUS_OK);
+    assert_int_equal(evaluate(b.model, b.pool, &b.dataset, false, &e, NULL), STATUS_OK);
     assert_true(fabs(e.loss - log(TINY_VOCAB)) < 1e-6);
     close_bench(&b);
 }
@@ -303,6 +315,7 @@ int main(void) {
         cmocka_unit_test(micro_batches_add_up_to_the_whole),
         cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(gradients_are_slopes_under_dropout),
+        cmocka_unit_test(gradients_are_slopes_under_stochastic_depth),
         cmocka_unit_test(dropout_changes_with_its_key),
         cmocka_unit_test(the_same_run_gives_the_same_bits),
         cmocka_unit_test(the_thread_count_only_changes_the_rounding),

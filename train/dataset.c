@@ -2,6 +2,7 @@
 
 #include "base/buffer.h"
 #include "base/rng.h"
+#include "train/digest.h"
 #include "train/story_reader.h"
 #include "train/text_clean.h"
 
@@ -270,13 +271,9 @@ void dataset_free(struct dataset *dataset) {
 }
 
 uint64_t dataset_digest(const struct dataset *dataset) {
-    uint64_t digest = rng_derive(dataset->stories, dataset->id_count);
-    for (size_t s = 0; s < dataset->stories; s++) {
-        digest = rng_derive(digest, dataset->offsets[s + 1]);
-        for (uint64_t i = dataset->offsets[s]; i < dataset->offsets[s + 1]; i++)
-            digest = (digest ^ dataset->ids[i]) * 0x100000001b3u; /* FNV-1a's step */
-    }
-    return digest;
+    uint64_t digest = digest_bytes(0, dataset->ids, dataset->id_count * sizeof *dataset->ids);
+    return digest_bytes(digest, dataset->offsets,
+                        (dataset->stories + 1) * sizeof *dataset->offsets);
 }
 
 void dataset_order(const struct dataset *dataset, uint64_t seed, uint64_t epoch, int32_t *order) {

@@ -3,7 +3,7 @@
 #include "base/flags.h"
 #include "base/pool.h"
 #include "engine/weights.h"
-#include "train/trainer.h"
+#include "train/evaluation.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 struct evaluate_options {
     const char *model, *data;
     int threads;
-    bool json;
+    bool unmasked, json;
 };
 
 #define AT(member) offsetof(struct evaluate_options, member)
@@ -20,6 +20,8 @@ static const struct flag flags[] = {
     {"data", FLAG_TEXT, AT(data), "data/tinystories-valid.jsonl.xz", 0, 0, "FILE",
      "stories, in any form that prepare reads"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
+    {"unmasked", FLAG_SWITCH, AT(unmasked), NULL, 0, 0, "",
+     "run without the causal mask, as no model is trained: every token sees its whole story"},
     {"json", FLAG_SWITCH, AT(json), NULL, 0, 0, "", "print one JSON object"},
 };
 static const struct flag_table table = {
@@ -35,8 +37,8 @@ static void print(const struct evaluate_options *o, const struct evaluation *e) 
         printf("{\"loss\":%.6f,\"bits_per_byte\":%.6f,\"tokens\":%zu,\"stories\":%zu}\n", e->loss,
                e->bits_per_byte, e->tokens, e->stories);
     else
-        printf("%s on %s\n  %.4f nats per token\n  %.4f bits per byte\n  %zu tokens, %zu stories\n",
-               o->model, o->data, e->loss, e->bits_per_byte, e->tokens, e->stories);
+        printf("%s on %s%s\n  %.4f nats per token\n  %.4f bits per byte\n  %zu tokens, %zu stories\n",
+               o->model, o->data, o->unmasked ? ", without the causal mask" : "", e->loss, e->bits_per_byte, e->tokens, e->stories);
 }
 
 static enum status run(const struct evaluate_options *o, struct error *err) {
@@ -59,7 +61,7 @@ static enum status run(const struct evaluate_options *o, struct error *err) {
         status = dataset_load(&dataset, o->data, tokenizer, (size_t)model->config.positions, pool,
                               err);
     if (status == STATUS_OK)
-        status = evaluate(model, pool, &dataset, &evaluation, err);
+        status = evaluate(model, pool, &dataset, o->unmasked, &evaluation, err);
     if (status == STATUS_OK)
         print(o, &evaluation);
     dataset_free(&dataset);

@@ -9,9 +9,11 @@
 #include "engine/kernels/kernels.h"
 #include "engine/weights.h"
 #include "train/checkpoint.h"
+#include "train/digest.h"
 #include "train/fit_options.h"
 #include "train/journal.h"
 #include "train/run_folder.h"
+#include "train/teacher.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -29,6 +31,8 @@ struct fit {
     struct dataset train, valid;
     struct model *model;
     struct trainer trainer;
+    struct teacher *teacher;
+    struct average_plan average;
     struct batch_cutter *cutter;
     struct schedule schedule;
     struct buffer recipe;
@@ -141,22 +145,64 @@ static enum status resume(struct fit *f, struct error *err) {
     return status;
 }
 
+/* Random weights, or those of --start. */
+static enum status open_model(struct fit *f, struct error *err) {
+    const struct fit_options *o = &f->options;
+    const struct model_config *c = &f->plan.config;
+    if (!o->start) {
+        enum status status = model_create(&f->model, c, err);
+        if (status == STATUS_OK)
+            model_initialise(f->model, o->seed);
+        return status;
+    }
+    enum status status = weights_load(o->start, &f->model, err);
+    if (status == STATUS_OK && memcmp(&f->model->config, c, sizeof *c) != 0)
+        status = error_set_field(err, STATUS_INVALID, "start", "%s is not a model of preset %s",
+                                 o->start, o->preset);
+    return status;
+}
+
+/* Needs everything that shapes the weights, so it comes after all has been opened. */
+static enum status describe(struct fit *f, struct error *err) {
+    struct fit_inputs inputs = {
+        .data = dataset_digest(&f->train),
+        .start = digest_bytes(0, f->model->buffer,
+                              model_buffer_floats(&f->model->config) * sizeof(float)),
+        .teacher = f->teacher ? teacher_digest(f->teacher) : 0,
+        .steps = f->schedule.steps,
+        .workers = pool_workers(f->pool),
+    };
+    fit_recipe(&f->options, &f->plan, &inputs, &f->recipe);
+    return f->recipe.failed ? error_set(err, STATUS_NO_MEMORY, "no memory for the recipe")
+                            : STATUS_OK;
+}
+
+static enum status open_schedule(struct fit *f, struct error *err) {
+    const struct fit_options *o = &f->options;
+    f->schedule = (struct schedule){.shape = f->plan.shape, .warmup = o->warmup,
+                                    .cooldown = o->cooldown, .final = o->final_rate};
+    enum status status = count_steps(f, &f->schedule.steps, err);
+    f->average = (struct average_plan){
+        .kind = f->plan.average,
+        .first = (uint64_t)(o->average_from * ((double)f->schedule.steps - 1)),
+        .decay = o->average_decay};
+    return status;
+}
+
 static enum status open_trainer(struct fit *f, struct error *err) {
     const struct fit_options *o = &f->options;
-    enum status status = model_create(&f->model, &f->plan.config, err);
-    if (status != STATUS_OK)
-        return status;
-    model_initialise(f->model, o->seed);
-    status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.trainer, err);
-    f->schedule = (struct schedule){.warmup = o->warmup, .final = o->final_rate};
+    enum status status = open_model(f, err);
     if (status == STATUS_OK)
-        status = count_steps(f, &f->schedule.steps, err);
-    if (status != STATUS_OK)
-        return status;
-    fit_recipe(o, &f->plan, f->schedule.steps, dataset_digest(&f->train), pool_workers(f->pool), &f->recipe);
-    if (f->recipe.failed)
-        return error_set(err, STATUS_NO_MEMORY, "no memory for the recipe");
-    status = resume(f, err);
+        status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.trainer, err);
+    if (status == STATUS_OK && o->teacher)
+        status = teacher_open(&f->teacher, o->teacher, o->tokenizer, &f->plan.config,
+                              f->plan.trainer.numeric, o->micro_tokens, f->pool, err);
+    if (status == STATUS_OK)
+        status = open_schedule(f, err);
+    if (status == STATUS_OK)
+        status = describe(f, err);
+    if (status == STATUS_OK)
+        status = resume(f, err);
     if (status != STATUS_OK)
         return status;
     struct batch_plan plan = plan_batches(o);
@@ -191,6 +237,7 @@ static void fit_close(struct fit *f) {
         log_warn("%s: %s", f->log, err.message); /* the weights do not depend on it */
     batch_cutter_close(f->cutter);
     trainer_destroy(&f->trainer);
+    teacher_close(f->teacher);
     model_destroy(f->model);
     dataset_free(&f->train);
     dataset_free(&f->valid);
@@ -229,20 +276,32 @@ static enum status save_checkpoint(struct fit *f, struct error *err) {
     return checkpoint_save(f->checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
 }
 
+/* Evaluates the weights that the model has now and keeps them when no better ones are kept. */
+static enum status judge(struct fit *f, struct evaluation *evaluation, bool *best,
+                         struct error *err) {
+    enum status status = evaluate(f->model, f->pool, &f->valid, false, evaluation, err);
+    if (status != STATUS_OK || !(evaluation->loss < f->progress.best_loss))
+        return status;
+    *best = true;
+    f->progress.best_loss = evaluation->loss;
+    f->progress.best_step = f->progress.step;
+    return save_model(f, err);
+}
+
 static enum status validate(struct fit *f, struct error *err) {
-    struct evaluation evaluation;
-    enum status status = evaluate(f->model, f->pool, &f->valid, &evaluation, err);
+    struct evaluation newest, average;
+    bool best = false, averaged = f->progress.step > f->average.first && f->plan.trainer.average;
+    enum status status = judge(f, &newest, &best, err);
+    if (status == STATUS_OK && averaged) {
+        trainer_swap_average(&f->trainer);
+        status = judge(f, &average, &best, err);
+        trainer_swap_average(&f->trainer);
+    }
     if (status != STATUS_OK)
         return status;
-    bool best = evaluation.loss < f->progress.best_loss;
     f->progress.stale = best ? 0 : f->progress.stale + 1;
-    if (best) {
-        f->progress.best_loss = evaluation.loss;
-        f->progress.best_step = f->progress.step;
-        status = save_model(f, err);
-    }
-    journal_validation(&f->journal, &f->progress, &evaluation, best);
-    return status;
+    journal_validation(&f->journal, &f->progress, &newest, averaged ? &average : NULL, best);
+    return STATUS_OK;
 }
 
 /* Once the first steps have shown how fast this machine is, says how long the run will take. */
@@ -265,12 +324,19 @@ static void estimate(struct fit *f, double seconds) {
 
 static enum status take_step(struct fit *f, struct error *err) {
     const struct fit_options *o = &f->options;
-    double factor = schedule_factor(&f->schedule, f->progress.step);
+    uint64_t step = f->progress.step;
+    double factor = schedule_factor(&f->schedule, step);
+    double decay = schedule_between(&f->schedule, step, o->weight_decay, o->final_decay);
     struct step_options options = {
-        .rates = {(float)(o->rate * factor), (float)(o->others_rate * factor)},
+        .rates = {(float)(o->rate * factor), (float)(o->others_rate * factor), (float)decay},
         .clip = (float)o->clip,
         .dropout = (float)o->dropout,
-        .dropout_key = rng_derive(rng_derive(o->seed, 0x64726f70 /* "drop" */), f->progress.step),
+        .drop_branch = (float)o->drop_branch,
+        .average_share = (float)average_share(&f->average, step),
+        .second_weight = (float)o->second_weight,
+        .teacher = f->teacher,
+        .teacher_weight = (float)o->teacher_weight,
+        .dropout_key = rng_derive(rng_derive(o->seed, 0x64726f70 /* "drop" */), step),
     };
     struct step_result result;
     double start = clock_seconds();

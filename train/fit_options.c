@@ -31,14 +31,35 @@ static const struct flag flags[] = {
      "Adam's decay of the mean squared gradient"},
     {"eps", FLAG_REAL, AT(eps), "1e-8", 1e-12, 1, "", "Adam's epsilon"},
     {"weight-decay", FLAG_REAL, AT(weight_decay), "0.01", 0, 100, "",
-     "of matrices, with adamw and muon"},
+     "of matrices, with adamw and muon; the learning rate multiplies it"},
+    {"final-decay", FLAG_REAL, AT(final_decay), "-1", 0, 100, "",
+     "weight decay at the last step, on a straight line from the first; -1 for the same"},
     {"momentum", FLAG_REAL, AT(momentum), "0.95", 0, 0.9999, "", "muon's"},
     {"clip", FLAG_REAL, AT(clip), "1", 0, 1e6, "", "gradient norm at most; 0 for no clipping"},
     {"dropout", FLAG_REAL, AT(dropout), "0.1", 0, 0.9, "", "share of values dropped in training"},
+    {"drop-branch", FLAG_REAL, AT(drop_branch), "0", 0, 0.9, "",
+     "stochastic depth: share of stories that pass by a sublayer of the last layer, linearly fewer "
+     "before"},
+    {"schedule", FLAG_TEXT, AT(shape), "cosine", 0, 0, "SHAPE",
+     "of the learning rate after the warm-up: cosine, linear or trapezoid"},
     {"warmup", FLAG_REAL, AT(warmup), "400", 0, 1e9, "",
      "linear warm-up: steps, or below 1 a fraction of all steps"},
     {"final-lr", FLAG_REAL, AT(final_rate), "0", 0, 1, "",
-     "share of the peak learning rate that the cosine ends at"},
+     "share of the peak learning rate that is left at the end"},
+    {"cooldown", FLAG_REAL, AT(cooldown), "0.2", 0, 1, "",
+     "share of all steps in which a trapezoid goes down"},
+    {"average", FLAG_TEXT, AT(average), "none", 0, 0, "KIND",
+     "of the weights over the steps: none, ema or mean; validated and kept when it is better"},
+    {"average-decay", FLAG_REAL, AT(average_decay), "0.999", 0, 0.999999, "", "of an ema, per step"},
+    {"average-from", FLAG_REAL, AT(average_from), "0.5", 0, 1, "",
+     "share of all steps after which an average begins"},
+    {"second-loss", FLAG_REAL, AT(second_weight), "0", 0, 10, "",
+     "weight of a loss on the token after next, by a head that only training has"},
+    {"teacher", FLAG_TEXT, AT(teacher), NULL, 0, 0, "DIRS",
+     "model folders, with commas between, whose mean prediction is part of the target"},
+    {"teacher-weight", FLAG_REAL, AT(teacher_weight), "0.5", 0, 1, "", "that part"},
+    {"start", FLAG_TEXT, AT(start), NULL, 0, 0, "DIR",
+     "model folder with the weights to start from; random ones without it"},
     {"epochs", FLAG_REAL, AT(epochs), "10", 0.001, 1e6, "", "how often to see the stories"},
     {"steps", FLAG_U64, AT(steps), "0", 0, 1e12, "", "steps in all; 0 for what the epochs give"},
     {"batch-stories", FLAG_INT, AT(batch_stories), "0", 0, 1e6, "stories",
@@ -84,6 +105,10 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     plan->config = *config;
     if (!optimizer_kind_parse(o->optimizer, &plan->trainer.optimizer.kind))
         return one_of("optimizer", "adam, adamw or muon", o->optimizer, err);
+    if (!schedule_shape_parse(o->shape, &plan->shape))
+        return one_of("schedule", "cosine, linear or trapezoid", o->shape, err);
+    if (!average_kind_parse(o->average, &plan->average))
+        return one_of("average", "none, ema or mean", o->average, err);
     plan->float32 = strcmp(o->dtype, "f32") == 0;
     if (!plan->float32 && strcmp(o->dtype, "bf16") != 0)
         return one_of("dtype", "bf16 or f32", o->dtype, err);
@@ -104,6 +129,8 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
         o->others_rate = o->rate;
     else if (o->others_rate <= 0)
         o->others_rate = 3e-3;
+    if (o->final_decay < 0)
+        o->final_decay = o->weight_decay;
     if (o->batch_stories == 0 && o->batch_tokens == 0)
         o->batch_stories = large ? 512 : 768;
     if (o->micro_tokens < config->positions - 1)
@@ -113,22 +140,38 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     plan->trainer.optimizer.beta1 = (float)o->beta1;
     plan->trainer.optimizer.beta2 = (float)o->beta2;
     plan->trainer.optimizer.eps = (float)o->eps;
-    plan->trainer.optimizer.weight_decay = (float)o->weight_decay;
     plan->trainer.optimizer.momentum = (float)o->momentum;
     plan->trainer.micro_rows = o->micro_tokens;
+    plan->trainer.average = plan->average != AVERAGE_NONE;
+    plan->trainer.second_head = o->second_weight > 0;
     return STATUS_OK;
 }
 
-void fit_recipe(const struct fit_options *o, const struct fit_plan *plan, uint64_t steps, uint64_t data,
-                int workers, struct buffer *recipe) {
+void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
+                const struct fit_inputs *inputs, struct buffer *recipe) {
     buffer_printf(recipe,
                   "preset=%s numeric=%s optimizer=%s lr=%g adam-lr=%g beta1=%g beta2=%g eps=%g "
-                  "weight-decay=%g momentum=%g clip=%g dropout=%g warmup=%g final-lr=%g "
-                  "steps=%" PRIu64 " batch-stories=%d batch-tokens=%d micro-tokens=%d "
-                  "seed=%" PRIu64 " data=%016" PRIx64 " threads=%d",
+                  "momentum=%g clip=%g weight-decay=%g final-decay=%g dropout=%g ",
                   o->preset, plan->trainer.numeric == NUMERIC_BF16 ? "bf16" : "f32", o->optimizer,
-                  o->rate, o->others_rate, o->beta1, o->beta2, o->eps,
-                  o->weight_decay, o->momentum, o->clip, o->dropout, o->warmup, o->final_rate,
-                  steps, o->batch_stories, o->batch_tokens, o->micro_tokens, o->seed, data,
-                  workers);
+                  o->rate, o->others_rate, o->beta1, o->beta2, o->eps, o->momentum, o->clip,
+                  o->weight_decay, o->final_decay, o->dropout);
+    buffer_printf(recipe,
+                  "schedule=%s warmup=%g final-lr=%g steps=%" PRIu64
+                  " batch-stories=%d batch-tokens=%d micro-tokens=%d seed=%" PRIu64 " ",
+                  o->shape, o->warmup, o->final_rate, inputs->steps, o->batch_stories,
+                  o->batch_tokens, o->micro_tokens, o->seed);
+    if (plan->shape == SCHEDULE_TRAPEZOID)
+        buffer_printf(recipe, "cooldown=%g ", o->cooldown);
+    if (o->drop_branch > 0)
+        buffer_printf(recipe, "drop-branch=%g ", o->drop_branch);
+    if (plan->average != AVERAGE_NONE)
+        buffer_printf(recipe, "average=%s average-decay=%g average-from=%g ", o->average,
+                      o->average_decay, o->average_from);
+    if (o->second_weight > 0)
+        buffer_printf(recipe, "second-loss=%g ", o->second_weight);
+    if (o->teacher)
+        buffer_printf(recipe, "teacher=%016" PRIx64 " teacher-weight=%g ", inputs->teacher,
+                      o->teacher_weight);
+    buffer_printf(recipe, "start=%016" PRIx64 " data=%016" PRIx64 " threads=%d", inputs->start,
+                  inputs->data, inputs->workers);
 }

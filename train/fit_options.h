@@ -5,6 +5,7 @@
 #include "base/buffer.h"
 #include "base/flags.h"
 #include "engine/model.h"
+#include "train/average.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
 
@@ -15,9 +16,11 @@ struct fit_options {
     /* what to read and write */
     const char *preset, *train, *valid, *tokenizer, *out, *run, *dtype;
     /* the recipe */
-    const char *optimizer, *numeric;
-    double rate, others_rate, beta1, beta2, eps, weight_decay, momentum, clip, dropout;
-    double warmup, final_rate, epochs;
+    const char *optimizer, *numeric, *shape, *average, *teacher, *start;
+    double rate, others_rate, beta1, beta2, eps, momentum, clip;
+    double weight_decay, final_decay, dropout, drop_branch;
+    double warmup, cooldown, final_rate, epochs;
+    double average_decay, average_from, second_weight, teacher_weight;
     uint64_t steps, seed;
     int batch_stories, batch_tokens;
     /* how it is run; no effect on the weights but for the micro-batches' rounding */
@@ -31,6 +34,8 @@ extern const struct flag_table fit_flags;
 struct fit_plan {
     struct model_config config;
     struct trainer_options trainer;
+    enum schedule_shape shape;
+    enum average_kind average;
     bool float32; /* the model is written as F32, else BF16 */
 };
 
@@ -39,9 +44,16 @@ struct fit_plan {
 enum status fit_options_complete(struct fit_options *options, struct fit_plan *plan,
                                  struct error *err);
 
-/* Every setting that shapes the weights, as text: a checkpoint of another recipe is refused.
- * `data` is the digest of the training stories. */
-void fit_recipe(const struct fit_options *options, const struct fit_plan *plan, uint64_t steps,
-                uint64_t data, int workers, struct buffer *recipe);
+/* What else shapes the weights: digests of the training stories, of the weights before the first
+ * step and of the teacher's (0 without one), and how many workers share the sums. */
+struct fit_inputs {
+    uint64_t data, start, teacher;
+    uint64_t steps;
+    int workers;
+};
+
+/* Every setting that shapes the weights, as text: a checkpoint of another recipe is refused. */
+void fit_recipe(const struct fit_options *options, const struct fit_plan *plan,
+                const struct fit_inputs *inputs, struct buffer *recipe);
 
 #endif

@@ -119,15 +119,22 @@ void journal_step(struct journal *journal, const struct progress *progress,
 }
 
 void journal_validation(struct journal *journal, const struct progress *progress,
-                        const struct evaluation *evaluation, bool best) {
+                        const struct evaluation *newest, const struct evaluation *average,
+                        bool best) {
+    bool averaged = average && average->loss < newest->loss;
+    const struct evaluation *lower = averaged ? average : newest;
     fprintf(journal->file,
             "{\"step\":%" PRIu64 ",\"tokens\":%" PRIu64
-            ",\"valid_loss\":%.6g,\"bits_per_byte\":%.6g,\"seconds\":%.6g}\n",
-            progress->step, progress->tokens, evaluation->loss, evaluation->bits_per_byte,
-            progress->seconds);
+            ",\"valid_loss\":%.6g,\"bits_per_byte\":%.6g,",
+            progress->step, progress->tokens, lower->loss, lower->bits_per_byte);
+    if (average)
+        fprintf(journal->file, "\"newest_loss\":%.6g,\"average_loss\":%.6g,", newest->loss,
+                average->loss);
+    fprintf(journal->file, "\"seconds\":%.6g}\n", progress->seconds);
     fflush(journal->file);
-    fprintf(stderr, "%svalidation after step %" PRIu64 ": %.4f nats per token, %.4f bits per byte%s\n",
-            journal->line_open ? "\n" : "", progress->step, evaluation->loss,
-            evaluation->bits_per_byte, best ? " (best so far)" : "");
+    fprintf(stderr,
+            "%svalidation after step %" PRIu64 ": %.4f nats per token, %.4f bits per byte%s%s\n",
+            journal->line_open ? "\n" : "", progress->step, lower->loss, lower->bits_per_byte,
+            averaged ? ", averaged weights" : "", best ? " (best so far)" : "");
     journal->line_open = false;
 }

@@ -2,8 +2,9 @@
  *
  * One JSON object a line: {"step", "epoch", "tokens", "loss", "learning_rate",
  * "gradient_norm", "tokens_per_second", "seconds"} while training and {"step",
- * "tokens", "valid_loss", "bits_per_byte", "seconds"} after a validation. A
- * line is on disk whole or not at all; journal_open() drops the lines after
+ * "tokens", "valid_loss", "bits_per_byte", "seconds"} after a validation, with
+ * "newest_loss" and "average_loss" too where an average of the weights is kept;
+ * valid_loss is the lower of those. A line is on disk whole or not at all; journal_open() drops the lines after
  * `step`, which a killed run wrote after its last checkpoint.
  * Not thread-safe.
  */
@@ -12,6 +13,7 @@
 
 #include "base/status.h"
 #include "train/checkpoint.h"
+#include "train/evaluation.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -34,8 +36,10 @@ struct step_report {
 /* `log`: also write the JSON line; the progress line is shown in any case. */
 void journal_step(struct journal *journal, const struct progress *progress,
                   const struct step_report *report, bool log);
+/* `average`: the evaluation of the averaged weights, or NULL. */
 void journal_validation(struct journal *journal, const struct progress *progress,
-                        const struct evaluation *evaluation, bool best);
+                        const struct evaluation *newest, const struct evaluation *average,
+                        bool best);
 /* Takes the rewritable line off the terminal, before something else is printed there. */
 void journal_clear_line(struct journal *journal);
 /* "12m05s", "3h07m", "4d11h". */

@@ -40,24 +40,16 @@ void optimizer_destroy(struct optimizer *o) {
     *o = (struct optimizer){0};
 }
 
-struct adam_task {
-    const struct optimizer *optimizer;
-    float *parameters;
-    const float *gradients;
-    float gradient_scale, rate;
-};
-
-/* One tensor's elements [begin, end). The bias corrections follow torch:
+/* The bias corrections follow torch:
  * p -= rate / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps). */
-static void adam_elements(const struct adam_task *t, size_t begin, size_t end, float decay) {
-    const struct optimizer *o = t->optimizer;
-    const float b1 = o->options.beta1, b2 = o->options.beta2, eps = o->options.eps;
-    const float rate = (float)((double)t->rate / (1 - pow((double)b1, (double)o->steps)));
-    const float root = (float)(1 / sqrt(1 - pow((double)b2, (double)o->steps)));
-    const float kept = 1.0f - t->rate * decay, scale = t->gradient_scale;
-    float *p = t->parameters, *m = o->moment1, *v = o->moment2;
-    const float *g = t->gradients;
-    for (size_t i = begin; i < end; i++) {
+void adam_update(const struct adam *a, float *p, const float *g, float *m, float *v,
+                 size_t count) {
+    const float b1 = a->options->beta1, b2 = a->options->beta2, eps = a->options->eps;
+    const double t = (double)a->steps;
+    const float rate = (float)((double)a->rate / (1 - pow((double)b1, t)));
+    const float root = (float)(1 / sqrt(1 - pow((double)b2, t)));
+    const float kept = 1.0f - a->rate * a->weight_decay, scale = a->gradient_scale;
+    for (size_t i = 0; i < count; i++) {
         float gradient = g[i] * scale;
         m[i] = b1 * m[i] + (1.0f - b1) * gradient;
         v[i] = b2 * v[i] + (1.0f - b2) * gradient * gradient;
@@ -65,10 +57,15 @@ static void adam_elements(const struct adam_task *t, size_t begin, size_t end, f
     }
 }
 
-static float decay_of(const struct optimizer *o, const struct tensor_info *info) {
-    if (o->options.kind == OPTIMIZER_ADAM)
-        return 0;
-    return info->decays || o->options.decay_all ? o->options.weight_decay : 0;
+struct adam_task {
+    const struct optimizer *optimizer;
+    struct adam adam;
+    float *parameters;
+    const float *gradients;
+};
+
+static bool decays(const struct optimizer *o, const struct tensor_info *info) {
+    return o->options.kind != OPTIMIZER_ADAM && (info->decays || o->options.decay_all);
 }
 
 static void adam_worker(void *context, int worker, int workers) {
@@ -80,18 +77,26 @@ static void adam_worker(void *context, int worker, int workers) {
         model_tensor(&o->config, i, &info);
         if (o->options.kind == OPTIMIZER_MUON && muon_applies(&info))
             continue;
+        struct adam adam = t->adam;
+        if (!decays(o, &info))
+            adam.weight_decay = 0;
         pool_slice(info.count, 16, worker, workers, &begin, &end);
-        adam_elements(t, info.offset + begin, info.offset + end, decay_of(o, &info));
+        begin += info.offset;
+        end += info.offset;
+        adam_update(&adam, t->parameters + begin, t->gradients + begin, o->moment1 + begin,
+                    o->moment2 + begin, end - begin);
     }
 }
 
 void optimizer_step(struct optimizer *o, struct pool *pool, float *parameters,
                     const float *gradients, float gradient_scale, struct learning_rates rates) {
     o->steps++;
-    struct adam_task task = {o, parameters, gradients, gradient_scale, rates.others};
+    struct adam_task task = {
+        o, {&o->options, rates.others, rates.weight_decay, gradient_scale, o->steps}, parameters,
+        gradients};
     pool_run(pool, adam_worker, &task);
     if (o->options.kind == OPTIMIZER_MUON) {
-        struct muon_options muon = {rates.matrices, o->options.momentum, o->options.weight_decay,
+        struct muon_options muon = {rates.matrices, o->options.momentum, rates.weight_decay,
                                     gradient_scale};
         muon_step(&muon, pool, &o->config, parameters, gradients, o->moment1, o->scratch);
     }

@@ -24,7 +24,6 @@ enum optimizer_kind { OPTIMIZER_ADAM, OPTIMIZER_ADAMW, OPTIMIZER_MUON };
 struct optimizer_options {
     enum optimizer_kind kind;
     float beta1, beta2, eps;
-    float weight_decay; /* not used by adam */
     bool decay_all;     /* biases and norms too, as torch's AdamW does */
     float momentum;     /* muon's */
 };
@@ -47,14 +46,26 @@ enum status optimizer_create(struct optimizer *optimizer, const struct optimizer
                              const struct model_config *config, int workers, struct error *err);
 void optimizer_destroy(struct optimizer *optimizer);
 
-/* The learning rates of one step: muon's matrices, and everything by Adam. */
+/* What a schedule sets for one step: the learning rates of muon's matrices and of everything by
+ * Adam, and the decay, which the rates multiply (not used by adam). */
 struct learning_rates {
     float matrices, others;
+    float weight_decay;
 };
 
 /* parameters[model_buffer_floats] -= update(gradients * gradient_scale). */
 void optimizer_step(struct optimizer *optimizer, struct pool *pool, float *parameters,
                     const float *gradients, float gradient_scale, struct learning_rates rates);
+
+/* One step of Adam with decoupled decay on p[count] from g[count] * gradient_scale; m and v are
+ * its moments, `steps` counts from 1. */
+struct adam {
+    const struct optimizer_options *options;
+    float rate, weight_decay, gradient_scale;
+    uint64_t steps;
+};
+void adam_update(const struct adam *adam, float *p, const float *g, float *m, float *v,
+                 size_t count);
 
 /* The Euclidean norm of gradients[count]; the same for any run with as many workers. */
 double gradient_norm(struct pool *pool, const float *gradients, size_t count);

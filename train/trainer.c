@@ -3,35 +3,52 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "engine/linear_bf16.h"
+#include "train/average.h"
+#include "train/teacher.h"
 
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
 static void layout(struct trainer *t, struct arena *arena) {
-    t->gradients = arena_take(arena, model_buffer_floats(&t->model->config), sizeof(float));
-    t->spans = arena_take(arena, (size_t)t->micro_rows, sizeof *t->spans);
+    const struct model_config *c = &t->model->config;
+    size_t floats = model_buffer_floats(c), rows = (size_t)t->options.micro_rows;
+    t->gradients = arena_take(arena, floats, sizeof(float));
+    if (t->options.average)
+        t->average = arena_take(arena, floats, sizeof(float));
+    t->spans = arena_take(arena, rows, sizeof *t->spans);
+    t->branch_scales = arena_take(arena, (size_t)c->layers * 2 * rows, sizeof(float));
+    t->second_targets = arena_take(arena, rows, sizeof *t->second_targets);
+}
+
+static enum status switch_to_bf16(struct trainer *t, struct error *err) {
+    struct linear *linears[BF16_MAX_LINEARS];
+    int count = bf16_model_linears(t->model, linears);
+    if (t->options.second_head)
+        linears[count++] = &t->second.linear;
+    return bf16_set_create(&t->bf16, linears, count, true, t->pool, err);
 }
 
 enum status trainer_create(struct trainer *t, struct model *model, struct pool *pool,
                            const struct trainer_options *options, struct error *err) {
-    int micro_rows = options->micro_rows;
-    *t = (struct trainer){.model = model, .pool = pool, .micro_rows = micro_rows};
+    *t = (struct trainer){.options = *options, .model = model, .pool = pool};
     const struct model_config *c = &model->config;
-    int workers = pool_workers(pool);
+    int workers = pool_workers(pool), rows = options->micro_rows;
     struct arena measure = {0};
     layout(t, &measure);
     enum status status = arena_create(&t->arena, measure.used, err);
     if (status == STATUS_OK)
         status = optimizer_create(&t->optimizer, &options->optimizer, c, workers, err);
     if (status == STATUS_OK)
-        status = activations_create(&t->activations, c, micro_rows, true, workers, err);
+        status = activations_create(&t->activations, c, rows, true, workers, err);
     if (status == STATUS_OK)
-        status = backward_scratch_create(&t->backward, c, micro_rows, workers, err);
+        status = backward_scratch_create(&t->backward, c, rows, workers, err);
     if (status == STATUS_OK)
         status = loss_scratch_create(&t->loss, c, err);
+    if (status == STATUS_OK && options->second_head)
+        status = second_head_create(&t->second, c, err);
     if (status == STATUS_OK && options->numeric == NUMERIC_BF16)
-        status = bf16_set_create(&t->bf16, model, pool, true, err);
+        status = switch_to_bf16(t, err);
     if (status != STATUS_OK) {
         trainer_destroy(t);
         return status;
@@ -44,6 +61,7 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
 void trainer_destroy(struct trainer *t) {
     bf16_set_destroy(t->bf16);
     optimizer_destroy(&t->optimizer);
+    second_head_destroy(&t->second);
     activations_destroy(&t->activations);
     backward_scratch_destroy(&t->backward);
     loss_scratch_destroy(&t->loss);
@@ -57,6 +75,14 @@ int trainer_state(const struct trainer *t, struct state_buffer *state) {
     state[count++] = (struct state_buffer){"parameters", t->model->buffer, floats};
     state[count++] = (struct state_buffer){"moment1", t->optimizer.moment1, floats};
     state[count++] = (struct state_buffer){"moment2", t->optimizer.moment2, floats};
+    if (t->options.average)
+        state[count++] = (struct state_buffer){"average", t->average, floats};
+    if (t->options.second_head) {
+        const struct second_head *s = &t->second;
+        state[count++] = (struct state_buffer){"second_head", s->values, s->floats};
+        state[count++] = (struct state_buffer){"second_head_moment1", s->moment1, s->floats};
+        state[count++] = (struct state_buffer){"second_head_moment2", s->moment2, s->floats};
+    }
     return count;
 }
 
@@ -65,119 +91,135 @@ void trainer_refresh(struct trainer *t) {
         bf16_set_refresh(t->bf16, t->pool);
 }
 
-/* Takes whole stories from *story on until the next would not fit into max_rows. */
-static struct batch next_micro_batch(const struct story_batch *stories, size_t *story, size_t *row,
-                                     int max_rows, struct span *spans) {
-    struct batch batch = {.ids = stories->inputs + *row, .spans = spans};
+void trainer_swap_average(struct trainer *t) {
+    assert(t->options.average);
+    average_swap(t->model->buffer, t->average, model_buffer_floats(&t->model->config), t->pool);
+    trainer_refresh(t);
+}
+
+/* ---- micro-batches -------------------------------------------------------- */
+
+/* Takes whole stories from *story on until the next would not fit into micro_rows. */
+static struct batch next_micro_batch(const struct trainer *t, const struct story_batch *stories,
+                                     size_t *story, size_t *row) {
+    struct batch batch = {.ids = stories->inputs + *row, .spans = t->spans};
     while (*story < stories->stories &&
-           (batch.span_count == 0 || batch.rows + stories->lengths[*story] <= max_rows)) {
+           (batch.span_count == 0 ||
+            batch.rows + stories->lengths[*story] <= t->options.micro_rows)) {
         int rows = stories->lengths[(*story)++];
-        spans[batch.span_count++] = (struct span){.rows = rows};
+        t->spans[batch.span_count++] = (struct span){.rows = rows};
         batch.rows += rows;
     }
+    assert(batch.rows <= t->options.micro_rows);
     *row += (size_t)batch.rows;
     return batch;
 }
 
+/* Stochastic depth: a story passes by a sublayer or not, as the key says; where it does not, what
+ * the sublayer adds is scaled up, so that the mean stays. */
+static void draw_branches(const struct trainer *t, struct batch *batch, float rate) {
+    if (rate <= 0)
+        return;
+    uint64_t key = rng_derive(batch->dropout.key, 0x6465707468 /* "depth" */);
+    int layers = t->model->config.layers;
+    float *scale = t->branch_scales;
+    for (int branch = 0; branch < layers * 2; branch++) {
+        float dropped = rate * (float)(branch / 2 + 1) / (float)layers;
+        for (int s = 0; s < batch->span_count; s++) {
+            uint64_t place = (uint64_t)branch << 32 | (uint64_t)s;
+            bool drop = rng_uniform(key, place) < (double)dropped;
+            for (int r = 0; r < batch->spans[s].rows; r++)
+                *scale++ = drop ? 0 : 1 / (1 - dropped);
+        }
+    }
+    batch->branch_scales = t->branch_scales;
+}
+
+/* The token after next of each row, -1 for the last of a story. */
+static void shift_targets(const struct trainer *t, const struct batch *batch,
+                          const int32_t *targets) {
+    int row = 0;
+    for (int s = 0; s < batch->span_count; s++)
+        for (int r = 0; r < batch->spans[s].rows; r++, row++)
+            t->second_targets[row] = r + 1 < batch->spans[s].rows ? targets[row + 1] : -1;
+}
+
 static double add_gradients(struct trainer *t, const struct story_batch *stories,
-                            const struct step_options *options) {
+                            const struct step_options *o) {
     float weight = (float)(1.0 / (double)stories->rows);
+    bool second = t->options.second_head && o->second_weight > 0;
+    struct loss_extras extras = {.teacher = o->teacher,
+                                 .teacher_weight = o->teacher_weight,
+                                 .second = second ? &t->second : NULL,
+                                 .second_targets = t->second_targets,
+                                 .second_weight = o->second_weight};
     double sum = 0;
     size_t story = 0, row = 0;
     for (uint64_t part = 0; story < stories->stories; part++) {
         const int32_t *targets = stories->targets + row;
-        struct batch batch = next_micro_batch(stories, &story, &row, t->micro_rows, t->spans);
-        batch.dropout = (struct dropout){options->dropout, rng_derive(options->dropout_key, part)};
+        struct batch batch = next_micro_batch(t, stories, &story, &row);
+        batch.dropout = (struct dropout){o->dropout, rng_derive(o->dropout_key, part)};
+        draw_branches(t, &batch, o->drop_branch);
+        if (second)
+            shift_targets(t, &batch, targets);
+        if (o->teacher)
+            teacher_run(o->teacher, t->pool, &batch);
         forward(t->model, t->pool, &t->activations, &batch);
         sum += loss_and_gradient(t->model, t->pool, &t->activations, targets, (size_t)batch.rows,
-                                 weight, &t->loss, &t->bound_gradients, t->backward.d_output);
+                                 weight, &extras, &t->loss, &t->bound_gradients,
+                                 t->backward.d_output);
         backward(t->model, t->pool, &t->activations, &batch, &t->backward, &t->bound_gradients);
     }
     return sum;
 }
 
+/* ---- the step ------------------------------------------------------------- */
+
+static void clear(float *values, size_t count, int worker, int workers) {
+    size_t begin, end;
+    pool_slice(count, 16, worker, workers, &begin, &end);
+    if (begin < end)
+        memset(values + begin, 0, (end - begin) * sizeof(float));
+}
+
 static void clear_gradients(void *context, int worker, int workers) {
     struct trainer *t = context;
-    size_t begin, end;
-    pool_slice(model_buffer_floats(&t->model->config), 16, worker, workers, &begin, &end);
-    memset(t->gradients + begin, 0, (end - begin) * sizeof(float));
+    clear(t->gradients, model_buffer_floats(&t->model->config), worker, workers);
+    clear(t->second.gradients, t->second.floats, worker, workers);
+}
+
+static double whole_norm(const struct trainer *t) {
+    double model = gradient_norm(t->pool, t->gradients, model_buffer_floats(&t->model->config));
+    double second = gradient_norm(t->pool, t->second.gradients, t->second.floats);
+    return t->options.second_head ? hypot(model, second) : model;
+}
+
+static void update(struct trainer *t, float scale, const struct step_options *o) {
+    float *parameters = t->model->buffer;
+    optimizer_step(&t->optimizer, t->pool, parameters, t->gradients, scale, o->rates);
+    if (t->options.second_head) {
+        struct adam adam = {&t->options.optimizer, o->rates.others, 0, scale, t->optimizer.steps};
+        second_head_step(&t->second, &adam, t->pool);
+    }
+    if (t->options.average && o->average_share > 0)
+        average_add(t->average, parameters, model_buffer_floats(&t->model->config),
+                    (double)o->average_share, t->pool);
+    trainer_refresh(t);
 }
 
 enum status trainer_step(struct trainer *t, const struct story_batch *batch,
                          const struct step_options *options, struct step_result *result,
                          struct error *err) {
     assert(batch->rows > 0);
-    size_t floats = model_buffer_floats(&t->model->config);
     pool_run(t->pool, clear_gradients, t);
     result->loss = add_gradients(t, batch, options) / (double)batch->rows;
-    result->gradient_norm = gradient_norm(t->pool, t->gradients, floats);
+    result->gradient_norm = whole_norm(t);
     if (!isfinite(result->loss) || !isfinite(result->gradient_norm))
         return error_set(err, STATUS_INVALID, "the loss is %g and the gradient's norm %g",
                          result->loss, result->gradient_norm);
     float scale = 1;
     if (options->clip > 0 && result->gradient_norm > (double)options->clip)
         scale = (float)((double)options->clip / result->gradient_norm);
-    optimizer_step(&t->optimizer, t->pool, t->model->buffer, t->gradients, scale, options->rates);
-    trainer_refresh(t);
+    update(t, scale, options);
     return STATUS_OK;
-}
-
-/* ---- validation ----------------------------------------------------------- */
-
-enum { EVALUATION_ROWS = 2048 }; /* per forward pass; small enough for the caches */
-
-struct evaluator {
-    struct activations activations;
-    struct loss_scratch loss;
-    struct batch_cutter *cutter;
-    struct arena arena; /* of the spans */
-};
-
-static enum status evaluator_open(struct evaluator *e, const struct model *model,
-                                  struct pool *pool, const struct dataset *dataset, int rows,
-                                  struct error *err) {
-    struct batch_plan plan = {.once = true, .max_rows = (size_t)rows};
-    enum status status = activations_create(&e->activations, &model->config, rows, false,
-                                            pool_workers(pool), err);
-    if (status == STATUS_OK)
-        status = loss_scratch_create(&e->loss, &model->config, err);
-    if (status == STATUS_OK)
-        status = arena_create(&e->arena, (size_t)rows * sizeof(struct span), err);
-    if (status == STATUS_OK)
-        status = batch_cutter_open(&e->cutter, dataset, &plan, (struct batch_cursor){0}, err);
-    return status;
-}
-
-static void evaluator_close(struct evaluator *e) {
-    activations_destroy(&e->activations);
-    loss_scratch_destroy(&e->loss);
-    batch_cutter_close(e->cutter);
-    arena_destroy(&e->arena);
-}
-
-enum status evaluate(const struct model *model, struct pool *pool, const struct dataset *dataset,
-                     struct evaluation *evaluation, struct error *err) {
-    struct evaluator e = {0};
-    int rows = dataset->longest_rows > EVALUATION_ROWS ? (int)dataset->longest_rows
-                                                       : EVALUATION_ROWS;
-    double sum = 0;
-    *evaluation = (struct evaluation){.stories = dataset->stories, .tokens = dataset->rows};
-    enum status status = evaluator_open(&e, model, pool, dataset, rows, err);
-    if (status != STATUS_OK)
-        goto cleanup;
-    struct span *spans = arena_take(&e.arena, (size_t)rows, sizeof *spans);
-    const struct story_batch *stories;
-    while ((stories = batch_cutter_next(e.cutter))->stories > 0) {
-        size_t story = 0, row = 0;
-        struct batch batch = next_micro_batch(stories, &story, &row, rows, spans);
-        assert(story == stories->stories);
-        forward(model, pool, &e.activations, &batch);
-        sum += loss_sum(model, pool, &e.activations, stories->targets, (size_t)batch.rows,
-                        &e.loss);
-    }
-    evaluation->loss = sum / (double)dataset->rows;
-    evaluation->bits_per_byte = sum / log(2) / (double)dataset->text_bytes;
-cleanup:
-    evaluator_close(&e);
-    return status;
 }

@@ -1,9 +1,10 @@
-/* trainer.h - one training step over a batch of stories, and validation.
+/* trainer.h - one training step over a batch of stories.
  *
  * A batch larger than `micro_rows` is worked off in micro-batches whose
  * gradients add up, so memory depends on micro_rows alone.
- * Ownership: the trainer owns its buffers, borrows model and pool. One thread
- * uses it at a time; nothing is allocated in a step.
+ * Ownership: the trainer owns its buffers, borrows model and pool, and stays
+ * where it was created. One thread uses it at a time; nothing is allocated in
+ * a step.
  */
 #ifndef ALPACA_TRAIN_TRAINER_H
 #define ALPACA_TRAIN_TRAINER_H
@@ -14,28 +15,35 @@
 #include "train/dataset.h"
 #include "train/loss.h"
 #include "train/optimizer.h"
+#include "train/second_head.h"
 
 struct bf16_set;
-
-struct trainer {
-    struct model *model;
-    struct pool *pool;
-    struct bf16_set *bf16; /* the model's linears packed, or NULL in fp32 */
-    struct optimizer optimizer;
-    struct activations activations;
-    struct backward_scratch backward;
-    struct loss_scratch loss;
-    float *gradients; /* [model_buffer_floats] */
-    struct parameters bound_gradients;
-    struct span *spans; /* [micro_rows] */
-    int micro_rows;
-    struct arena arena;
-};
 
 struct trainer_options {
     struct optimizer_options optimizer;
     enum numeric numeric; /* of the linear layers: F32, or BF16 where bf16_available() */
     int micro_rows;       /* at least the rows of the longest story */
+    bool average;         /* keep a running average of the weights (average.h) */
+    bool second_head;     /* learn the token after next too (second_head.h) */
+};
+
+struct trainer {
+    struct trainer_options options;
+    struct model *model;
+    struct pool *pool;
+    struct bf16_set *bf16; /* the linears packed, or NULL in fp32 */
+    struct optimizer optimizer;
+    struct second_head second; /* when options.second_head */
+    struct activations activations;
+    struct backward_scratch backward;
+    struct loss_scratch loss;
+    float *gradients; /* [model_buffer_floats] */
+    float *average;   /* [model_buffer_floats], or NULL */
+    struct parameters bound_gradients;
+    struct span *spans;      /* [micro_rows] */
+    float *branch_scales;    /* [layers, 2, micro_rows] */
+    int32_t *second_targets; /* [micro_rows] */
+    struct arena arena;
 };
 
 /* While it lives, the model's linears run in the trainer's numeric form. */
@@ -55,16 +63,24 @@ struct state_buffer {
 int trainer_state(const struct trainer *trainer, struct state_buffer *state);
 /* To be called after somebody else than trainer_step() wrote into the parameters. */
 void trainer_refresh(struct trainer *trainer);
+/* Exchanges the weights and their average: the model is the average until the next call. */
+void trainer_swap_average(struct trainer *trainer);
 
 struct step_options {
     struct learning_rates rates;
-    float clip;         /* gradient norm at most; 0: no clipping */
+    float clip; /* gradient norm at most; 0: no clipping */
     float dropout;
+    float drop_branch; /* stochastic depth: share of the stories that pass by a sublayer of the
+                        * last layer; linearly fewer in the layers before */
     uint64_t dropout_key; /* another one for every step */
+    float average_share;  /* of the new weights in the average (average.h) */
+    float second_weight;  /* of the second head's loss */
+    struct teacher *teacher; /* NULL: the tokens alone are the target */
+    float teacher_weight;
 };
 
 struct step_result {
-    double loss;          /* mean nats per token of this batch */
+    double loss;          /* mean nats per token of this batch, of the plain loss */
     double gradient_norm; /* before clipping */
 };
 
@@ -72,15 +88,5 @@ struct step_result {
 enum status trainer_step(struct trainer *trainer, const struct story_batch *batch,
                          const struct step_options *options, struct step_result *result,
                          struct error *err);
-
-struct evaluation {
-    double loss;          /* mean nats per token, every story's eos included */
-    double bits_per_byte; /* of the text, see dataset.h */
-    size_t tokens, stories;
-};
-
-/* The loss of `model` over a whole dataset, without dropout. */
-enum status evaluate(const struct model *model, struct pool *pool, const struct dataset *dataset,
-                     struct evaluation *evaluation, struct error *err);
 
 #endif

@@ -63,6 +63,13 @@ def fit(data, folder, *options, steps=24, status=0, **arguments):
     return done.stdout
 
 
+def evaluate(data, folder, *options):
+    """What `evaluate` says of a run's best model on the validation stories."""
+    done = subprocess.run([str(BINARY), "evaluate", "--json", "--model", folder / "out", "--data",
+                           data / "valid.txt", *options], check=True, capture_output=True)
+    return json.loads(done.stdout)
+
+
 def tensors(path):
     """{name: bytes} and the metadata of a safetensors file."""
     raw = path.read_bytes()
@@ -103,50 +110,63 @@ def assert_same_run(folder, reference):
 RECIPES = {
     "adam": ["--numeric", "f32"],
     "muon": ["--optimizer", "muon", "--weight-decay", "0.1", "--lr", "0.02"],
+    "all": ["--optimizer", "muon", "--lr", "0.02", "--average", "ema", "--average-from", "0.3",
+            "--average-decay", "0.8", "--second-loss", "0.3", "--drop-branch", "0.2",
+            "--schedule", "trapezoid", "--weight-decay", "0.1", "--final-decay", "0.5"],
 }
 
 
-@pytest.fixture(scope="session", params=RECIPES)
-def finished(request, data, tmp_path_factory):
-    """A run that nothing disturbed: (folder, options, output, seconds)."""
-    folder = tmp_path_factory.mktemp(request.param)
-    start = time.monotonic()
-    output = fit(data, folder, *RECIPES[request.param])
-    return folder, RECIPES[request.param], output, time.monotonic() - start
+class Run:
+    """A run that nothing disturbed."""
+
+    def __init__(self, data, folder, options):
+        start = time.monotonic()
+        self.folder, self.options = folder, options
+        self.output = fit(data, folder, *options)
+        self.seconds = time.monotonic() - start
 
 
-def test_a_run_learns_and_writes_what_it_should(finished):
-    folder, _, output, _ = finished
-    lines = log(folder)
+@pytest.fixture(scope="session")
+def finished(data, tmp_path_factory):
+    """finished(recipe) is its Run, made once."""
+    runs = {}
+
+    def get(recipe):
+        if recipe not in runs:
+            runs[recipe] = Run(data, tmp_path_factory.mktemp(recipe), RECIPES[recipe])
+        return runs[recipe]
+
+    return get
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_run_learns_and_writes_what_it_should(finished, recipe):
+    run = finished(recipe)
+    lines = log(run.folder)
     losses = [line["loss"] for line in lines if "loss" in line]
     valid = [line["valid_loss"] for line in lines if "valid_loss" in line]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 25))
     assert [line["step"] for line in lines if "valid_loss" in line] == [8, 16, 24]
     assert losses[0] > 8 and losses[-1] < losses[0] - 1 and valid[-1] < valid[0]
-    assert "done after step 24: best validation loss" in output
-    assert {path.name for path in (folder / "out").iterdir()} == {
+    assert "done after step 24: best validation loss" in run.output
+    assert "of training left on this machine: 14 of 24 steps" in run.output
+    assert {path.name for path in (run.folder / "out").iterdir()} == {
         "config.json", "model.safetensors", "tokenizer.model"}
 
 
-def test_the_first_steps_give_an_estimate(finished):
-    assert "of training left on this machine: 14 of 24 steps" in finished[2]
-
-
-def test_the_same_command_gives_the_same_bits(data, finished, tmp_path):
-    fit(data, tmp_path, *finished[1])
-    assert_same_run(tmp_path, finished[0])
-
-
-def test_a_finished_run_stays_as_it_is(data, finished, tmp_path):
-    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
-    output = fit(data, tmp_path, *finished[1])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_same_command_gives_the_same_bits(data, finished, tmp_path, recipe):
+    fit(data, tmp_path, *RECIPES[recipe])
+    assert_same_run(tmp_path, finished(recipe).folder)
+    output = fit(data, tmp_path, *RECIPES[recipe])  # once more: a finished run stays as it is
     assert "going on from step 24" in output and "done after step 24" in output
-    assert_same_run(tmp_path, finished[0])
+    assert_same_run(tmp_path, finished(recipe).folder)
 
 
-def test_kills_at_any_moment_change_nothing(data, finished, tmp_path):
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_kills_at_any_moment_change_nothing(data, finished, tmp_path, recipe):
     """kill -9 again and again, then to the end: bit for bit the run that was never killed."""
-    reference, options, _, seconds = finished
+    reference = finished(recipe)
     seed = int(os.environ.get("ALPACA_SEED", time.time_ns()))
     print(f"ALPACA_SEED={seed}")
     rng = random.Random(seed)
@@ -154,29 +174,27 @@ def test_kills_at_any_moment_change_nothing(data, finished, tmp_path):
     while kills < KILLS:
         folder = tmp_path / str(runs)
         folder.mkdir()
-        while True:
-            process = subprocess.Popen(command(data, folder, *options, "--checkpoint-every", "0"),
-                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL)
+        status = None
+        while status != 0:
+            process = subprocess.Popen(
+                command(data, folder, *reference.options, "--checkpoint-every", "0"),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
-                status = process.wait(timeout=rng.uniform(0, seconds))
+                status = process.wait(timeout=rng.uniform(0, reference.seconds))
             except subprocess.TimeoutExpired:
                 process.kill()
                 status = process.wait()
-            if status == -signal.SIGKILL:
-                kills += 1
-                continue
-            assert status == 0
-            break
-        assert_same_run(folder, reference)
+            assert status in (0, -signal.SIGKILL)
+            kills += status != 0
+        assert_same_run(folder, reference.folder)
         shutil.rmtree(folder)
         runs += 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_leaves_a_checkpoint(data, finished, tmp_path, number):
-    reference, options, _, _ = finished
-    process = subprocess.Popen(command(data, tmp_path, *options), stdin=subprocess.DEVNULL,
+    reference = finished("all")
+    process = subprocess.Popen(command(data, tmp_path, *reference.options), stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     output = []
     for line in process.stdout:
@@ -187,9 +205,9 @@ def test_a_signal_leaves_a_checkpoint(data, finished, tmp_path, number):
     assert "interrupted after step" in output[-1]
     _, metadata = tensors(tmp_path / CHECKPOINT)
     assert f"after step {metadata['step']};" in output[-1] and 5 <= int(metadata["step"]) < 24
-    output = fit(data, tmp_path, *options)
+    output = fit(data, tmp_path, *reference.options)
     assert f"going on from step {metadata['step']}" in output
-    assert_same_run(tmp_path, reference)
+    assert_same_run(tmp_path, reference.folder)
 
 
 def test_a_folder_serves_one_run_at_a_time(data, tmp_path):
@@ -283,12 +301,47 @@ def test_early_stopping_keeps_the_best(data, tmp_path):
     best = min(valid, key=valid.get)
     assert max(valid) == best + 4 < 400
     assert f"at step {best}, in" in output
-    evaluated = subprocess.run([str(BINARY), "evaluate", "--json", "--model", tmp_path / "out",
-                                "--data", data / "valid.txt"], check=True, capture_output=True)
-    assert json.loads(evaluated.stdout)["loss"] == pytest.approx(valid[best], rel=1e-5)
+    assert evaluate(data, tmp_path)["loss"] == pytest.approx(valid[best], rel=1e-5)
     assert f"done after step {best + 4}" in fit(
         data, tmp_path, "--lr", "0.3", "--warmup", "0", "--valid-every", "2", "--patience", "2",
         "--dtype", "f32", "--numeric", "f32", steps=400)
+
+
+def test_averaged_weights_are_kept_when_they_are_better(data, tmp_path):
+    """At a rate that is far too high the mean of the weights is better than any of them."""
+    fit(data, tmp_path, "--lr", "0.15", "--schedule", "trapezoid", "--cooldown", "0", "--average",
+        "mean", "--average-from", "0.5", "--numeric", "f32", "--dtype", "f32", steps=40)
+    lines = [line for line in log(tmp_path) if "valid_loss" in line]
+    assert [line["step"] for line in lines if "average_loss" in line] == [24, 32, 40]
+    last = lines[-1]
+    assert last["valid_loss"] == last["average_loss"] < last["newest_loss"]
+    best = min(line["valid_loss"] for line in lines)
+    assert evaluate(data, tmp_path)["loss"] == pytest.approx(best, rel=1e-5)
+
+
+def test_a_model_learns_from_an_earlier_one(data, finished, tmp_path):
+    """From its own weights, with itself as the only teacher, a model stays where it is."""
+    folder = finished("adam").folder / "out"
+    options = ["--start", str(folder), "--teacher", str(folder), "--teacher-weight", "1",
+               "--dropout", "0", "--lr", "1e-5", "--numeric", "f32"]
+    fit(data, tmp_path / "a", *options)
+    first = evaluate(data, folder.parent)["loss"]
+    assert evaluate(data, tmp_path / "a")["loss"] == pytest.approx(first, abs=2e-3)
+    # The recipe knows the teacher by its weights, not by its name.
+    shutil.copytree(folder, tmp_path / "teacher")
+    options[3] = str(tmp_path / "teacher")
+    assert "going on from step 24" in fit(data, tmp_path / "a", *options)
+    weights = bytearray((folder / MODEL.name).read_bytes())
+    weights[-2] ^= 1  # the last number's lowest bit
+    (tmp_path / "teacher" / MODEL.name).write_bytes(weights)
+    assert "other settings or data" in fit(data, tmp_path / "a", *options, status=1)
+
+
+def test_evaluation_without_the_mask_is_worse(data, finished):
+    folder = finished("adam").folder
+    masked, unmasked = evaluate(data, folder), evaluate(data, folder, "--unmasked")
+    assert masked["tokens"] == unmasked["tokens"]
+    assert abs(masked["loss"] - unmasked["loss"]) > 1e-3
 
 
 def test_batches_smaller_than_a_story(data, tmp_path):

@@ -1,0 +1,334 @@
+/* What a recipe may add: a second loss, a teacher, averaged weights, stochastic depth. */
+#include "tests/support/scratch.h"
+#include "tests/support/tiny_model.h"
+#include "train/trainer.h"
+
+#include "base/pool.h"
+#include "engine/weights.h"
+#include "train/average.h"
+#include "train/teacher.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct scratch scratch;
+static struct pool *pool;
+static struct model *model;
+static struct dataset dataset;
+static struct story_batch batch;
+static size_t floats;
+
+static int setup(void **state) {
+    (void)state;
+    struct model_config config = tiny_config();
+    scratch_open(&scratch);
+    model = tiny_model(&config, 11);
+    dataset = tiny_dataset(20, 5);
+    batch = tiny_batch(&dataset);
+    floats = model_buffer_floats(&config);
+    return pool_create(&pool, 2, NULL) == STATUS_OK ? 0 : 1;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    model_destroy(model);
+    tiny_batch_free(&batch);
+    dataset_free(&dataset);
+    pool_destroy(pool);
+    scratch_close(&scratch);
+    return 0;
+}
+
+static void open_trainer(struct trainer *trainer, bool average, bool second_head) {
+    struct trainer_options options = {
+        .optimizer = {.kind = OPTIMIZER_ADAM, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f},
+        .micro_rows = 64,
+        .average = average,
+        .second_head = second_head};
+    assert_int_equal(trainer_create(trainer, model, pool, &options, NULL), STATUS_OK);
+}
+
+static struct step_result take(struct trainer *trainer, const struct step_options *options) {
+    struct step_result result;
+    struct error err = {0};
+    if (trainer_step(trainer, &batch, options, &result, &err) != STATUS_OK)
+        fail_msg("%s", err.message);
+    return result;
+}
+
+static float *copy_of(const float *values, size_t count) {
+    float *copy = malloc(count * sizeof *copy);
+    assert_non_null(copy);
+    memcpy(copy, values, count * sizeof *copy);
+    return copy;
+}
+
+/* The gradients of one step at rate 0. */
+static float *gradients_of(struct trainer *trainer, const struct step_options *options) {
+    (void)take(trainer, options);
+    return copy_of(trainer->gradients, floats);
+}
+
+/* ---- the second head ------------------------------------------------------ */
+
+/* With the model's own head and targets, a second loss is the first one again: the encoder's
+ * gradient grows by its weight, and the second head gets the gradient of the first, weighted. */
+static void a_second_loss_is_weighted_and_added(void **state) {
+    (void)state;
+    struct trainer trainer;
+    open_trainer(&trainer, false, true);
+    struct second_head *second = &trainer.second;
+    const struct model_config *c = &model->config;
+    size_t weights = (size_t)c->vocab * (size_t)c->d_model;
+    memcpy(second->values, model->parameters.head_weight, weights * sizeof(float));
+    memcpy(second->values + weights, model->parameters.head_bias, (size_t)c->vocab * sizeof(float));
+    struct span spans[3] = {{.rows = 10}, {.rows = 7}, {.rows = 5}};
+    struct batch rows = {.ids = batch.inputs, .rows = 22, .spans = spans, .span_count = 3};
+    forward(model, pool, &trainer.activations, &rows);
+    double plain = loss_and_gradient(model, pool, &trainer.activations, batch.targets, 22, 0.1f,
+                                     NULL, &trainer.loss, &trainer.bound_gradients,
+                                     trainer.backward.d_output);
+    size_t count = 22 * (size_t)c->d_model;
+    float *d_output = copy_of(trainer.backward.d_output, count);
+    float *head = copy_of(trainer.bound_gradients.head_weight, weights);
+    struct loss_extras extras = {
+        .second = second, .second_targets = batch.targets, .second_weight = 0.5f};
+    memset(trainer.gradients, 0, floats * sizeof(float));
+    double with = loss_and_gradient(model, pool, &trainer.activations, batch.targets, 22, 0.1f,
+                                    &extras, &trainer.loss, &trainer.bound_gradients,
+                                    trainer.backward.d_output);
+    assert_true(plain > 0 && with == plain); /* only the plain loss is reported */
+    for (size_t i = 0; i < count; i++)
+        d_output[i] *= 1.5f;
+    assert_true(relative_difference(trainer.backward.d_output, d_output, count) < 1e-5);
+    assert_true(relative_difference(trainer.bound_gradients.head_weight, head, weights) < 1e-5);
+    for (size_t i = 0; i < weights; i++)
+        head[i] *= 0.5f;
+    assert_true(relative_difference(second->gradients, head, weights) < 1e-5);
+    free(d_output);
+    free(head);
+    trainer_destroy(&trainer);
+}
+
+/* In these stories the token after next can be guessed from a token, so the head learns to. */
+static void the_second_head_learns_the_token_after_next(void **state) {
+    (void)state;
+    struct trainer trainer;
+    open_trainer(&trainer, false, true);
+    struct step_options options = {.rates = {3e-3f, 3e-3f, 0}, .second_weight = 1};
+    for (int i = 0; i < 150; i++)
+        (void)take(&trainer, &options);
+    double sum = 0;
+    size_t row = 0, count = 0;
+    float logits[TINY_VOCAB];
+    for (size_t s = 0; s < batch.stories; row += (size_t)batch.lengths[s++]) {
+        struct span span = {.rows = batch.lengths[s]};
+        struct batch one = {.ids = batch.inputs + row, .rows = span.rows, .spans = &span,
+                            .span_count = 1};
+        forward(model, pool, &trainer.activations, &one);
+        const float *x = activations_input(&trainer.activations, &model->config,
+                                           model->config.layers);
+        for (int r = 0; r + 1 < span.rows; r++, count++) {
+            linear_forward(&trainer.second.linear, pool, &trainer.activations.linear,
+                           x + r * model->config.d_model, 1, logits, false);
+            double total = 0;
+            for (int i = 0; i < TINY_VOCAB; i++)
+                total += exp((double)logits[i]);
+            sum += log(total) - (double)logits[batch.targets[row + (size_t)r + 1]];
+        }
+    }
+    assert_true(count > 100 && sum / (double)count < 2.4); /* ln 29 = 3.4 without having learnt */
+    trainer_destroy(&trainer);
+}
+
+/* ---- teachers ------------------------------------------------------------- */
+
+static const char *save_teacher(const char *name, const struct model *weights, const char *pieces) {
+    char file[128];
+    const char *folder = scratch_path(&scratch, name);
+    assert_int_equal(weights_save(folder, name, weights, SAFETENSORS_F32, NULL), STATUS_OK);
+    snprintf(file, sizeof file, "%s/tokenizer.model", name);
+    scratch_write_text(&scratch, file, pieces);
+    return folder;
+}
+
+static enum status open_teacher(struct teacher **teacher, const char *folders, struct error *err) {
+    const char *tokenizer = scratch_write_text(&scratch, "tokenizer.model", "pieces");
+    return teacher_open(teacher, folders, tokenizer, &model->config, NUMERIC_F32, 64, pool, err);
+}
+
+/* A teacher that predicts what the student predicts takes its weight off the gradient. */
+static void a_teacher_is_part_of_the_target(void **state) {
+    (void)state;
+    struct teacher *teacher;
+    struct trainer trainer;
+    struct error err = {0};
+    if (open_teacher(&teacher, save_teacher("same", model, "pieces"), &err) != STATUS_OK)
+        fail_msg("%s", err.message);
+    open_trainer(&trainer, false, false);
+    struct step_options options = {0};
+    float *plain = gradients_of(&trainer, &options);
+    options.teacher = teacher;
+    options.teacher_weight = 0.25f;
+    float *mixed = gradients_of(&trainer, &options);
+    options.teacher_weight = 1;
+    double norm = take(&trainer, &options).gradient_norm;
+    for (size_t i = 0; i < floats; i++)
+        plain[i] *= 0.75f;
+    assert_true(relative_difference(mixed, plain, floats) < 1e-4);
+    assert_true(norm < 1e-6);
+    free(plain);
+    free(mixed);
+    trainer_destroy(&trainer);
+    teacher_close(teacher);
+}
+
+static void several_teachers_are_averaged(void **state) {
+    (void)state;
+    struct model_config config = tiny_config();
+    struct model *others[2] = {tiny_model(&config, 1), tiny_model(&config, 2)};
+    char both[2300];
+    const char *folders[2] = {save_teacher("one", others[0], "pieces"),
+                              save_teacher("two", others[1], "pieces")};
+    snprintf(both, sizeof both, "%s,%s", folders[0], folders[1]);
+    struct teacher *teacher[3];
+    assert_int_equal(open_teacher(&teacher[0], folders[0], NULL), STATUS_OK);
+    assert_int_equal(open_teacher(&teacher[1], folders[1], NULL), STATUS_OK);
+    assert_int_equal(open_teacher(&teacher[2], both, NULL), STATUS_OK);
+    assert_true(teacher_digest(teacher[0]) != teacher_digest(teacher[1]));
+    assert_true(teacher_digest(teacher[0]) != teacher_digest(teacher[2]));
+    struct span span = {.rows = 9};
+    struct batch rows = {.ids = batch.inputs, .rows = 9, .spans = &span, .span_count = 1};
+    const float *p[3];
+    for (int i = 0; i < 3; i++) {
+        teacher_run(teacher[i], pool, &rows);
+        p[i] = teacher_probabilities(teacher[i], pool, 2, 7);
+    }
+    double sum = 0;
+    for (size_t i = 0; i < 7 * TINY_VOCAB; i++) {
+        assert_true(fabsf(p[2][i] - (p[0][i] + p[1][i]) / 2) < 1e-6f);
+        sum += (double)p[2][i];
+    }
+    assert_true(fabs(sum - 7) < 1e-4);
+    for (int i = 0; i < 3; i++)
+        teacher_close(teacher[i]);
+    model_destroy(others[0]);
+    model_destroy(others[1]);
+}
+
+static void refuse(const char *folders, const char *words) {
+    struct teacher *teacher;
+    struct error err = {0};
+    assert_int_not_equal(open_teacher(&teacher, folders, &err), STATUS_OK);
+    assert_null(teacher);
+    if (!strstr(err.message, words))
+        fail_msg("\"%s\" does not say \"%s\"", err.message, words);
+}
+
+static void unfit_teachers_are_refused(void **state) {
+    (void)state;
+    struct model_config config = tiny_config();
+    config.vocab++;
+    struct model *other = tiny_model(&config, 1);
+    refuse(save_teacher("other-vocab", other, "pieces"), "30 pieces");
+    refuse(save_teacher("other-pieces", model, "letters"), "not the tokenizer");
+    refuse(scratch_path(&scratch, "nowhere"), "nowhere");
+    refuse(",", "--teacher must be");
+    model_destroy(other);
+}
+
+/* ---- averages ------------------------------------------------------------- */
+
+static void the_average_follows_the_weights(void **state) {
+    (void)state;
+    struct trainer trainer;
+    open_trainer(&trainer, true, false);
+    struct average_plan plan = {.kind = AVERAGE_MEAN, .first = 1};
+    double *sum = calloc(floats, sizeof *sum);
+    assert_non_null(sum);
+    for (uint64_t step = 0; step < 4; step++) {
+        struct step_options options = {.rates = {0.01f, 0.01f, 0},
+                                       .average_share = (float)average_share(&plan, step)};
+        (void)take(&trainer, &options);
+        for (size_t i = 0; step >= 1 && i < floats; i++)
+            sum[i] += (double)model->buffer[i];
+    }
+    for (size_t i = 0; i < floats; i++)
+        assert_true(fabs((double)trainer.average[i] - sum[i] / 3) < 1e-6);
+    float *newest = copy_of(model->buffer, floats), *average = copy_of(trainer.average, floats);
+    assert_true(relative_difference(newest, average, floats) > 1e-3);
+    trainer_swap_average(&trainer);
+    assert_memory_equal(model->buffer, average, floats * sizeof(float));
+    trainer_swap_average(&trainer);
+    assert_memory_equal(model->buffer, newest, floats * sizeof(float));
+    assert_memory_equal(trainer.average, average, floats * sizeof(float));
+    free(sum);
+    free(newest);
+    free(average);
+    trainer_destroy(&trainer);
+}
+
+/* ---- stochastic depth ----------------------------------------------------- */
+
+/* A factor belongs to a story and a sublayer: 0, or what keeps the mean. In the last layer 60 %
+ * of the stories pass by, in the first of two layers half as many. */
+static void stochastic_depth_drops_whole_stories(void **state) {
+    (void)state;
+    struct trainer trainer;
+    open_trainer(&trainer, false, false);
+    struct span span = {.rows = batch.lengths[0]};
+    struct story_batch first = batch;
+    first.stories = 1;
+    first.rows = (size_t)span.rows;
+    int dropped[2] = {0, 0}, draws = 400;
+    for (int i = 0; i < draws; i++) {
+        struct step_options options = {.drop_branch = 0.6f, .dropout_key = (uint64_t)i};
+        struct step_result result;
+        assert_int_equal(trainer_step(&trainer, &first, &options, &result, NULL), STATUS_OK);
+        for (int branch = 0; branch < 4; branch++) {
+            const float *scale = trainer.branch_scales + branch * span.rows;
+            float kept = 1 / (1 - (branch < 2 ? 0.3f : 0.6f));
+            dropped[branch / 2] += scale[0] == 0;
+            for (int r = 0; r < span.rows; r++)
+                assert_true(scale[r] == scale[0] &&
+                            (scale[r] == 0 || fabsf(scale[r] - kept) < 1e-6f));
+        }
+    }
+    assert_true(abs(dropped[0] - 240) < 70); /* of 800; 5 deviations are 65 */
+    assert_true(abs(dropped[1] - 480) < 70);
+    trainer_destroy(&trainer);
+}
+
+static void stochastic_depth_changes_with_its_key(void **state) {
+    (void)state;
+    struct trainer trainer;
+    open_trainer(&trainer, false, false);
+    struct step_options options = {.drop_branch = 0.6f, .dropout_key = 3};
+    double one = take(&trainer, &options).loss;
+    assert_true(one == take(&trainer, &options).loss);
+    options.dropout_key = 4;
+    assert_true(one != take(&trainer, &options).loss);
+    trainer_destroy(&trainer);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_second_loss_is_weighted_and_added, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_second_head_learns_the_token_after_next, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_teacher_is_part_of_the_target, setup, teardown),
+        cmocka_unit_test_setup_teardown(several_teachers_are_averaged, setup, teardown),
+        cmocka_unit_test_setup_teardown(unfit_teachers_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_average_follows_the_weights, setup, teardown),
+        cmocka_unit_test_setup_teardown(stochastic_depth_drops_whole_stories, setup, teardown),
+        cmocka_unit_test_setup_teardown(stochastic_depth_changes_with_its_key, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,73 @@
+#include "train/evaluation.h"
+
+#include "base/arena.h"
+#include "base/pool.h"
+#include "engine/forward.h"
+#include "train/loss.h"
+
+#include <assert.h>
+#include <math.h>
+
+enum { EVALUATION_ROWS = 2048 }; /* per forward pass; small enough for the caches */
+
+struct evaluator {
+    struct activations activations;
+    struct loss_scratch loss;
+    struct batch_cutter *cutter;
+    struct span *spans; /* [rows] */
+    struct arena arena; /* of the spans */
+};
+
+static enum status evaluator_open(struct evaluator *e, const struct model *model,
+                                  struct pool *pool, const struct dataset *dataset, int rows,
+                                  struct error *err) {
+    struct batch_plan plan = {.once = true, .max_rows = (size_t)rows};
+    enum status status = activations_create(&e->activations, &model->config, rows, false,
+                                            pool_workers(pool), err);
+    if (status == STATUS_OK)
+        status = loss_scratch_create(&e->loss, &model->config, err);
+    if (status == STATUS_OK)
+        status = arena_create(&e->arena, (size_t)rows * sizeof *e->spans, err);
+    if (status == STATUS_OK)
+        status = batch_cutter_open(&e->cutter, dataset, &plan, (struct batch_cursor){0}, err);
+    if (status == STATUS_OK)
+        e->spans = arena_take(&e->arena, (size_t)rows, sizeof *e->spans);
+    return status;
+}
+
+static void evaluator_close(struct evaluator *e) {
+    activations_destroy(&e->activations);
+    loss_scratch_destroy(&e->loss);
+    batch_cutter_close(e->cutter);
+    arena_destroy(&e->arena);
+}
+
+enum status evaluate(const struct model *model, struct pool *pool, const struct dataset *dataset,
+                     bool unmasked, struct evaluation *evaluation, struct error *err) {
+    struct evaluator e = {0};
+    int rows = dataset->longest_rows > EVALUATION_ROWS ? (int)dataset->longest_rows
+                                                       : EVALUATION_ROWS;
+    double sum = 0;
+    *evaluation = (struct evaluation){.stories = dataset->stories, .tokens = dataset->rows};
+    enum status status = evaluator_open(&e, model, pool, dataset, rows, err);
+    if (status != STATUS_OK)
+        goto cleanup;
+    const struct story_batch *stories;
+    while ((stories = batch_cutter_next(e.cutter))->stories > 0) {
+        assert(stories->rows <= (size_t)rows);
+        for (size_t i = 0; i < stories->stories; i++)
+            e.spans[i] = (struct span){.rows = stories->lengths[i]};
+        struct batch batch = {.ids = stories->inputs,
+                              .rows = (int)stories->rows,
+                              .spans = e.spans,
+                              .span_count = (int)stories->stories,
+                              .unmasked = unmasked};
+        forward(model, pool, &e.activations, &batch);
+        sum += loss_sum(model, pool, &e.activations, stories->targets, stories->rows, &e.loss);
+    }
+    evaluation->loss = sum / (double)dataset->rows;
+    evaluation->bits_per_byte = sum / log(2) / (double)dataset->text_bytes;
+cleanup:
+    evaluator_close(&e);
+    return status;
+}

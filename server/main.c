@@ -1,6 +1,7 @@
 /* alpaca-server: starts everything in order, waits for a signal, stops it in reverse. */
 #include "base/log.h"
 #include "engine/blas.h"
+#include "engine/kernels/kernels.h"
 #include "server/health_check.h"
 #include "server/http.h"
 #include "server/options.h"
@@ -68,8 +69,11 @@ static enum status open_service(struct service *service, struct error *err) {
         if (status != STATUS_OK)
             return status;
     }
+    enum status status = kernels_select(options->cpu, err);
+    if (status != STATUS_OK)
+        return status;
     service->started = time(NULL);
-    return storyteller_open(&service->teller, options->model, &scheduler, err);
+    return storyteller_open(&service->teller, options->model, options->numeric, &scheduler, err);
 }
 
 static enum status serve(struct service *service, struct error *err) {

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 struct options {
-    const char *model, *stop;
+    const char *model, *numeric, *stop;
     double temperature, top_p, min_p, repetition_penalty;
     int top_k, max_tokens, threads;
     uint64_t seed;
@@ -26,6 +26,8 @@ struct options {
 static const struct flag rows[] = {
     {"model", FLAG_TEXT, AT(model), NULL, 0, 0, "FOLDER",
      "Model folder; by default the best one in weights/ here or beside the program"},
+    {"numeric", FLAG_TEXT, AT(numeric), "int8", 0, 0, "int8|f32",
+     "Numbers that the model computes with; f32 is slower and for comparisons"},
     {"temperature", FLAG_REAL, AT(temperature), "0.7", 0, SAMPLING_TEMPERATURE_MAX, "",
      "How daring the words are; at 0 always the likeliest"},
     {"top-k", FLAG_INT, AT(top_k), "0", 0, SAMPLING_TOP_K_MAX, "tokens",
@@ -223,7 +225,7 @@ int main(int argc, char **argv) {
     if (status == STATUS_OK)
         status = prepare_waiting(&err);
     if (status == STATUS_OK)
-        status = storyteller_open(&teller, options.model, &scheduler, &err);
+        status = storyteller_open(&teller, options.model, options.numeric, &scheduler, &err);
     if (status == STATUS_OK)
         status = tell(&teller, &options, &prompt, &err);
 cleanup:

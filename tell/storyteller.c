@@ -81,10 +81,14 @@ static enum status check_match(const struct storyteller *teller, struct error *e
     return STATUS_OK;
 }
 
-enum status storyteller_open(struct storyteller *teller, const char *folder,
+enum status storyteller_open(struct storyteller *teller, const char *folder, const char *numeric,
                              const struct scheduler_options *options, struct error *err) {
     char path[4096 + 32];
+    enum numeric form = NUMERIC_INT8;
     memset(teller, 0, sizeof *teller);
+    if (numeric && (!numeric_parse(numeric, &form) || form == NUMERIC_BF16))
+        return error_set_field(err, STATUS_INVALID, "numeric",
+                               "--numeric is int8 or f32, not \"%s\"", numeric);
     enum status status = STATUS_OK;
     if (folder)
         snprintf(teller->folder, sizeof teller->folder, "%s", folder);
@@ -95,6 +99,9 @@ enum status storyteller_open(struct storyteller *teller, const char *folder,
     name_after_folder(teller);
 
     status = weights_load(teller->folder, &teller->model, err);
+    if (status != STATUS_OK)
+        goto fail;
+    status = model_prepare(teller->model, form, err);
     if (status != STATUS_OK)
         goto fail;
     weights_path(path, sizeof path, teller->folder, "tokenizer.model");

@@ -25,9 +25,9 @@ struct storyteller {
     struct scheduler *scheduler;
 };
 
-/* Opens `folder`; NULL looks for one with storyteller_find(). Starts the
- * scheduler's threads. On failure nothing stays open. */
-enum status storyteller_open(struct storyteller *teller, const char *folder,
+/* Opens `folder`; NULL looks for one with storyteller_find(). `numeric` is "int8" or "f32"
+ * (linear.h); NULL for int8. Starts the scheduler's threads. On failure nothing stays open. */
+enum status storyteller_open(struct storyteller *teller, const char *folder, const char *numeric,
                              const struct scheduler_options *options, struct error *err);
 void storyteller_close(struct storyteller *teller); /* stops at once; a zeroed one is allowed */
 

@@ -81,7 +81,7 @@ static void a_load_survives_every_failure(void **state) {
             struct error err = {0};
             assert_true(call < CALLS_MAX);
             faults_arm(call, modes[m]);
-            enum status status = storyteller_open(&teller, folder, &scheduling, &err);
+            enum status status = storyteller_open(&teller, folder, NULL, &scheduling, &err);
             bool fired = faults_disarm();
             if (status == STATUS_OK)
                 storyteller_close(&teller);
@@ -142,7 +142,7 @@ static void decoding_asks_for_no_memory(void **state) {
     const int32_t prompt[] = {1, 270, 287};
     struct generation_request request = {.prompt = prompt, .prompt_count = 3, .max_tokens = 40,
                                          .sampling = sampling_defaults()};
-    assert_int_equal(storyteller_open(&teller, folder, &scheduling, NULL), STATUS_OK);
+    assert_int_equal(storyteller_open(&teller, folder, NULL, &scheduling, NULL), STATUS_OK);
     assert_int_equal(scheduler_submit(teller.scheduler, &request, &generation, NULL), STATUS_OK);
     long before = faults_calls();
     enum finish finish = FINISH_NONE;
@@ -169,7 +169,7 @@ static int start_server(void **state) {
     struct error err = {0};
     bool done;
     if (options_parse(&service.options, 4, arguments, &done, &err) != STATUS_OK ||
-        storyteller_open(&service.teller, folder, &scheduling, &err) != STATUS_OK ||
+        storyteller_open(&service.teller, folder, NULL, &scheduling, &err) != STATUS_OK ||
         http_start(&http, &service, &err) != STATUS_OK) {
         print_error("%s\n", err.message);
         return 1;

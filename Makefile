@@ -85,7 +85,7 @@ FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/entry_%.o)
 FUZZ_OBJECTS := $(OUT)/obj/tests/fuzz/fuzz.o $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/target_%.o)
 TESTS    := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_SOURCES)) $(OUT)/tests/parity
 
-.PHONY: all tests test fuzz fuzzers help install clean
+.PHONY: all tests test fuzz fuzzers soak help install clean
 .DELETE_ON_ERROR:
 all: $(BINARIES) ## build the five binaries (default)
 tests: all $(TESTS) ## build the tests, parity among them
@@ -193,6 +193,9 @@ fuzz: ## SECONDS=60 for each fuzz target: look for inputs that break what reads 
 	$(MAKE) CONFIG=fuzz CC=$(FUZZ_CC) fuzzers
 	tests/fuzz/run.sh $(BUILD)/fuzz $(SECONDS) $(FUZZ)
 fuzzers: $(FUZZERS)
+soak: all ## SECONDS=60 of requests of every kind, polite and rude, against a real server
+	ALPACA_SOAK_SECONDS=$(SECONDS) ALPACA_BIN=$(abspath $(OUT)) \
+	$(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_soak.py
 
 install: all ## copy binaries, weights and the systemd unit under DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/alpaca/weights

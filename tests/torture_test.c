@@ -207,6 +207,8 @@ static const struct asked asked[] = {
     {"text of tokens", "POST", "/detokenize", "", "{\"tokens\":[270,287,322]}", NULL, NULL, false},
     {"models", "GET", "/v1/models", "", "", NULL, NULL, false},
     {"health", "GET", "/health", "", "", NULL, NULL, false},
+    {"metrics", "GET", "/metrics", "", "", "# HELP alpaca_requests_running", "\n", false},
+    {"the API's description", "GET", "/openapi.json", "", "", NULL, NULL, false},
     {"a page", "GET", "/", "", "", NULL, NULL, false},
     {"a wrong request", "POST", "/generate", "", "{\"seed\":-1}", NULL, NULL, false},
     {"a stream", "POST", "/generate", "",

@@ -11,6 +11,9 @@
  * refused body is read to its end, up to this many bytes. */
 enum { DISCARD_LIMIT = 4 << 20 };
 
+/* For the log and the metrics, as other servers name it: nobody was left to answer. */
+enum { CLIENT_CLOSED_REQUEST = 499 };
+
 bool http_sleep(struct http_exchange *exchange) {
     pthread_mutex_lock(&exchange->lock);
     bool sleep = !exchange->news;
@@ -150,10 +153,8 @@ static enum MHD_Result go_on(struct http_exchange *exchange) {
         bool finished;
         struct error err = {0};
         enum status status = telling_advance(base->telling, &finished, &err);
-        if (atomic_load(&exchange->gone)) {
-            base->answer.http_status = 499; /* for the log: the client closed the request */
+        if (atomic_load(&exchange->gone))
             return MHD_NO;
-        }
         if (status != STATUS_OK) {
             exchange_fail_with(base, &err);
             return http_answer(exchange);
@@ -209,6 +210,8 @@ void http_completed(void *context, struct MHD_Connection *connection, void **sta
     if (exchange->watched)
         watch_remove(server->watch, &exchange->watch);
     http_connection_awaits_request(exchange->client);
+    if (exchange->base.answer.http_status == 0)
+        exchange->base.answer.http_status = CLIENT_CLOSED_REQUEST;
     record(exchange);
     exchange_log(&exchange->base, exchange->bytes_sent, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     exchange_clear(&exchange->base);

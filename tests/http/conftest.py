@@ -9,9 +9,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,41 @@ class Server:
         answer = self.post("/generate", fields)
         assert answer.status == 200, answer.text
         return answer.json()
+
+    def metrics(self):
+        """{'name{label="x"}': value} of GET /metrics."""
+        lines = self.ask("GET", "/metrics").text.splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def until(self, condition):
+        """Waits until condition(metrics) holds; the metrics then."""
+        while True:
+            metrics = self.metrics()
+            if condition(metrics):
+                return metrics
+            time.sleep(0.01)
+
+    def until_idle(self):
+        return self.until(lambda metrics: metrics["alpaca_requests_running"] == 0
+                          and metrics["alpaca_requests_waiting"] == 0)
+
+    def send(self, body, path="/generate", headers=b""):
+        """A socket that has sent a request and read nothing of the answer."""
+        if not isinstance(body, bytes):
+            body = json.dumps(body).encode("utf-8")
+        connection = socket.create_connection((self.host, self.port))
+        connection.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s"
+                           % (path.encode(), len(body), headers, body))
+        return connection
+
+    def occupy(self, requests=1, n=8):
+        """Sockets of requests that keep the engine busy for long; their streams have begun."""
+        sockets = []
+        for _ in range(requests):
+            sockets.append(self.send({"n": n, "temperature": 2, "stream": True}))
+            assert sockets[-1].recv(12) == b"HTTP/1.1 200"
+        return sockets
 
     def stop(self, signal_number=signal.SIGTERM):
         """Ends the server and checks that it ends well."""

@@ -1,0 +1,167 @@
+"""Live and ready, overload, metrics, keys, CORS, request ids, the log."""
+import json
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import error_of
+
+
+def test_a_full_queue_says_so_at_once(start):
+    server = start("--slots", "1", "--queue", "1")
+    answer = server.post("/generate", {"n": 8, "temperature": 2})
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert error_of(answer)["code"] == "busy"
+    server.until_idle()
+    server.generate(max_tokens=2)
+
+
+def test_ready_and_busy(start):
+    server = start("--slots", "1", "--queue", "8")
+    assert server.ask("GET", "/ready").json() == {"status": "ready"}
+    for _ in range(100):  # nine stories: a full queue, as long as the first one runs
+        crowd = server.occupy(1, n=8) + server.occupy(1, n=1)
+        answer = server.ask("GET", "/ready")
+        busy = server.post("/generate", "not even JSON")
+        for connection in crowd:
+            connection.close()
+        if answer.status == 503 and busy.status == 503:
+            break
+        server.until_idle()
+    assert error_of(answer)["code"] == "busy"
+    assert error_of(busy)["code"] == "busy"  # decided before the body is looked at
+    assert server.ask("GET", "/health").status == 200
+    server.until_idle()
+    assert server.ask("GET", "/ready").status == 200
+
+
+def test_not_ready_while_stopping(start):
+    server = start("--slots", "1", "--stop-timeout", "3600")
+    crowd = server.occupy(30)
+    server.process.send_signal(signal.SIGTERM)
+    while "stopping" not in server.log():
+        time.sleep(0.01)
+    ready = server.ask("GET", "/ready")
+    refused = server.post("/generate", {})
+    alive = server.ask("GET", "/health")
+    assert ready.status == 503 and error_of(ready)["code"] == "stopping"
+    assert refused.status == 503 and error_of(refused)["code"] == "stopping"
+    assert alive.status == 200 and alive.headers["Connection"] == "close"
+    for connection in crowd:
+        connection.close()
+    server.ended()  # nobody is left to wait for
+
+
+def test_metrics_count_what_happened(start):
+    server = start()
+    story = server.generate(prompt="the hen", max_tokens=9, seed=1)
+    server.generate(prompt="the hen", n=2, max_tokens=2, seed=1)
+    server.post("/generate", "{")
+    server.ask("GET", "/no/such/path")
+    server.ask("BREW", "/generate")
+    metrics = server.until_idle()
+    ended = sum(value for name, value in metrics.items()
+                if name.startswith("alpaca_requests_total"))
+    assert ended == 3
+    assert metrics["alpaca_prompt_tokens_total"] == 3 * story["usage"]["prompt_tokens"]
+    assert metrics["alpaca_generation_tokens_total"] >= story["usage"]["completion_tokens"]
+    assert metrics["alpaca_time_to_first_token_seconds_count"] == 3
+    assert metrics["alpaca_request_queue_time_seconds_count"] == 3
+    assert metrics["alpaca_request_duration_seconds_count"] == 2
+    assert metrics['http_requests_total{path="/generate",method="POST",code="200"}'] == 2
+    assert metrics['http_requests_total{path="/generate",method="POST",code="400"}'] == 1
+    assert metrics['http_requests_total{path="/generate",method="other",code="405"}'] == 1
+    assert metrics['http_requests_total{path="other",method="GET",code="404"}'] == 1
+    gaps = metrics["alpaca_inter_token_latency_seconds_count"]
+    assert gaps <= story["usage"]["completion_tokens"] - 1 + 2
+    assert metrics["process_resident_memory_bytes"] > 1e6
+
+
+def test_promtool_finds_nothing_to_say(server):
+    if not shutil.which("promtool"):
+        pytest.skip("no promtool here")
+    answer = server.ask("GET", "/metrics")
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    result = subprocess.run(["promtool", "check", "metrics"], input=answer.text,
+                            capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_keys(start, tmp_path):
+    (tmp_path / "keys").write_text("# the library\nopen-sesame\nsecond\n")
+    server = start("--api-key-file", tmp_path / "keys")
+    for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "open-sesame"}):
+        for method, path in (("POST", "/generate"), ("POST", "/v1/completions"),
+                             ("GET", "/v1/models"), ("GET", "/metrics"), ("POST", "/tokenize")):
+            answer = server.ask(method, path, headers=header)
+            assert answer.status == 401
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+            assert error_of(answer)["code"] == "invalid_api_key"
+    for path in ("/", "/app.js", "/health", "/ready"):
+        assert server.ask("GET", path).status == 200
+    for key in ("open-sesame", "second"):
+        answer = server.post("/generate", {"max_tokens": 1}, {"Authorization": f"Bearer {key}"})
+        assert answer.status == 200
+    assert "open-sesame" not in server.stop()
+
+
+def test_cors_only_when_asked(server, start):
+    assert not [name for name in server.ask("GET", "/health").headers
+                if name.lower().startswith("access-control")]
+    other = start("--cors-origin", "https://stories.example")
+    answer = other.ask("OPTIONS", "/generate", headers={
+        "Origin": "https://stories.example", "Access-Control-Request-Method": "POST"})
+    assert answer.status == 204
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://stories.example"
+    assert "Content-Type" in answer.headers["Access-Control-Allow-Headers"]
+    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+    assert answer.headers["Vary"] == "Origin"
+    answer = other.post("/generate", {"max_tokens": 1})
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://stories.example"
+
+
+def test_request_ids(start):
+    server = start()
+    mine = server.ask("GET", "/health", headers={"X-Request-Id": "abc-123_x.y:z"})
+    assert mine.headers["X-Request-Id"] == "abc-123_x.y:z"
+    drawn = {server.ask("GET", "/health", headers=headers).headers["X-Request-Id"]
+             for headers in ({}, {}, {"X-Request-Id": ""}, {"X-Request-Id": "a b"},
+                             {"X-Request-Id": "x" * 65}, {"X-Request-Id": 'a"b'})}
+    assert len(drawn) == 6 and all(len(each) == 16 for each in drawn)
+    log = server.stop()
+    assert "abc-123_x.y:z" in log and all(each in log for each in drawn)
+
+
+def test_the_log_never_holds_a_prompt_and_no_line_can_be_forged(start):
+    for form in ("text", "json"):
+        server = start("--log-format", form, "--verbose")
+        server.generate(prompt="a secret wish", max_tokens=2)
+        server.post("/generate", '{"prompt": "a secret wish", "x": 1}')
+        server.ask("GET", "/%0Aerror%20forged%22%7b")
+        log = server.stop()
+        assert "secret" not in log and "wish" not in log
+        assert not any(line.startswith("error") for line in log.splitlines())
+
+
+def test_json_log_lines_are_json(start):
+    server = start("--log-format", "json")
+    story = server.generate(prompt="a day", max_tokens=5)
+    server.ask("GET", '/%22%5c%00%ff')
+    lines = [json.loads(line) for line in server.stop().splitlines() if line.startswith("{")]
+    told, missing = lines
+    assert told["method"] == "POST" and told["path"] == "/generate" and told["status"] == 200
+    assert told["completion_tokens"] == story["usage"]["completion_tokens"]
+    assert told["finish_reason"] == story["finish_reason"] and told["complete"] is True
+    assert missing["status"] == 404
+
+
+@pytest.mark.parametrize("path", ["/generate", "/", "/health", "/nothing", "/v1/models"])
+def test_every_answer_carries_the_safety_headers(server, path):
+    answer = server.ask("GET", path)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Request-Id"]

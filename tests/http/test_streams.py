@@ -1,0 +1,137 @@
+"""Streams: the same story as without, whole characters, whole stop strings, errors inside."""
+import json
+import subprocess
+
+import pytest
+from conftest import together
+
+
+def text_of(events, index=None):
+    return "".join(event["text"] for event in events if "text" in event
+                   and event.get("index") == index)
+
+
+def test_a_stream_tells_the_same_story(server):
+    wish = {"prompt": "The moon", "seed": 8, "temperature": 1, "max_tokens": 40}
+    whole = server.generate(**wish)
+    answer = server.post("/generate", {**wish, "stream": True})
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-cache"
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    events = answer.events()
+    assert events[-1] == "[DONE]"
+    last = events[-2]
+    assert text_of(events[:-1]) == whole["completion"]
+    assert all(set(event) == {"text"} and event["text"] for event in events[:-2])
+    assert set(last) == {"finish_reason", "seed", "model", "usage", "timings"}
+    for name in ("finish_reason", "seed", "model", "usage"):
+        assert last[name] == whole[name]
+
+
+def test_a_stream_is_sent_as_it_is_told(server):
+    """The first words are there before the last: curl shows more than one piece."""
+    process = subprocess.Popen(
+        ["curl", "-sSN", f"{server.url}/generate", "-d", '{"stream":true,"n":8,"temperature":2}'],
+        stdout=subprocess.PIPE)
+    first = process.stdout.readline()
+    running = server.metrics()["alpaca_requests_running"]
+    rest = process.stdout.read()
+    assert process.wait() == 0
+    assert first.startswith(b"data: {") and rest.endswith(b"data: [DONE]\n\n")
+    assert running > 0
+
+
+def test_several_stories_in_one_stream(server):
+    wish = {"prompt": "a frog", "n": 3, "seed": 50, "temperature": 1, "max_tokens": 30}
+    whole = server.generate(**wish)
+    events = server.post("/generate", {**wish, "stream": True}).events()
+    assert events[-1] == "[DONE]"
+    assert set(events[-2]) == {"model", "usage", "timings"}
+    assert events[-2]["usage"] == whole["usage"]
+    ends = {event["index"]: event for event in events[:-2] if "finish_reason" in event}
+    for index, told in enumerate(whole["stories"]):
+        assert text_of(events[:-1], index) == told["completion"]
+        assert ends[index] == {"index": index, "finish_reason": told["finish_reason"],
+                               "seed": told["seed"]}
+
+
+def test_a_stream_of_plain_text(server):
+    wish = {"prompt": "A frog", "seed": 5, "max_tokens": 30}
+    story = server.generate(**wish)["story"]
+    answer = server.post("/generate", {**wish, "stream": True}, {"Accept": "text/plain"})
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.text == story + "\n"
+    refused = server.post("/generate", {"n": 2, "stream": True}, {"Accept": "text/plain"})
+    assert refused.status == 400 and refused.json()["error"]["param"] == "n"
+
+
+def test_a_stream_never_shows_a_part_of_a_stop_string(server):
+    wish = {"prompt": "the boy", "seed": 5, "temperature": 1, "max_tokens": 40}
+    text = server.generate(**wish)["completion"]
+    for at in range(5, 60, 6):
+        stop = text[at:at + 9]
+        if not stop:
+            break
+        events = server.post("/generate", {**wish, "stop": stop, "stream": True}).events()
+        assert text_of(events[:-1]) == text[:text.index(stop)]
+        assert events[-2]["finish_reason"] == "stop"
+
+
+def test_http_1_0_gets_a_stream_too(server):
+    body = json.dumps({"seed": 1, "max_tokens": 5, "stream": True}).encode()
+    import socket
+    with socket.create_connection((server.host, server.port)) as connection:
+        connection.sendall(b"POST /generate HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s"
+                           % (len(body), body))
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    head, _, text = answer.partition(b"\r\n\r\n")
+    assert b"200" in head.splitlines()[0] and b"chunked" not in head
+    assert text.endswith(b"data: [DONE]\n\n")
+
+
+def test_a_wrong_stream_request_is_refused_before_it_begins(server):
+    answer = server.post("/generate", {"stream": True, "temperature": 9})
+    assert answer.status == 400 and answer.json()["error"]["param"] == "temperature"
+
+
+def test_many_streams_at_once_each_tell_their_own_story(server):
+    wishes = [{"prompt": f"{index} birds", "seed": index, "temperature": 1, "max_tokens": 30}
+              for index in range(48)]
+    streams = together(48, lambda index: server.post("/generate", {**wishes[index], "stream": True}))
+    for wish, stream in zip(wishes, streams):
+        assert text_of(stream.events()[:-1]) == server.generate(**wish)["completion"]
+
+
+def test_a_waiting_stream_is_kept_alive_by_comments(start):
+    server = start("--slots", "1", "--ping-interval", "1")
+    crowd = server.occupy(30)
+    waiting = server.send({"stream": True, "max_tokens": 2})
+    received = b""
+    while b": still here\n\n" not in received:
+        received += waiting.recv(4096)
+    assert b"data:" not in received  # it was still waiting
+    for connection in crowd:
+        connection.close()
+    while b"[DONE]" not in received:
+        received += waiting.recv(4096)
+    waiting.close()
+
+
+@pytest.mark.parametrize("form", ["/generate", "/v1/completions"])
+def test_a_stream_that_the_server_cuts_off_ends_with_an_error(start, form):
+    server = start("--slots", "1", "--stop-timeout", "0")
+    crowd = server.occupy(4)
+    stream = server.send({"stream": True, "n": 8}, form)
+    assert stream.recv(12) == b"HTTP/1.1 200"
+    server.process.terminate()
+    received = b""
+    while piece := stream.recv(65536):
+        received += piece
+    assert b'data: {"error":{"message":"the server is shutting down' in received
+    assert b"[DONE]" not in received
+    for connection in crowd + [stream]:
+        connection.close()
+    server.ended()

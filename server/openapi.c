@@ -38,7 +38,7 @@ static const char *const paths[] = {
     ",\"/metrics\":", GET("Figures for Prometheus", "metrics", TEXT_CONTENT),
     ",\"/openapi.json\":", GET("This description", "openapi",
                                "\"application/json\":{\"schema\":{\"type\":\"object\"}}"),
-    "},\"components\":{\"securitySchemes\":{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\"}},"
+    "},\"components\":{\"securitySchemes\":{\"key\":{\"type\":\"http\",\"scheme\":\"bearer\"}},",
     "\"schemas\":{",
 };
 

@@ -8,7 +8,7 @@
 enum { LANES = 16, TILE_VECTORS = BF16_TILE_COLUMNS / LANES };
 
 static inline __mmask16 first_lanes(size_t count) {
-    return count >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1);
+    return (__mmask16)(count >= LANES ? 0xffffu : (1u << count) - 1);
 }
 
 /* ---- packing -------------------------------------------------------------- */

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import BIN, MODEL, together
+from conftest import BIN, MODEL, ROOT, together
 
 
 def run(*arguments, **env):
@@ -147,6 +147,12 @@ def test_options_come_from_variables_too(start):
     server = start(env={"ALPACA_BODY_BYTES": "300", "ALPACA_ACCESS_LOG": "off"})
     assert server.post("/generate", " " * 301).status == 413
     assert "POST" not in server.stop()
+
+
+def test_the_documentation_has_the_table_of_options():
+    table = run("--help-markdown")
+    assert table.returncode == 0
+    assert table.stdout in (ROOT / "docs" / "api.md").read_text()
 
 
 def test_help_names_every_option():

@@ -1,6 +1,7 @@
 #include "engine/attention.h"
 
 #include "base/pool.h"
+#include "engine/attention_bf16.h"
 #include "engine/attention_int8.h"
 #include "engine/blas.h"
 #include "engine/dropout.h"
@@ -28,8 +29,10 @@ struct head_view {
 
 size_t attention_scratch_floats(const struct model_config *config) {
     size_t floats = ATTENTION_BLOCK * (size_t)config->positions;
-    size_t narrow = attention_int8_scratch_bytes(config) / sizeof(float);
-    return floats > narrow ? floats : narrow; /* the latter is whole cache lines */
+    size_t int8 = attention_int8_scratch_bytes(config) / sizeof(float); /* whole cache lines */
+    size_t bf16 = attention_bf16_scratch_floats(config);                /* these too */
+    floats = floats > int8 ? floats : int8;
+    return floats > bf16 ? floats : bf16;
 }
 
 enum { FEW_ROWS = 4 }; /* below this a matrix product costs more than it saves */

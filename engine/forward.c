@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/pool.h"
 #include "engine/attention.h"
+#include "engine/attention_bf16.h"
 #include "engine/dropout.h"
 #include "engine/kernels/kernels.h"
 
@@ -131,7 +132,11 @@ static void forward_layer(const struct model *model, struct pool *pool,
     uint64_t since_ns = start_ns(activations);
     linear_forward(&linears->in_proj, pool, &activations->linear, x, rows, a->qkv, false);
     charge(activations, PART_LINEARS, &since_ns);
-    attention_forward(c, pool, batch, layer, a, activations->max_rows, activations->scores);
+    if (linears->in_proj.numeric == NUMERIC_BF16 && attention_bf16_takes(batch))
+        attention_bf16_forward(c, pool, batch, layer, a, activations->max_rows,
+                               activations->scores);
+    else
+        attention_forward(c, pool, batch, layer, a, activations->max_rows, activations->scores);
     charge(activations, PART_ATTENTION, &since_ns);
     linear_forward(&linears->out_proj, pool, &activations->linear, a->attention, rows, a->residual1,
                    false);

@@ -21,7 +21,7 @@ size_t bf16_block_rows(size_t k) {
 }
 
 void bf16_multiply(float *c, size_t stride, size_t m, size_t n, const uint32_t *a,
-                   const uint32_t *b, size_t k, const struct bf16_finish *finish) {
+                   const uint32_t *b, size_t b_pairs, size_t k, const struct bf16_finish *finish) {
     const struct bf16_kernels *kernels = bf16_kernels_get();
     size_t pairs = (k + 1) / 2;
     for (size_t first = 0; first < pairs; first += K_BLOCK / 2) {
@@ -35,7 +35,7 @@ void bf16_multiply(float *c, size_t stride, size_t m, size_t n, const uint32_t *
                 kernels->tile(c + i * stride + j, stride,
                               m - i < BF16_TILE_ROWS ? m - i : BF16_TILE_ROWS, columns,
                               a + i * pairs + first * BF16_TILE_ROWS,
-                              b + j * pairs + first * BF16_TILE_COLUMNS, count, &part);
+                              b + j * b_pairs + first * BF16_TILE_COLUMNS, count, &part);
         }
     }
 }
@@ -47,7 +47,7 @@ void bf16_multiply_rows(float *c, size_t stride, size_t n, const float *x, size_
     for (size_t row = begin; row < end; row += block) {
         size_t rows = end - row < block ? end - row : block;
         bf16_kernels_get()->pack_rows(room, BF16_TILE_ROWS, x + row * k, k, rows, k, 1.0f);
-        bf16_multiply(c + row * stride, stride, rows, n, room, b, k, finish);
+        bf16_multiply(c + row * stride, stride, rows, n, room, b, (k + 1) / 2, k, finish);
     }
 }
 

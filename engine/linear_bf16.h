@@ -59,9 +59,10 @@ void bf16_set_destroy(struct bf16_set *set);
  * BF16_TILE_ROWS. */
 size_t bf16_block_rows(size_t k);
 
-/* c[m, n] = A B, or added to c; both operands packed with the tile's widths. */
+/* c[m, n] = A B, or added to c; both operands packed with the tile's widths. B's panels have
+ * b_pairs pairs, of which the first ceil(k / 2) are used. */
 void bf16_multiply(float *c, size_t stride, size_t m, size_t n, const uint32_t *a,
-                   const uint32_t *b, size_t k, const struct bf16_finish *finish);
+                   const uint32_t *b, size_t b_pairs, size_t k, const struct bf16_finish *finish);
 
 /* c[rows, n] = x B over rows [begin, end) of x[*, k], packed block by block in `room`. */
 void bf16_multiply_rows(float *c, size_t stride, size_t n, const float *x, size_t k, size_t begin,

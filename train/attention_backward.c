@@ -1,9 +1,11 @@
 #include "train/attention_backward.h"
 
 #include "base/pool.h"
+#include "engine/attention_bf16.h"
 #include "engine/blas.h"
 #include "engine/dropout.h"
 #include "engine/kernels/kernels.h"
+#include "train/attention_backward_bf16.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,9 +17,17 @@ struct task {
     const struct layer_activations *a;
     int log_sum_stride;
     const float *d_attention;
-    float *scores;
+    float *scores; /* [workers, stride] */
+    size_t scores_stride;
     float *d_qkv;
 };
+
+size_t attention_backward_floats(const struct model_config *config) {
+    /* softmax, softmax after dropout, its gradient */
+    size_t floats = (size_t)3 * ATTENTION_BLOCK * (size_t)config->positions;
+    size_t narrow = attention_backward_bf16_floats(config);
+    return floats > narrow ? floats : narrow;
+}
 
 /* One head of one sequence. q, k, v and their gradients have stride 3 d_model,
  * out and d_out d_model. */
@@ -105,7 +115,7 @@ static struct head_view view_head(const struct task *t, int row, int head) {
 
 static void worker_main(void *context, int worker, int workers) {
     const struct task *t = context;
-    float *scores = t->scores + (size_t)worker * ATTENTION_BACKWARD_FLOATS(t->config);
+    float *scores = t->scores + (size_t)worker * t->scores_stride;
     int row = 0, item = 0;
     for (int s = 0; s < t->batch->span_count; s++) {
         for (int head = 0; head < t->config->heads; head++, item++)
@@ -117,10 +127,17 @@ static void worker_main(void *context, int worker, int workers) {
     }
 }
 
-void attention_backward(const struct model_config *config, struct pool *pool,
-                        const struct batch *batch, int layer, const struct layer_activations *a,
-                        int log_sum_stride, const float *d_attention, float *scores,
-                        float *d_qkv) {
-    struct task task = {config, batch, layer, a, log_sum_stride, d_attention, scores, d_qkv};
+void attention_backward(const struct model_config *config, enum numeric numeric,
+                        struct pool *pool, const struct batch *batch, int layer,
+                        const struct layer_activations *a, int log_sum_stride,
+                        const float *d_attention, float *scores, float *d_qkv) {
+    size_t stride = attention_backward_floats(config);
+    if (numeric == NUMERIC_BF16 && attention_bf16_takes(batch)) {
+        attention_backward_bf16(config, pool, batch, layer, a, log_sum_stride, d_attention, scores,
+                                stride, d_qkv);
+        return;
+    }
+    struct task task = {config,      batch,  layer,  a,    log_sum_stride,
+                        d_attention, scores, stride, d_qkv};
     pool_run(pool, worker_main, &task);
 }

@@ -9,14 +9,14 @@
 
 #include "engine/attention.h"
 
-/* Scratch floats per worker: softmax, softmax after dropout, its gradient. */
-#define ATTENTION_BACKWARD_FLOATS(config) \
-    ((size_t)3 * ATTENTION_BLOCK * (size_t)(config)->positions)
+/* Floats of scratch per worker, in any numeric form. */
+size_t attention_backward_floats(const struct model_config *config);
 
-/* d_qkv[rows, 3 d_model] from d_attention[rows, d_model] and what attention_forward() left. */
-void attention_backward(const struct model_config *config, struct pool *pool,
-                        const struct batch *batch, int layer, const struct layer_activations *a,
-                        int log_sum_stride, const float *d_attention, float *scores,
-                        float *d_qkv);
+/* d_qkv[rows, 3 d_model] from d_attention[rows, d_model] and what forward's attention left;
+ * `numeric` is the form of the layer's linears, which attention follows. */
+void attention_backward(const struct model_config *config, enum numeric numeric,
+                        struct pool *pool, const struct batch *batch, int layer,
+                        const struct layer_activations *a, int log_sum_stride,
+                        const float *d_attention, float *scores, float *d_qkv);
 
 #endif

@@ -19,7 +19,7 @@ static void layout(struct backward_scratch *s, const struct model_config *c, int
     s->d_qkv = arena_take(arena, rows * 3 * d_model, sizeof(float));
     s->d_hidden = arena_take(arena, rows * (size_t)c->d_ff, sizeof(float));
     s->norm_sums = arena_take(arena, (size_t)workers * 2 * d_model, sizeof(float));
-    s->scores = arena_take(arena, (size_t)workers * ATTENTION_BACKWARD_FLOATS(c), sizeof(float));
+    s->scores = arena_take(arena, (size_t)workers * attention_backward_floats(c), sizeof(float));
 }
 
 enum status backward_scratch_create(struct backward_scratch *s, const struct model_config *config,
@@ -159,8 +159,8 @@ static void backward_layer(const struct model *model, struct pool *pool,
     add_and_norm_backward(&norm1, pool, gradients->norm1_weight, gradients->norm1_bias);
     linear_backward(&linears->out_proj, pool, a->attention, s->d_branch, rows,
                     gradients->out_proj_weight, gradients->out_proj_bias, s->d_attention, false);
-    attention_backward(c, pool, batch, layer, a, activations->max_rows, s->d_attention, s->scores,
-                       s->d_qkv);
+    attention_backward(c, linears->in_proj.numeric, pool, batch, layer, a, activations->max_rows,
+                       s->d_attention, s->scores, s->d_qkv);
     linear_backward(&linears->in_proj, pool, x, s->d_qkv, rows, gradients->in_proj_weight,
                     gradients->in_proj_bias, s->d_output, true);
 }

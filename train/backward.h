@@ -23,7 +23,7 @@ struct backward_scratch {
     float *d_qkv;       /* [rows, 3 d_model] */
     float *d_hidden;    /* [rows, d_ff] */
     float *norm_sums;   /* [workers, 2, d_model] weight and bias gradients of a norm */
-    float *scores;      /* [workers, 3, ATTENTION_BLOCK, positions] */
+    float *scores;      /* [workers, attention_backward_floats()] */
     struct arena arena;
 };
 

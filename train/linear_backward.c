@@ -75,7 +75,7 @@ static void bf16_parameters(void *context, int worker, int workers) {
         bf16_kernels_get()->pack_columns(room, BF16_TILE_ROWS, (t->rows + 1) / 2, t->dy + o, out,
                                          t->rows, count, t->bias_grad + o);
         bf16_multiply(t->weight_grad + o * in, in, count, in, room,
-                      t->linear->bf16->workspace->chunk, t->rows, &finish);
+                      t->linear->bf16->workspace->chunk, (t->rows + 1) / 2, t->rows, &finish);
     }
 }
 

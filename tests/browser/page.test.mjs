@@ -3,7 +3,6 @@
 //   ALPACA_BIN=build/release ALPACA_MODEL=weights/mini npm test
 //   SCREENSHOT=docs/page.png npm test      also takes the README's picture
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
@@ -11,36 +10,12 @@ import { dirname, join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { startServer } from "./server.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
-const binary = join(resolve(root, process.env.ALPACA_BIN ?? "build/release"), "alpaca-server");
-const model = process.env.ALPACA_MODEL ??
-  ["alpaca", "mini"].map((name) => join(root, "weights", name)).find((path) => existsSync(path));
 const browserPath = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) => existsSync(path));
 
 // ---- what the tests stand on ---------------------------------------------------
-
-async function startServer(...options) {
-  const child = spawn(binary, ["--port", "0", "--model", model, "--no-access-log", ...options],
-    { stdio: ["ignore", "pipe", "inherit"] });
-  const url = await new Promise((done, fail) => {
-    let text = "";
-    child.once("exit", (code) => fail(new Error(`the server ended with ${code}`)));
-    child.stdout.on("data", (bytes) => {
-      text += bytes;
-      const found = text.match(/http:\/\/\S+:\d+/);
-      if (found) done(found[0]);
-    });
-  });
-  const ended = new Promise((done) => child.once("exit", done));
-  return {
-    url,
-    async stop(signal = "SIGTERM") {
-      child.kill(signal);
-      return ended;
-    },
-  };
-}
 
 // Passes requests on to the server, and the answer back slowly: a story takes long enough to be
 // watched and stopped, however fast the engine is.
@@ -199,13 +174,13 @@ test("stories told before can be read again, and forgotten", async () => {
 
 test("a busy server is named as such", async () => {
   const small = await startServer("--slots", "1", "--queue", "1");
+  const page = await open(small.url); // before the crowd, which leaves little of the machine
   let enough = false; // set whatever happens, or the crowd would ask for ever
   const body = JSON.stringify({ temperature: 2 }); // so hot that the story hardly ends early
   const crowd = Array.from({ length: 4 }, async () => { // two in, two at the door
     while (!enough) await (await fetch(`${small.url}/generate`, { method: "POST", body })).text();
   });
   try {
-    const page = await open(small.url);
     const message = page.locator("#message");
     do {
       await page.getByRole("button", { name: "Tell me a story" }).click();

@@ -1,0 +1,77 @@
+// The API through OpenAI's own client.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import OpenAI from "openai";
+import { startServer } from "./server.mjs";
+
+let server, client;
+const wish = { model: "any", prompt: "The sea", seed: 3, max_tokens: 20, temperature: 0.7 };
+
+before(async () => {
+  server = await startServer();
+  client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
+});
+
+after(async () => assert.equal(await server?.stop(), 0, "the server's exit status"));
+
+test("a completion", async () => {
+  const answer = await client.completions.create(wish);
+  const told = await (await fetch(`${server.url}/generate`, {
+    method: "POST", body: JSON.stringify({ ...wish, model: undefined }),
+  })).json();
+  assert.equal(answer.object, "text_completion");
+  assert.equal(answer.choices[0].text, told.completion);
+  assert.equal(answer.choices[0].finish_reason, told.finish_reason);
+  assert.deepEqual(answer.usage, told.usage);
+  assert.equal(answer.model, told.model);
+});
+
+test("a stream of completions", async () => {
+  const whole = await client.completions.create({ ...wish, n: 2 });
+  const texts = ["", ""], reasons = [null, null];
+  let usage = null;
+  const stream = await client.completions.create({
+    ...wish, n: 2, stream: true, stream_options: { include_usage: true },
+  });
+  for await (const event of stream) {
+    for (const choice of event.choices) {
+      texts[choice.index] += choice.text;
+      reasons[choice.index] = choice.finish_reason;
+    }
+    usage = event.usage ?? usage;
+  }
+  for (const choice of whole.choices) {
+    assert.equal(texts[choice.index], choice.text);
+    assert.equal(reasons[choice.index], choice.finish_reason);
+  }
+  assert.deepEqual(usage, whole.usage);
+});
+
+test("a stream that is left behind", async () => {
+  const stream = await client.completions.create({ ...wish, n: 8, max_tokens: null,
+    temperature: 2, stream: true });
+  for await (const event of stream) {
+    assert.ok(event.choices[0].text.length >= 0);
+    break; // which closes the connection
+  }
+  for (let running = 1; running > 0;) {
+    const metrics = await (await fetch(`${server.url}/metrics`)).text();
+    running = Number(metrics.match(/^alpaca_requests_running (\d+)$/m)[1]);
+  }
+});
+
+test("the models", async () => {
+  const models = [];
+  for await (const model of client.models.list()) models.push(model.id);
+  assert.deepEqual(models, [(await client.completions.create(wish)).model]);
+});
+
+test("errors are those of OpenAI", async () => {
+  await assert.rejects(client.completions.create({ ...wish, temperature: 7 }), (problem) => {
+    assert.ok(problem instanceof OpenAI.BadRequestError);
+    assert.equal(problem.param, "temperature");
+    assert.match(problem.message, /0 to 2/);
+    return true;
+  });
+  await assert.rejects(client.get("/nothing"), OpenAI.NotFoundError);
+});

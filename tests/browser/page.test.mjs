@@ -221,7 +221,7 @@ test("the page fits a phone and works with the keyboard alone", async () => {
 });
 
 test("a picture for the README", { skip: !process.env.SCREENSHOT }, async () => {
-  const page = await open(`${server.url}/?prompt=once+upon+a+time+there+was+a+little+alpaca` +
+  const page = await open(`${server.url}/?prompt=once+upon+a+time` +
     `&temperature=0.6&seed=${process.env.SEED ?? 1}`);
   await finished(page);
   await page.screenshot({ path: resolve(root, process.env.SCREENSHOT) });

@@ -1,12 +1,13 @@
 """Live and ready, overload, metrics, keys, CORS, request ids, the log."""
 import json
+import re
 import shutil
 import signal
 import subprocess
 import time
 
 import pytest
-from conftest import error_of
+from conftest import ROOT, error_of
 
 
 def test_a_full_queue_says_so_at_once(start):
@@ -165,3 +166,30 @@ def test_every_answer_carries_the_safety_headers(server, path):
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
     assert answer.headers["X-Request-Id"]
+
+
+def test_wrk_gets_only_stories(start, tmp_path):
+    if not shutil.which("wrk"):
+        pytest.skip("no wrk here")
+    server = start("--no-access-log")
+    script = tmp_path / "post.lua"
+    script.write_text('wrk.method = "POST"\nwrk.body = \'{"prompt": "once", "max_tokens": 8}\'\n'
+                      'done = function(summary) io.write(string.format("%d %d %d %d %d\\n",'
+                      " summary.requests, summary.errors.status, summary.errors.connect,"
+                      " summary.errors.read, summary.errors.write)) end\n")
+    result = subprocess.run(["wrk", "-t", "2", "-c", "32", "-d", "2s", "--timeout", "60s",
+                             "-s", script, server.url + "/generate"],
+                            capture_output=True, text=True, check=True)
+    requests, *errors = map(int, result.stdout.splitlines()[-1].split())
+    assert requests > 0 and errors == [0, 0, 0, 0]
+    metrics = server.until_idle()
+    assert metrics['http_requests_total{path="/generate",method="POST",code="200"}'] >= requests
+
+
+def test_the_dashboard_asks_only_for_metrics_that_exist(server):
+    server.generate(max_tokens=3)
+    dashboard = (ROOT / "deploy" / "grafana.json").read_text()
+    json.loads(dashboard)
+    asked = set(re.findall(r"\b(?:alpaca|http|process)_[a-z_]+", dashboard))
+    known = {name.partition("{")[0] for name in server.metrics()}
+    assert asked and asked <= known, asked - known

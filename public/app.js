@@ -120,6 +120,14 @@ function showStory(story, telling) {
   $("ending").hidden = telling || !ending[story.reason];
 }
 
+// On a small screen the story begins below the fold. Its beginning comes into view, with the stop
+// button above it; from there the reader goes on at their own pace.
+function bringIntoView() {
+  if ($("story").getBoundingClientRect().top < innerHeight * 0.7) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  $("stop").scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
+}
+
 function setTelling(telling) {
   $("tell").hidden = telling;
   $("stop").hidden = !telling;
@@ -142,6 +150,7 @@ async function tell(wish) {
   say("");
   setTelling(true);
   showStory(story, true);
+  bringIntoView();
   $("status").textContent = "The story begins.";
   try {
     await ask(wish, mine.signal, (event) => {

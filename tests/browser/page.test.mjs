@@ -224,6 +224,7 @@ test("a picture for the README", { skip: !process.env.SCREENSHOT }, async () => 
   const page = await open(`${server.url}/?prompt=once+upon+a+time` +
     `&temperature=0.6&seed=${process.env.SEED ?? 1}`);
   await finished(page);
-  await page.screenshot({ path: resolve(root, process.env.SCREENSHOT) });
+  await page.getByRole("heading").click(); // takes the focus from the field
+  await page.screenshot({ path: resolve(root, process.env.SCREENSHOT), fullPage: true });
   await page.close();
 });

@@ -4,6 +4,7 @@
 #include "engine/kernels/bf16_avx512.h"
 
 #include <immintrin.h>
+#include <math.h>
 
 enum { LANES = 16, TILE_VECTORS = BF16_TILE_COLUMNS / LANES };
 
@@ -84,6 +85,11 @@ static inline __m512i low_halves(__m512 x) {
     return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x));
 }
 
+enum {
+    STRIP_ROWS = 64, /* so few that their pages and a panel's stay known to the CPU */
+    AHEAD = 48,      /* floats, to the strip after next */
+};
+
 /* Up to 16 columns of k rows, pair after pair. */
 static void pack_strip(uint32_t *words, size_t width, size_t lines, const float *x, size_t stride,
                        size_t k, size_t columns, float *sums) {
@@ -91,6 +97,8 @@ static void pack_strip(uint32_t *words, size_t width, size_t lines, const float 
     __m512 sum = sums ? _mm512_maskz_loadu_ps(mask, sums) : _mm512_setzero_ps();
     for (size_t row = 0; row < k; row += 2, x += 2 * stride, words += width) {
         bool alone = row + 1 == k;
+        __builtin_prefetch(x + AHEAD); /* the rows are too many for the CPU to see a pattern */
+        __builtin_prefetch(x + stride + AHEAD);
         __m512 low = _mm512_maskz_loadu_ps(mask, x);
         __m512 high = alone ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, x + stride);
         sum = _mm512_add_ps(_mm512_add_ps(sum, low), high);
@@ -101,8 +109,6 @@ static void pack_strip(uint32_t *words, size_t width, size_t lines, const float 
     if (sums)
         _mm512_mask_storeu_ps(sums, mask, sum);
 }
-
-enum { STRIP_ROWS = 64 }; /* so few that their pages and a panel's stay known to the CPU */
 
 static void pack_columns(uint32_t *panels, size_t width, size_t panel_pairs, const float *x,
                          size_t stride, size_t k, size_t columns, float *sums) {
@@ -122,15 +128,23 @@ static void pack_columns(uint32_t *panels, size_t width, size_t panel_pairs, con
 
 /* ---- multiplying ---------------------------------------------------------- */
 
-static inline void finish_vector(float *c, __m512 sum, __mmask16 mask, const float *bias,
-                                 const struct bf16_finish *finish) {
-    if (finish->add)
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, c));
-    if (bias)
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias));
-    if (finish->relu)
-        sum = _mm512_max_ps(_mm512_setzero_ps(), sum); /* in this order a NaN stays one */
-    _mm512_mask_storeu_ps(c, mask, sum);
+/* Writes one row of sums. bias and floor are neutral (0 and -infinity) where nothing is asked; a
+ * NaN passes by the floor because it is the second operand. */
+static inline __attribute__((always_inline)) void
+finish_row(float *c, const __m512 sums[TILE_VECTORS], const __mmask16 masks[TILE_VECTORS],
+           const __m512 bias[TILE_VECTORS], __m512 floor, bool add, bool whole) {
+#pragma GCC unroll 4
+    for (int j = 0; j < TILE_VECTORS; j++) {
+        __m512 sum = _mm512_add_ps(sums[j], bias[j]);
+        if (add)
+            sum = _mm512_add_ps(sum, whole ? _mm512_loadu_ps(c + j * LANES)
+                                           : _mm512_maskz_loadu_ps(masks[j], c + j * LANES));
+        sum = _mm512_max_ps(floor, sum);
+        if (whole)
+            _mm512_storeu_ps(c + j * LANES, sum);
+        else
+            _mm512_mask_storeu_ps(c + j * LANES, masks[j], sum);
+    }
 }
 
 static void tile(float *c, size_t stride, size_t rows, size_t columns, const uint32_t *a,
@@ -161,17 +175,22 @@ static void tile(float *c, size_t stride, size_t rows, size_t columns, const uin
         b += BF16_TILE_COLUMNS;
     }
     __mmask16 masks[TILE_VECTORS];
-    for (size_t j = 0; j < TILE_VECTORS; j++)
-        masks[j] = first_lanes(columns > j * LANES ? columns - j * LANES : 0);
-#pragma GCC unroll 16
-    for (size_t i = 0; i < BF16_TILE_ROWS; i++) {
-        if (i == rows)
-            break;
+    __m512 bias[TILE_VECTORS], floor = _mm512_set1_ps(finish->relu ? 0.0f : -INFINITY);
 #pragma GCC unroll 4
-        for (size_t j = 0; j < TILE_VECTORS; j++)
-            if (masks[j])
-                finish_vector(c + i * stride + j * LANES, sums[i][j], masks[j],
-                              finish->bias ? finish->bias + j * LANES : NULL, finish);
+    for (size_t j = 0; j < TILE_VECTORS; j++) {
+        masks[j] = first_lanes(columns > j * LANES ? columns - j * LANES : 0);
+        bias[j] = finish->bias ? _mm512_maskz_loadu_ps(masks[j], finish->bias + j * LANES)
+                               : _mm512_setzero_ps();
+    }
+    bool whole = rows == BF16_TILE_ROWS && columns == BF16_TILE_COLUMNS;
+#pragma GCC unroll 16
+    for (size_t i = 0; i < BF16_TILE_ROWS; i++, c += stride) {
+        if (whole && finish->add)
+            finish_row(c, sums[i], masks, bias, floor, true, true);
+        else if (whole)
+            finish_row(c, sums[i], masks, bias, floor, false, true);
+        else if (i < rows)
+            finish_row(c, sums[i], masks, bias, floor, finish->add, false);
     }
 }
 

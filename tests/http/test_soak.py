@@ -355,7 +355,8 @@ needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason=
 
 @needs_proc
 def test_clients_that_leave_behind_their_last_bytes_are_noticed(start, tmp_path):
-    server = start("--idle-timeout", 3600, "--request-timeout", 3600, model=write_model(tmp_path / "tiny"))
+    server = start("--idle-timeout", 3600, "--request-timeout", 3600,
+                   model=write_model(tmp_path / "tiny"))
     files = open_files(server)
     for index in range(40):
         with socket.create_connection((server.host, server.port)) as connection:

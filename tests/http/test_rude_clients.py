@@ -22,9 +22,9 @@ def told(metrics):
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("leave", [socket.socket.close, reset])
 def test_a_client_that_leaves_frees_its_slots_and_its_places(start, stream, leave):
-    server = start("--slots", "2")
+    server = start("--slots", "1", "--numeric", "f32")  # slow enough to be caught at it
     connection = server.send({"n": 8, "temperature": 2, "stream": stream})
-    server.until(lambda metrics: metrics["alpaca_requests_running"] == 2)
+    server.until(lambda metrics: metrics["alpaca_requests_running"] == 1)
     leave(connection)
     metrics = server.until_idle()
     # Eight stories to the end would be some two thousand tokens.
@@ -39,7 +39,7 @@ def test_a_client_that_leaves_frees_its_slots_and_its_places(start, stream, leav
 
 
 def test_a_client_that_leaves_while_it_waits_is_forgotten(start):
-    server = start("--slots", "1")
+    server = start("--slots", "1", "--numeric", "f32")
     crowd = server.occupy(4)
     waiting = server.send({"stream": True, "temperature": 2})
     assert waiting.recv(12) == b"HTTP/1.1 200"

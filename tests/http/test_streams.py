@@ -29,8 +29,9 @@ def test_a_stream_tells_the_same_story(server):
         assert last[name] == whole[name]
 
 
-def test_a_stream_is_sent_as_it_is_told(server):
+def test_a_stream_is_sent_as_it_is_told(start):
     """The first words are there before the last: curl shows more than one piece."""
+    server = start("--slots", "1", "--numeric", "f32")  # eight stories then take a while
     process = subprocess.Popen(
         ["curl", "-sSN", f"{server.url}/generate", "-d", '{"stream":true,"n":8,"temperature":2}'],
         stdout=subprocess.PIPE)
@@ -40,6 +41,7 @@ def test_a_stream_is_sent_as_it_is_told(server):
     assert process.wait() == 0
     assert first.startswith(b"data: {") and rest.endswith(b"data: [DONE]\n\n")
     assert running > 0
+    server.stop()
 
 
 def test_several_stories_in_one_stream(server):

@@ -76,7 +76,7 @@ def test_stories_that_take_too_long_are_cut_off_with_an_error(start):
 
 
 def test_a_second_signal_ends_it_at_once(start):
-    server = start("--stop-timeout", "3600", "--slots", "1")
+    server = start("--stop-timeout", "3600", "--slots", "1", "--numeric", "f32")
     connection = server.connect()
     # Eight stories one after another: there is work left when the first words come.
     connection.request("POST", "/generate", '{"n": 8, "temperature": 2, "stream": true}')

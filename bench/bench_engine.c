@@ -14,7 +14,7 @@
 
 struct engine_options {
     const char *model, *numeric, *streams, *cpu;
-    int threads, prompt, tokens, prompt_rows;
+    int threads, prompt, tokens, prompt_rows, repeat;
 };
 
 #define AT(member) offsetof(struct engine_options, member)
@@ -27,6 +27,7 @@ static const struct flag flags[] = {
     {"prompt", FLAG_INT, AT(prompt), "16", 1, 60000, "tokens", "prompt of every story"},
     {"tokens", FLAG_INT, AT(tokens), "200", 1, 60000, "tokens", "length of every story"},
     {"prompt-rows", FLAG_INT, AT(prompt_rows), "64", 1, 4096, "tokens", "read per step at most"},
+    {"repeat", FLAG_INT, AT(repeat), "5", 1, 1000, "times", "each load, of which the best counts"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"cpu", FLAG_TEXT, AT(cpu), NULL, 0, 0, "NAME",
      "kernels: portable, avx2 or avx512; by default the best that the CPU has"},
@@ -48,7 +49,8 @@ static void await_idle(struct scheduler *scheduler) {
         nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 }
 
-/* One load on a fresh scheduler; first a short one, so that no page is touched for the first time. */
+/* A load on a fresh scheduler, after a short one that touches every page. The best of several
+ * runs, because whatever else the machine does only makes it slower. */
 static enum status measure(const struct model *model, const struct engine_options *o,
                            const struct load *load, struct figures *figures, struct error *err) {
     struct scheduler_options options = {.slots = load->streams,
@@ -63,11 +65,16 @@ static enum status measure(const struct model *model, const struct engine_option
     enum status status = scheduler_create(&scheduler, model, &options, err);
     if (status == STATUS_OK)
         status = load_run(scheduler, &warm_up, &figures->result, err);
-    if (status == STATUS_OK) {
+    for (int i = 0; i < o->repeat && status == STATUS_OK; i++) {
+        struct figures now = {0};
+        struct load again = *load;
+        again.seed += (uint64_t)i * 100;
         await_idle(scheduler);
-        scheduler_measure(scheduler, &figures->profile);
-        status = load_run(scheduler, load, &figures->result, err);
+        scheduler_measure(scheduler, &now.profile);
+        status = load_run(scheduler, &again, &now.result, err);
         await_idle(scheduler);
+        if (i == 0 || now.result.seconds < figures->result.seconds)
+            *figures = now;
     }
     scheduler_destroy(scheduler);
     return status;

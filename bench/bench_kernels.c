@@ -86,7 +86,7 @@ static void call_attention(void *context) {
     struct work *w = context;
     struct kv_head head = kv_cache_head(&w->cache, 0, 0, 0);
     struct head_rows rows = {w->x, w->x + 64, w->x + 128, 192, w->y, 64, w->position, 1};
-    attention_int8(&w->cache, &head, &rows, w->scratch);
+    attention_int8(&w->cache, &head, &head, &rows, w->scratch);
 }
 
 static void call_norm(void *context) {

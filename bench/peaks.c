@@ -94,9 +94,13 @@ double peak_int8_gops(struct pool *pool) {
 
 /* ---- memory --------------------------------------------------------------------------- */
 
-typedef uint64_t line __attribute__((vector_size(64)));
+typedef uint64_t chunk __attribute__((vector_size(32)));
 
-static void read_worker(void *context, int worker, int workers) {
+#if defined(__x86_64__) && defined(__linux__)
+__attribute__((target_clones("avx2", "default")))
+#endif
+static void
+read_worker(void *context, int worker, int workers) {
     struct burn *burn = context;
     size_t begin, end;
     pool_slice(burn->bytes, 4096, worker, workers, &begin, &end);
@@ -104,13 +108,14 @@ static void read_worker(void *context, int worker, int workers) {
     burn->rates[worker] = 0;
     while (now < start + seconds_each) {
         double since = now;
-        line sum = {0};
-        for (size_t i = begin; i + sizeof sum <= end; i += sizeof sum) {
-            line next;
-            memcpy(&next, burn->memory + i, sizeof next);
-            sum += next;
-        }
-        __asm__ volatile("" : : "m"(sum)); /* or nothing would be read */
+        chunk sums[8] = {{0}};
+        for (size_t i = begin; i + sizeof sums <= end; i += sizeof sums)
+            for (size_t j = 0; j < 8; j++) {
+                chunk next;
+                memcpy(&next, burn->memory + i + j * sizeof next, sizeof next);
+                sums[j] |= next;
+            }
+        __asm__ volatile("" : : "m"(sums)); /* or nothing would be read */
         now = clock_seconds();
         if ((double)(end - begin) / (now - since) > burn->rates[worker])
             burn->rates[worker] = (double)(end - begin) / (now - since);

@@ -112,13 +112,6 @@ static void attend(const struct task *t, int span_index, int row, int head, floa
                              .first = 0,
                              .rows = span->rows};
     float *out = t->a->attention + (size_t)row * d_model + (size_t)head * head_dim;
-    if (t->batch->cache && t->batch->cache->form == KV_INT8) {
-        struct kv_head cached = kv_cache_head(t->batch->cache, span->slot, t->layer, head);
-        struct head_rows rows = {q,   view.k,  view.v,           view.q_stride,
-                                 out, d_model, (size_t)span->first, (size_t)span->rows};
-        attention_int8(t->batch->cache, &cached, &rows, scores);
-        return;
-    }
     if (t->batch->cache) {
         view.first = span->first;
         append_to_cache(t, span, qkv, head, &view);
@@ -148,5 +141,8 @@ void attention_forward(const struct model_config *config, struct pool *pool,
                        int log_sum_stride, float *scratch) {
     struct task task = {config, batch,   layer,
                         a,      log_sum_stride, scratch, attention_scratch_floats(config)};
-    pool_run(pool, attend_all, &task);
+    if (batch->cache && batch->cache->form == KV_INT8)
+        attention_int8_forward(pool, batch, layer, a, scratch, task.scratch_floats);
+    else
+        pool_run(pool, attend_all, &task);
 }

@@ -10,7 +10,7 @@
 #ifndef ALPACA_ENGINE_ATTENTION_INT8_H
 #define ALPACA_ENGINE_ATTENTION_INT8_H
 
-#include "engine/kv_cache.h"
+#include "engine/forward.h"
 
 struct head_rows {
     const float *q, *k, *v; /* [rows] of head_dim floats, `stride` floats apart */
@@ -22,8 +22,14 @@ struct head_rows {
 
 size_t attention_int8_scratch_bytes(const struct model_config *config);
 
-/* Appends the rows' keys and values to the head, then attends from each row. */
+/* Appends the rows' keys and values to the head, then attends from each row. `ahead` is the
+ * head whose turn comes next, or the same. */
 void attention_int8(const struct kv_cache *cache, const struct kv_head *head,
-                    const struct head_rows *rows, void *scratch);
+                    const struct kv_head *ahead, const struct head_rows *rows, void *scratch);
+
+/* attention_forward() for a batch with an INT8 cache; scratch is [workers, scratch_floats]. */
+void attention_int8_forward(struct pool *pool, const struct batch *batch, int layer,
+                            const struct layer_activations *a, float *scratch,
+                            size_t scratch_floats);
 
 #endif

@@ -208,7 +208,8 @@ static void every_set_scores_alike(void **state) {
             fill_bytes(q.data, groups * 4, key + 1, groups % 2, true);
             for (int s = 0; s < count; s++) {
                 memset(dots.data, 0x5a, blocks * 16 * 4);
-                sets[s].integers->scores(dots.data, q.data, keys.data, blocks, groups);
+                sets[s].integers->scores(dots.data, q.data, keys.data, blocks, groups,
+                                         keys.data);
                 const int32_t *got = dots.data;
                 for (size_t j = 0; j < blocks * 16; j++) {
                     int32_t sum = 0;
@@ -241,7 +242,7 @@ static void every_set_mixes_alike(void **state) {
                 fill_bytes(weights[d].data, quads * 4, key + 1 + d, quads % 2, false);
             for (int s = 0; s < count; s++) {
                 sets[s].integers->mix(sums[0].data, sums[1].data, weights[0].data,
-                                      weights[1].data, values.data, quads, lanes);
+                                      weights[1].data, values.data, quads, lanes, values.data);
                 for (int d = 0; d < 2; d++)
                     for (size_t i = 0; i < lanes; i++) {
                         int32_t sum = 0;
@@ -473,7 +474,7 @@ static void attention_is_close_to_fp32(void **state) {
                                   scores);
     struct kv_head head = kv_cache_head(&cache, 1, 1, 1);
     struct head_rows rows = {qkv, qkv + HEAD, qkv + 2 * HEAD, 3 * HEAD, out, HEAD, 0, ROWS};
-    attention_int8(&cache, &head, &rows, scratch);
+    attention_int8(&cache, &head, &head, &rows, scratch);
     double error = relative_error(out, expected, ROWS * HEAD);
     assert_true(error < 0.015);
     assert_true(error > 0.0001);
@@ -484,7 +485,7 @@ static void attention_is_close_to_fp32(void **state) {
         struct head_rows part = {qkv + first * 3 * HEAD, qkv + first * 3 * HEAD + HEAD,
                                  qkv + first * 3 * HEAD + 2 * HEAD, 3 * HEAD,
                                  pieces + first * HEAD, HEAD, first, count};
-        attention_int8(&cache, &head, &part, scratch);
+        attention_int8(&cache, &head, &head, &part, scratch);
     }
     assert_memory_equal(pieces, out, ROWS * HEAD * sizeof(float));
     kv_cache_destroy(&cache);

@@ -52,14 +52,17 @@ struct int8_kernels {
                    size_t y_stride, bool relu);
 
     /* dots[j] = q . (keys[j] - 128) for `blocks` * 16 positions j.
-     * keys [blocks, groups, 16 positions, 4], q [groups * 4]. */
+     * keys [blocks, groups, 16 positions, 4], q [groups * 4]. `ahead` is where the next call's
+     * keys begin; a set may fetch them into its cache, but never depends on what is there. */
     void (*scores)(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t blocks,
-                   size_t groups);
+                   size_t groups, const uint8_t *ahead);
 
     /* high[i] = sum over j of weights_high[j] * values[j][i], low[i] likewise.
-     * values [quads, lanes, 4 positions]; weights [quads * 4]; lanes a multiple of 16. */
+     * values [quads, lanes, 4 positions]; weights [quads * 4]; lanes a multiple of 16. `ahead`
+     * is where the next call's values begin. */
     void (*mix)(int32_t *high, int32_t *low, const uint8_t *weights_high,
-                const uint8_t *weights_low, const int8_t *values, size_t quads, size_t lanes);
+                const uint8_t *weights_low, const int8_t *values, size_t quads, size_t lanes,
+                const int8_t *ahead);
 };
 
 /* The set that goes with kernels_get(); see kernels_select(). */

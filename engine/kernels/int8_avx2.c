@@ -106,7 +106,8 @@ static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_strid
 }
 
 static void scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t blocks,
-                   size_t groups) {
+                   size_t groups, const uint8_t *ahead) {
+    (void)ahead;
     int32_t sum = 0;
     for (size_t i = 0; i < groups * INT8_GROUP; i++)
         sum += q[i];
@@ -127,7 +128,9 @@ static void scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t b
 }
 
 static void mix(int32_t *high, int32_t *low, const uint8_t *weights_high,
-                const uint8_t *weights_low, const int8_t *values, size_t quads, size_t lanes) {
+                const uint8_t *weights_low, const int8_t *values, size_t quads, size_t lanes,
+                const int8_t *ahead) {
+    (void)ahead;
     for (size_t i = 0; i < lanes; i += INT8_PANEL) {
         struct sums h = sums_zero(), l = sums_zero();
         for (size_t j = 0; j < quads; j++) {

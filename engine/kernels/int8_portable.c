@@ -34,7 +34,8 @@ static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_strid
 }
 
 static void scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t blocks,
-                   size_t groups) {
+                   size_t groups, const uint8_t *ahead) {
+    (void)ahead;
     for (size_t b = 0; b < blocks; b++, dots += INT8_PANEL) {
         memset(dots, 0, INT8_PANEL * sizeof *dots);
         for (size_t g = 0; g < groups; g++, keys += INT8_GROUP_BYTES)
@@ -45,7 +46,9 @@ static void scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t b
 }
 
 static void mix(int32_t *high, int32_t *low, const uint8_t *weights_high,
-                const uint8_t *weights_low, const int8_t *values, size_t quads, size_t lanes) {
+                const uint8_t *weights_low, const int8_t *values, size_t quads, size_t lanes,
+                const int8_t *ahead) {
+    (void)ahead;
     memset(high, 0, lanes * sizeof *high);
     memset(low, 0, lanes * sizeof *low);
     for (size_t j = 0; j < quads; j++, values += lanes * INT8_GROUP)

@@ -23,6 +23,10 @@ struct job {
     float *y;
     size_t y_stride;
     bool relu;
+    /* Weights to fetch into L2 while a tile is computed, a line per panel and step, as the
+     * next tile would have to wait for them: panel p's are at ahead + p * ahead_stride. */
+    uintptr_t ahead; /* may lie beyond the matrix: fetching nothing harms nobody */
+    size_t ahead_stride;
 };
 
 /* Four activations of a row, in all 16 places. */
@@ -30,6 +34,11 @@ static inline __m512i four(const uint8_t *x) {
     int32_t bytes;
     memcpy(&bytes, x, sizeof bytes);
     return _mm512_set1_epi32(bytes);
+}
+
+/* Brings a line into L2 that is wanted soon. */
+static inline void fetch(uintptr_t line) {
+    _mm_prefetch((const char *)line, _MM_HINT_T1);
 }
 
 /* sum + the products of unsigned x and signed w, four and four. In assembly, because GCC 12
@@ -86,6 +95,11 @@ typedef void tile_function(const struct job *job, const uint8_t *x, const struct
     LOAD_2 __m512i wc = _mm512_loadu_si512(w + 2 * panel_bytes);                                \
     __m512i wd = _mm512_loadu_si512(w + 3 * panel_bytes);
 
+#define FETCH(p) fetch(ahead + (p) * ahead_stride);
+#define FETCH_1 FETCH(0)
+#define FETCH_2 FETCH_1 FETCH(1)
+#define FETCH_4 FETCH_2 FETCH(2) FETCH(3)
+
 #define ADD_1(r)                                                                                \
     __m512i x##r = four(x + r * stride);                                                        \
     s##r##a = dot4(s##r##a, x##r, wa);
@@ -100,24 +114,34 @@ typedef void tile_function(const struct job *job, const uint8_t *x, const struct
     FINISH_2(r) finish(job, &forms[r], row + r, panel + 2, s##r##c);                            \
     finish(job, &forms[r], row + r, panel + 3, s##r##d);
 
-#define TILE(ROWS, PANELS)                                                                      \
+/* A single row goes through its weights so fast that the CPU's own prefetcher does better. */
+#define FETCH_NONE(PANELS)
+#define FETCH_ALL(PANELS) FETCH_##PANELS ahead += INT8_GROUP_BYTES;
+
+#define TILE(ROWS, PANELS, FETCHING)                                                            \
     static void tile_##ROWS##x##PANELS(const struct job *job, const uint8_t *x,                 \
                                        const struct row_form *forms, size_t row,                \
                                        size_t panel) {                                          \
         const struct int8_matrix *m = job->matrix;                                              \
         const size_t panel_bytes = m->groups * INT8_GROUP_BYTES, stride = job->x_stride;        \
         const int8_t *w = m->bytes + panel * panel_bytes;                                       \
+        uintptr_t ahead = job->ahead;                                                           \
+        const size_t ahead_stride = job->ahead_stride;                                          \
+        (void)ahead, (void)ahead_stride;                                                        \
         EACH_##ROWS(ZERO_##PANELS)                                                              \
         for (size_t g = m->groups; g > 0; g--, w += INT8_GROUP_BYTES, x += INT8_GROUP) {        \
+            FETCHING(PANELS)                                                                    \
             LOAD_##PANELS                                                                       \
             EACH_##ROWS(ADD_##PANELS)                                                           \
         }                                                                                       \
         EACH_##ROWS(FINISH_##PANELS)                                                            \
     }
-#define TILES(rows) TILE(rows, 1) TILE(rows, 2)
-TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
-TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
-TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(4, 4) TILE(5, 4) TILE(6, 4)
+#define TILES(rows) TILE(rows, 1, FETCH_ALL) TILE(rows, 2, FETCH_ALL)
+TILE(1, 1, FETCH_NONE) TILE(1, 2, FETCH_NONE) TILE(1, 4, FETCH_NONE)
+TILES(2) TILES(3) TILES(4) TILES(5) TILES(6) TILES(7)
+TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
+TILE(2, 4, FETCH_ALL) TILE(3, 4, FETCH_ALL) TILE(4, 4, FETCH_ALL)
+TILE(5, 4, FETCH_ALL) TILE(6, 4, FETCH_ALL)
 
 /* Registers: rows * panels sums, the panels' weights and one row's activations, at most 32. */
 static const struct {
@@ -140,15 +164,18 @@ static const struct {
 static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_stride,
                    const struct row_form *forms, size_t rows, size_t begin, size_t end, float *y,
                    size_t y_stride, bool relu) {
-    struct job job = {m, x_stride, y, y_stride, relu};
+    const size_t panel_bytes = m->groups * INT8_GROUP_BYTES;
+    struct job job = {.matrix = m, .x_stride = x_stride, .y = y, .y_stride = y_stride, .relu = relu};
     /* Row blocks of almost equal height: a block of one row would cost as much as one of four. */
     size_t blocks = (rows + MAX_ROWS - 1) / MAX_ROWS;
     size_t tallest = blocks ? (rows + blocks - 1) / blocks : 0;
     size_t wide = tallest && tiles[tallest].by[4] ? 4 : 2;
+    job.ahead_stride = blocks == 1 ? panel_bytes : 0; /* several blocks share the fetching */
     for (size_t panel = begin; panel < end;) {
         size_t panels = end - panel >= wide ? wide : end - panel >= 2 ? 2 : 1;
         for (size_t b = 0; b < blocks; b++) {
             size_t row = rows * b / blocks, height = rows * (b + 1) / blocks - row;
+            job.ahead = (uintptr_t)m->bytes + (panel + panels + b % panels) * panel_bytes;
             tiles[height].by[panels](&job, x + row * x_stride, forms + row, row, panel);
         }
         panel += panels;
@@ -157,8 +184,9 @@ static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_strid
 
 /* The keys are the unsigned side here: q . (key - 128) = q . key - 128 * sum(q). */
 static void scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t blocks,
-                   size_t groups) {
+                   size_t groups, const uint8_t *ahead) {
     const size_t block_bytes = groups * INT8_GROUP_BYTES;
+    const uintptr_t distance = (uintptr_t)ahead - (uintptr_t)keys;
     int32_t sum = 0;
     for (size_t i = 0; i < groups * INT8_GROUP; i++)
         sum += q[i];
@@ -168,9 +196,11 @@ static void scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t b
         __m512i s[4] = {start, start, start, start};
         for (size_t g = 0; g < groups; g++) {
             __m512i part = four((const uint8_t *)q + g * INT8_GROUP);
-            UNROLL for (size_t i = 0; i < 4; i++)
-                s[i] = dot4(
-                    s[i], _mm512_loadu_si512(keys + i * block_bytes + g * INT8_GROUP_BYTES), part);
+            UNROLL for (size_t i = 0; i < 4; i++) {
+                const uint8_t *k = keys + i * block_bytes + g * INT8_GROUP_BYTES;
+                fetch((uintptr_t)k + distance);
+                s[i] = dot4(s[i], _mm512_loadu_si512(k), part);
+            }
         }
         UNROLL for (size_t i = 0; i < 4; i++)
             _mm512_storeu_si512(dots + (b + i) * INT8_PANEL, s[i]);
@@ -180,14 +210,15 @@ static void scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t b
         size_t g = 0;
         for (; g + 2 <= groups; g += 2) {
             const uint8_t *k = keys + g * INT8_GROUP_BYTES;
-            even = dot4(even, _mm512_loadu_si512(k),
-                                       four((const uint8_t *)q + g * INT8_GROUP));
+            fetch((uintptr_t)k + distance);
+            fetch((uintptr_t)k + INT8_GROUP_BYTES + distance);
+            even = dot4(even, _mm512_loadu_si512(k), four((const uint8_t *)q + g * INT8_GROUP));
             odd = dot4(odd, _mm512_loadu_si512(k + INT8_GROUP_BYTES),
-                                      four((const uint8_t *)q + (g + 1) * INT8_GROUP));
+                       four((const uint8_t *)q + (g + 1) * INT8_GROUP));
         }
         if (g < groups)
             even = dot4(even, _mm512_loadu_si512(keys + g * INT8_GROUP_BYTES),
-                                       four((const uint8_t *)q + g * INT8_GROUP));
+                        four((const uint8_t *)q + g * INT8_GROUP));
         _mm512_storeu_si512(dots + b * INT8_PANEL, _mm512_add_epi32(even, odd));
     }
 }
@@ -196,7 +227,7 @@ static void scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t b
 #define MIX(REGISTERS)                                                                          \
     static void mix_##REGISTERS(int32_t *high, int32_t *low, const uint8_t *weights_high,       \
                                 const uint8_t *weights_low, const int8_t *values, size_t quads, \
-                                size_t stride) {                                                \
+                                size_t stride, uintptr_t distance) {                            \
         __m512i h[REGISTERS], l[REGISTERS];                                                     \
         UNROLL for (size_t i = 0; i < REGISTERS; i++)                                           \
             h[i] = l[i] = _mm512_setzero_si512();                                               \
@@ -205,6 +236,7 @@ static void scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t b
             __m512i wl = four(weights_low + j * INT8_GROUP);                                    \
             UNROLL for (size_t i = 0; i < REGISTERS; i++) {                                     \
                 __m512i v = _mm512_loadu_si512(values + i * INT8_GROUP_BYTES);                  \
+                fetch((uintptr_t)values + i * INT8_GROUP_BYTES + distance);                     \
                 h[i] = dot4(h[i], wh, v);                                        \
                 l[i] = dot4(l[i], wl, v);                                        \
             }                                                                                   \
@@ -218,15 +250,17 @@ MIX(1)
 MIX(4)
 
 static void mix(int32_t *high, int32_t *low, const uint8_t *weights_high,
-                const uint8_t *weights_low, const int8_t *values, size_t quads, size_t lanes) {
+                const uint8_t *weights_low, const int8_t *values, size_t quads, size_t lanes,
+                const int8_t *ahead) {
     const size_t stride = lanes * INT8_GROUP;
+    const uintptr_t distance = (uintptr_t)ahead - (uintptr_t)values;
     size_t done = 0;
     for (; done + 64 <= lanes; done += 64)
         mix_4(high + done, low + done, weights_high, weights_low,
-              values + done * INT8_GROUP, quads, stride);
+              values + done * INT8_GROUP, quads, stride, distance);
     for (; done < lanes; done += 16)
         mix_1(high + done, low + done, weights_high, weights_low,
-              values + done * INT8_GROUP, quads, stride);
+              values + done * INT8_GROUP, quads, stride, distance);
 }
 
 const struct int8_kernels int8_vnni = {

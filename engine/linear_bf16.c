@@ -20,6 +20,11 @@ size_t bf16_block_rows(size_t k) {
     return (panels ? panels : 1) * BF16_TILE_ROWS;
 }
 
+size_t bf16_room_words(size_t k) {
+    size_t panel = bf16_packed_words(BF16_TILE_ROWS, BF16_TILE_ROWS, k);
+    return panel > BLOCK_BYTES / sizeof(uint32_t) ? panel : BLOCK_BYTES / sizeof(uint32_t);
+}
+
 void bf16_multiply(float *c, size_t stride, size_t m, size_t n, const uint32_t *a,
                    const uint32_t *b, size_t b_pairs, size_t k, const struct bf16_finish *finish) {
     const struct bf16_kernels *kernels = bf16_kernels_get();
@@ -102,14 +107,8 @@ int bf16_model_linears(struct model *model, struct linear **linears) {
     return count;
 }
 
-/* Words of packed A for products of depth k and of any smaller depth. */
-static size_t room_for(size_t k) {
-    size_t panel = bf16_packed_words(BF16_TILE_ROWS, BF16_TILE_ROWS, k);
-    return panel > BLOCK_BYTES / sizeof(uint32_t) ? panel : BLOCK_BYTES / sizeof(uint32_t);
-}
-
 static void layout(struct bf16_set *set, int workers, struct arena *arena) {
-    size_t room = room_for(BF16_CHUNK_ROWS), widest = 0;
+    size_t room = bf16_room_words(BF16_CHUNK_ROWS), widest = 0;
     for (int i = 0; i < set->count; i++) {
         const struct linear *l = set->linears[i];
         struct bf16_matrix *m = &set->matrices[i];
@@ -117,12 +116,12 @@ static void layout(struct bf16_set *set, int workers, struct arena *arena) {
         m->workspace = &set->workspace;
         m->forward = arena_take(arena, bf16_packed_words(out, BF16_TILE_COLUMNS, in),
                                 sizeof *m->forward);
-        room = room_for(in) > room ? room_for(in) : room;
+        room = bf16_room_words(in) > room ? bf16_room_words(in) : room;
         if (!set->gradients)
             continue;
         m->backward = arena_take(arena, bf16_packed_words(in, BF16_TILE_COLUMNS, out),
                                  sizeof *m->backward);
-        room = room_for(out) > room ? room_for(out) : room;
+        room = bf16_room_words(out) > room ? bf16_room_words(out) : room;
         widest = in > widest ? in : widest;
     }
     set->workspace.worker_words = (room + 15) / 16 * 16;

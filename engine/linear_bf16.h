@@ -58,6 +58,8 @@ void bf16_set_destroy(struct bf16_set *set);
 /* Rows of A to pack at a time so that they stay in the second cache: a multiple of
  * BF16_TILE_ROWS. */
 size_t bf16_block_rows(size_t k);
+/* Words of packed A, a block of it, for products of depth k and of any smaller depth. */
+size_t bf16_room_words(size_t k);
 
 /* c[m, n] = A B, or added to c; both operands packed with the tile's widths. B's panels have
  * b_pairs pairs, of which the first ceil(k / 2) are used. */

@@ -1,10 +1,12 @@
 /* Adam, AdamW and Muon against their formulas. */
 #include "tests/support/tiny_model.h"
 #include "train/muon.h"
+#include "train/orthogonalise.h"
 #include "train/optimizer.h"
 
 #include "base/pool.h"
 #include "base/rng.h"
+#include "engine/linear_bf16.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -151,24 +153,53 @@ static void check_singular_values(const float *x, int rows, int columns, double 
     }
 }
 
-static void orthogonalising_makes_singular_values_one(void **state) {
-    (void)state;
+static float *scratch_for(size_t rows, size_t columns) {
+    float *scratch = aligned_alloc(64, orthogonalise_scratch_floats(rows, columns) * sizeof(float));
+    assert_non_null(scratch);
+    return scratch;
+}
+
+static void check_orthogonalising(enum numeric numeric) {
     const int shapes[][2] = {{24, 24}, {8, 50}, {50, 8}, {24, 25}, {1, 30}, {30, 1}, {1, 1}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         int rows = shapes[i][0], columns = shapes[i][1];
         size_t count = (size_t)rows * (size_t)columns;
         float *x = random_buffer(count, 40 + i);
-        float *scratch = malloc(muon_matrix_scratch_floats((size_t)rows, (size_t)columns) *
-                                sizeof *scratch);
-        assert_non_null(scratch);
+        float *scratch = scratch_for((size_t)rows, (size_t)columns);
         /* A square random matrix has a singular value close to 0, which five steps do not lift. */
         if (rows == columns)
             for (int d = 0; d < rows; d++)
                 x[d * columns + d] += 12.0f;
-        muon_orthogonalise(x, (size_t)rows, (size_t)columns, scratch);
+        orthogonalise(x, (size_t)rows, (size_t)columns, numeric, scratch);
         check_singular_values(x, rows, columns, 0.65, 1.25);
         free(scratch);
         free(x);
+    }
+}
+
+static void orthogonalising_makes_singular_values_one(void **state) {
+    (void)state;
+    check_orthogonalising(NUMERIC_F32);
+    if (bf16_available())
+        check_orthogonalising(NUMERIC_BF16);
+}
+
+/* With more rows than a block of symmetric products has, both ways round. */
+static void orthogonalising_in_bf16_agrees_with_fp32(void **state) {
+    (void)state;
+    if (!bf16_available())
+        skip();
+    const size_t shapes[][2] = {{130, 300}, {300, 130}, {217, 217}};
+    for (size_t i = 0; i < 3; i++) {
+        size_t rows = shapes[i][0], columns = shapes[i][1], count = rows * columns;
+        float *exact = random_buffer(count, i), *narrow = random_buffer(count, i);
+        float *scratch = scratch_for(rows, columns);
+        orthogonalise(exact, rows, columns, NUMERIC_F32, scratch);
+        orthogonalise(narrow, rows, columns, NUMERIC_BF16, scratch);
+        assert_true(relative_difference(narrow, exact, count) < 0.03);
+        free(exact);
+        free(narrow);
+        free(scratch);
     }
 }
 
@@ -184,12 +215,12 @@ static double dot(const float *x, const float *y, size_t count) {
 static void orthogonalising_keeps_the_directions(void **state) {
     (void)state;
     enum { N = 12 };
-    float x[N * N], scratch[8 * N * N];
+    float x[N * N], *scratch = scratch_for(N, N);
     memset(x, 0, sizeof x);
-    assert_true(muon_matrix_scratch_floats(N, N) <= 8 * N * N);
     for (int i = 0; i < N; i++) /* a permutation with signs and different sizes */
         x[i * N + (i * 5 + 3) % N] = (i % 2 ? -1.0f : 1.0f) * (1.0f + (float)i * 0.2f);
-    muon_orthogonalise(x, N, N, scratch);
+    orthogonalise(x, N, N, NUMERIC_F32, scratch);
+    free(scratch);
     for (int i = 0; i < N; i++)
         for (int j = 0; j < N; j++) {
             float value = x[i * N + j];
@@ -312,6 +343,7 @@ int main(void) {
         cmocka_unit_test(adam_follows_its_formula),
         cmocka_unit_test(adamw_decays_matrices_only_unless_told),
         cmocka_unit_test(orthogonalising_makes_singular_values_one),
+        cmocka_unit_test(orthogonalising_in_bf16_agrees_with_fp32),
         cmocka_unit_test(orthogonalising_keeps_the_directions),
         cmocka_unit_test(muon_takes_the_matrices_of_the_layers),
         cmocka_unit_test(muon_has_nesterov_momentum),

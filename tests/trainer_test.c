@@ -91,6 +91,7 @@ static void open_in_bf16(struct bench *b, int threads, const struct optimizer_op
     trainer_destroy(&b->trainer);
     struct trainer_options trainer = {
         .optimizer = *options, .numeric = NUMERIC_BF16, .micro_rows = 64};
+    trainer.optimizer.numeric = NUMERIC_BF16;
     assert_int_equal(trainer_create(&b->trainer, b->model, b->pool, &trainer, NULL), STATUS_OK);
 }
 

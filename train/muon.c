@@ -1,12 +1,9 @@
 #include "train/muon.h"
 
 #include "base/pool.h"
-#include "engine/blas.h"
+#include "train/orthogonalise.h"
 
 #include <math.h>
-#include <string.h>
-
-enum { ITERATIONS = 5 };
 
 bool muon_applies(const struct tensor_info *info) {
     return info->layer >= 0 && info->rank == 2;
@@ -19,11 +16,6 @@ static size_t parts_of(const struct tensor_info *info, const struct model_config
                : 1;
 }
 
-size_t muon_matrix_scratch_floats(size_t rows, size_t columns) {
-    size_t n = rows < columns ? rows : columns;
-    return rows * columns + 2 * n * n; /* the successor of X, A, and bA + cA^2 */
-}
-
 /* What one worker needs: the largest matrix's update and the scratch to orthogonalise it. */
 static size_t worker_floats(const struct model_config *config) {
     size_t most = 0;
@@ -33,7 +25,8 @@ static size_t worker_floats(const struct model_config *config) {
         if (!muon_applies(&info))
             continue;
         size_t rows = info.rows / parts_of(&info, config);
-        size_t floats = rows * info.columns + muon_matrix_scratch_floats(rows, info.columns);
+        size_t floats = (rows * info.columns + 15) / 16 * 16 +
+                        orthogonalise_scratch_floats(rows, info.columns);
         most = floats > most ? floats : most;
     }
     return (most + 15) / 16 * 16;
@@ -43,29 +36,6 @@ size_t muon_scratch_floats(const struct model_config *config, int workers) {
     return (size_t)workers * worker_floats(config);
 }
 
-void muon_orthogonalise(float *x, size_t rows, size_t columns, float *scratch) {
-    const float a = 3.4445f, b = -4.7750f, c = 2.0315f;
-    size_t count = rows * columns, n = rows < columns ? rows : columns;
-    bool tall = rows > columns; /* then A = X^T X, the smaller product */
-    float *next = scratch, *gram = next + count, *poly = gram + n * n;
-    double squares = 0;
-    for (size_t i = 0; i < count; i++)
-        squares += (double)x[i] * (double)x[i];
-    float scale = (float)(1.0 / (sqrt(squares) + 1e-7));
-    for (size_t i = 0; i < count; i++)
-        x[i] *= scale;
-    for (int iteration = 0; iteration < ITERATIONS; iteration++) {
-        blas_gemm(tall, !tall, n, n, tall ? rows : columns, 1, x, columns, x, columns, 0, gram, n);
-        memcpy(poly, gram, n * n * sizeof(float));
-        blas_gemm(false, false, n, n, n, c, gram, n, gram, n, b, poly, n);
-        memcpy(next, x, count * sizeof(float));
-        if (tall)
-            blas_gemm(false, false, rows, columns, n, 1, x, columns, poly, n, a, next, columns);
-        else
-            blas_gemm(false, false, rows, columns, n, 1, poly, n, x, columns, a, next, columns);
-        memcpy(x, next, count * sizeof(float));
-    }
-}
 
 struct task {
     const struct muon_options *options;
@@ -86,7 +56,7 @@ static void update_matrix(const struct task *t, size_t offset, size_t rows, size
         m[i] = o->momentum * m[i] + gradient;
         update[i] = gradient + o->momentum * m[i];
     }
-    muon_orthogonalise(update, rows, columns, scratch + count);
+    orthogonalise(update, rows, columns, o->numeric, scratch + (count + 15) / 16 * 16);
     float ratio = rows > columns ? sqrtf((float)rows / (float)columns) : 1.0f;
     float kept = 1.0f - o->rate * o->weight_decay;
     for (size_t i = 0; i < count; i++)

@@ -4,10 +4,8 @@
  *     update   = orthogonalise(gradient + mu * momentum)          (Nesterov)
  *     p        = p * (1 - rate * decay) - rate * sqrt(max(1, rows / columns)) * update
  *
- * Orthogonalise: five Newton-Schulz iterations X <- aX + (bA + cA^2)X with
- * A = X X^T and (a, b, c) = (3.4445, -4.7750, 2.0315), after dividing X by its
- * norm. Source: Jordan et al., "Muon: An optimizer for hidden layers in neural
- * networks", 2024.
+ * Source: Jordan et al., "Muon: An optimizer for hidden layers in neural
+ * networks", 2024; see orthogonalise.h.
  * The matrices are dealt out to the pool's workers; each is computed by one.
  */
 #ifndef ALPACA_TRAIN_MUON_H
@@ -19,6 +17,7 @@ struct pool;
 
 struct muon_options {
     float rate, momentum, weight_decay, gradient_scale;
+    enum numeric numeric; /* of the products: F32, or BF16 where bf16_available() */
 };
 
 /* Whether Muon, not Adam, updates this tensor. */
@@ -29,10 +28,5 @@ size_t muon_scratch_floats(const struct model_config *config, int workers);
 void muon_step(const struct muon_options *options, struct pool *pool,
                const struct model_config *config, float *parameters, const float *gradients,
                float *momentum, float *scratch);
-
-/* matrix[rows, columns] -> roughly its nearest orthogonal matrix, in place.
- * scratch holds muon_matrix_scratch_floats(). */
-size_t muon_matrix_scratch_floats(size_t rows, size_t columns);
-void muon_orthogonalise(float *matrix, size_t rows, size_t columns, float *scratch);
 
 #endif

@@ -97,7 +97,7 @@ void optimizer_step(struct optimizer *o, struct pool *pool, float *parameters,
     pool_run(pool, adam_worker, &task);
     if (o->options.kind == OPTIMIZER_MUON) {
         struct muon_options muon = {rates.matrices, o->options.momentum, rates.weight_decay,
-                                    gradient_scale};
+                                    gradient_scale, o->options.numeric};
         muon_step(&muon, pool, &o->config, parameters, gradients, o->moment1, o->scratch);
     }
 }

@@ -26,6 +26,7 @@ struct optimizer_options {
     float beta1, beta2, eps;
     bool decay_all;     /* biases and norms too, as torch's AdamW does */
     float momentum;     /* muon's */
+    enum numeric numeric; /* of muon's products */
 };
 
 struct optimizer {

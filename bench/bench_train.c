@@ -1,5 +1,6 @@
 /* alpaca-bench train: whole training steps (forward, backward, optimizer) over random stories. */
 #include "bench/bench.h"
+#include "bench/peaks.h"
 
 #include "base/clock.h"
 #include "base/flags.h"
@@ -24,15 +25,16 @@ static const struct flag flags[] = {
     {"optimizer", FLAG_TEXT, AT(optimizer), "adam", 0, 0, "NAME", "adam, adamw or muon"},
     {"batch-tokens", FLAG_INT, AT(batch_tokens), "8192", 1, 1e7, "tokens", "per step"},
     {"micro-tokens", FLAG_INT, AT(micro_tokens), "2048", 256, 1e7, "tokens", "computed at a time"},
-    {"numeric", FLAG_TEXT, AT(numeric), "auto", 0, 0, "FORM",
-     "of the matrix products: bf16, f32, or auto for bf16 where the CPU has it"},
+    {"numeric", FLAG_TEXT, AT(numeric), "all", 0, 0, "FORM",
+     "of the matrix products: bf16, f32, or all that the CPU has"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"seconds", FLAG_REAL, AT(seconds), "10", 0, 3600, "s", "of steps per preset, at least one"},
     {"dropout", FLAG_REAL, AT(dropout), "0.1", 0, 0.9, "", "share of values dropped"},
 };
 static const struct flag_table table = {
     .usage = "alpaca-bench train [options]",
-    .summary = "Tokens per second of training steps on random stories, after one step to warm up.",
+    .summary = "Tokens per second of training steps on random stories, after one step to warm up, and\n"
+               "the share that their arithmetic has of what the cores can do at most, measured here.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
 };
@@ -71,9 +73,20 @@ static double step_flops(const struct model_config *c, const struct story_batch 
                 2 * pairs * c->d_model * c->layers);
 }
 
+static void print_row(const char *name, const struct model *model, enum numeric numeric, int steps,
+                      const struct story_batch *batch, double seconds, double peak) {
+    double rate = steps * step_flops(&model->config, batch) / seconds / 1e9;
+    printf("%-8s %10zu %7s %7d %10.0f %10.1f", name, model_parameter_count(&model->config),
+           numeric == NUMERIC_BF16 ? "bf16" : "f32", steps, steps * (double)batch->rows / seconds,
+           rate);
+    if (peak > 0)
+        printf(" %6.0f %%", 100 * rate / peak);
+    putchar('\n');
+}
+
 static enum status run_preset(const char *name, const struct train_options *o,
-                              const struct trainer_options *options, struct pool *pool,
-                              struct error *err) {
+                              const struct trainer_options *options, double peak,
+                              struct pool *pool, struct error *err) {
     struct model *model = NULL;
     struct trainer trainer = {0};
     struct story_batch batch;
@@ -95,9 +108,7 @@ static enum status run_preset(const char *name, const struct train_options *o,
         seconds = clock_seconds() - start;
     }
     if (status == STATUS_OK)
-        printf("%-8s %10zu %7d %10.0f %10.1f\n", name, model_parameter_count(&model->config),
-               steps, steps * (double)batch.rows / seconds,
-               steps * step_flops(&model->config, &batch) / seconds / 1e9);
+        print_row(name, model, options->numeric, steps, &batch, seconds, peak);
     fflush(stdout);
     trainer_destroy(&trainer);
     model_destroy(model);
@@ -115,11 +126,10 @@ static enum status run(const struct train_options *o, struct error *err) {
         return error_set_field(err, STATUS_INVALID, "optimizer",
                                "--optimizer must be adam, adamw or muon, not \"%s\"",
                                o->optimizer);
-    if (strcmp(o->numeric, "bf16") == 0 || (strcmp(o->numeric, "auto") == 0 && bf16_available()))
-        options.numeric = NUMERIC_BF16;
-    else if (strcmp(o->numeric, "f32") != 0 && strcmp(o->numeric, "auto") != 0)
+    bool both = strcmp(o->numeric, "all") == 0;
+    if (!both && strcmp(o->numeric, "bf16") != 0 && strcmp(o->numeric, "f32") != 0)
         return error_set_field(err, STATUS_INVALID, "numeric",
-                               "--numeric must be bf16, f32 or auto, not \"%s\"", o->numeric);
+                               "--numeric must be bf16, f32 or all, not \"%s\"", o->numeric);
     bool all = strcmp(o->preset, "all") == 0;
     if (!all && !model_preset(o->preset))
         return error_set_field(err, STATUS_INVALID, "preset",
@@ -128,12 +138,21 @@ static enum status run(const struct train_options *o, struct error *err) {
     enum status status = pool_create(&pool, o->threads, err);
     if (status != STATUS_OK)
         return status;
-    printf("%d threads, %d tokens a step, %s, %s\n", pool_workers(pool), o->batch_tokens,
-           o->optimizer, options.numeric == NUMERIC_BF16 ? "bf16" : "f32");
-    printf("%-8s %10s %7s %10s %10s\n", "preset", "parameters", "steps", "tokens/s", "GFLOP/s");
-    for (size_t i = 0; i < sizeof presets / sizeof *presets && status == STATUS_OK; i++) {
-        if (all || strcmp(o->preset, presets[i]) == 0)
-            status = run_preset(presets[i], o, &options, pool, err);
+    double f32_peak = peak_f32_gflops(pool), bf16_peak = peak_bf16_gflops(pool);
+    printf("%d threads, %d tokens a step, %s; at most %.0f GFLOP/s in fp32 and %.0f in BF16\n",
+           pool_workers(pool), o->batch_tokens, o->optimizer, f32_peak, bf16_peak);
+    printf("%-8s %10s %7s %7s %10s %10s %8s\n", "preset", "parameters", "numeric", "steps",
+           "tokens/s", "GFLOP/s", "of peak");
+    const enum numeric forms[] = {NUMERIC_BF16, NUMERIC_F32};
+    for (int f = 0; f < 2; f++) {
+        bool bf16 = forms[f] == NUMERIC_BF16;
+        if (both ? bf16 && !bf16_available() : strcmp(o->numeric, bf16 ? "bf16" : "f32") != 0)
+            continue;
+        options.numeric = options.optimizer.numeric = forms[f];
+        for (size_t i = 0; i < sizeof presets / sizeof *presets && status == STATUS_OK; i++)
+            if (all || strcmp(o->preset, presets[i]) == 0)
+                status = run_preset(presets[i], o, &options, bf16 ? bf16_peak : f32_peak, pool,
+                                    err);
     }
     pool_destroy(pool);
     return status;

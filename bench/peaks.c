@@ -16,6 +16,7 @@ enum { MAX_WORKERS = 1024 };
 static const double seconds_each = 0.2;
 
 struct burn {
+    double (*round)(void); /* runs for some microseconds, returns the operations done */
     double rates[MAX_WORKERS]; /* of each worker, per second */
     const unsigned char *memory;
     size_t bytes;
@@ -33,18 +34,29 @@ static double total(const struct burn *burn, int workers) {
 #if defined(__x86_64__) || defined(__i386__)
 enum { ROUNDS = 20000, SUMS = 16 };
 
-__attribute__((target("avx512f,avx512vnni"))) static double burn_vnni(void) {
-    __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(1);
-    __m512i s0 = a, s1 = a, s2 = a, s3 = a, s4 = a, s5 = a, s6 = a, s7 = a;
-    __m512i s8 = a, s9 = a, s10 = a, s11 = a, s12 = a, s13 = a, s14 = a, s15 = a;
-    for (int i = 0; i < ROUNDS; i++) {
-#define DOT(s) __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(a), "v"(b));
-        DOT(s0) DOT(s1) DOT(s2) DOT(s3) DOT(s4) DOT(s5) DOT(s6) DOT(s7)
-        DOT(s8) DOT(s9) DOT(s10) DOT(s11) DOT(s12) DOT(s13) DOT(s14) DOT(s15)
-#undef DOT
+/* SUMS registers, each added to ROUNDS times by `instruction`; both operands are `start`. */
+#define BURN(name, isa, type, start, instruction, operations)                                   \
+    __attribute__((target(isa))) static double name(void) {                                     \
+        type a = start, b = start;                                                              \
+        type s0 = a, s1 = a, s2 = a, s3 = a, s4 = a, s5 = a, s6 = a, s7 = a;                    \
+        type s8 = a, s9 = a, s10 = a, s11 = a, s12 = a, s13 = a, s14 = a, s15 = a;              \
+        for (int i = 0; i < ROUNDS; i++) {                                                      \
+            DOT(instruction, s0) DOT(instruction, s1) DOT(instruction, s2)                      \
+            DOT(instruction, s3) DOT(instruction, s4) DOT(instruction, s5)                      \
+            DOT(instruction, s6) DOT(instruction, s7) DOT(instruction, s8)                      \
+            DOT(instruction, s9) DOT(instruction, s10) DOT(instruction, s11)                    \
+            DOT(instruction, s12) DOT(instruction, s13) DOT(instruction, s14)                   \
+            DOT(instruction, s15)                                                               \
+        }                                                                                       \
+        return (double)(operations) * SUMS * ROUNDS;                                            \
     }
-    return 2.0 * 64 * SUMS * ROUNDS;
-}
+#define DOT(instruction, s) __asm__ volatile(instruction " %2, %1, %0" : "+v"(s) : "v"(a), "v"(b));
+BURN(burn_vnni, "avx512f,avx512vnni", __m512i, _mm512_set1_epi8(1), "vpdpbusd", 2 * 64)
+BURN(burn_bf16, "avx512f,avx512bf16", __m512, _mm512_setzero_ps(), "vdpbf16ps", 2 * 32)
+BURN(burn_f32_avx512, "avx512f", __m512, _mm512_setzero_ps(), "vfmadd231ps", 2 * 16)
+BURN(burn_f32_avx2, "avx2,fma", __m256, _mm256_setzero_ps(), "vfmadd231ps", 2 * 8)
+#undef DOT
+#undef BURN
 
 __attribute__((target("avx2"))) static double burn_avx2(void) {
     __m256i a = _mm256_set1_epi16(3), b = _mm256_set1_epi16(1), zero = _mm256_setzero_si256();
@@ -61,36 +73,49 @@ __attribute__((target("avx2"))) static double burn_avx2(void) {
 }
 #endif
 
-static double burn_int8(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    if (cpu_has_avx512_vnni())
-        return burn_vnni();
-    if (cpu_has_avx2())
-        return burn_avx2();
-#endif
-    return 0;
-}
-
-static void int8_worker(void *context, int worker, int workers) {
+static void arithmetic_worker(void *context, int worker, int workers) {
     struct burn *burn = context;
     (void)workers;
     double start = clock_seconds(), now = start;
     burn->rates[worker] = 0;
     while (now < start + seconds_each) { /* the best short round: others only make it slower */
-        double done = burn_int8(), since = now;
+        double done = burn->round(), since = now;
         now = clock_seconds();
         if (done / (now - since) > burn->rates[worker])
             burn->rates[worker] = done / (now - since);
     }
 }
 
-double peak_int8_gops(struct pool *pool) {
+static double peak(struct pool *pool, double (*round)(void)) {
     static struct burn burn;
-    if (burn_int8() <= 0)
+    if (!round)
         return 0;
-    pool_run(pool, int8_worker, &burn);
+    burn.round = round;
+    pool_run(pool, arithmetic_worker, &burn);
     return total(&burn, pool_workers(pool)) * 1e-9;
 }
+
+#if defined(__x86_64__) || defined(__i386__)
+double peak_int8_gops(struct pool *pool) {
+    return peak(pool, cpu_has_avx512_vnni() ? burn_vnni : cpu_has_avx2() ? burn_avx2 : NULL);
+}
+double peak_f32_gflops(struct pool *pool) {
+    return peak(pool, cpu_has_avx512() ? burn_f32_avx512 : cpu_has_avx2() ? burn_f32_avx2 : NULL);
+}
+double peak_bf16_gflops(struct pool *pool) {
+    return peak(pool, cpu_has_avx512_bf16() ? burn_bf16 : NULL);
+}
+#else
+double peak_int8_gops(struct pool *pool) {
+    return peak(pool, NULL);
+}
+double peak_f32_gflops(struct pool *pool) {
+    return peak(pool, NULL);
+}
+double peak_bf16_gflops(struct pool *pool) {
+    return peak(pool, NULL);
+}
+#endif
 
 /* ---- memory --------------------------------------------------------------------------- */
 

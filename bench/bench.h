@@ -6,6 +6,7 @@
 #ifndef ALPACA_BENCH_BENCH_H
 #define ALPACA_BENCH_BENCH_H
 
+#include "base/flags.h"
 #include "base/status.h"
 #include "engine/model.h"
 
@@ -14,6 +15,10 @@ int bench_kernels(int argc, char **argv);
 int bench_loss(int argc, char **argv);
 int bench_serve(int argc, char **argv);
 int bench_train(int argc, char **argv);
+
+/* What every command does: parses argv into *options, runs, reports; the exit status. */
+int bench_command(const char *name, const struct flag_table *table, void *options, int argc,
+                  char **argv, enum status (*run)(const void *options, struct error *err));
 
 /* A model of a preset's shape with random weights, which run as fast as trained
  * ones, or a model folder. Random ones are told never to end a story. */

@@ -169,7 +169,8 @@ static enum status bench_list(const struct model *model, const struct engine_opt
     return STATUS_OK;
 }
 
-static enum status run(const struct engine_options *o, struct error *err) {
+static enum status run(const void *options_of_command, struct error *err) {
+    const struct engine_options *o = options_of_command;
     struct model *model = NULL;
     enum numeric numeric;
     if (!numeric_parse(o->numeric, &numeric))
@@ -203,15 +204,5 @@ cleanup:
 
 int bench_engine(int argc, char **argv) {
     struct engine_options options;
-    struct error err;
-    int help = 0;
-    enum status status =
-        flags_parse(&table, &options, argc, argv, NULL, 0, NULL, &help, &err);
-    if (help)
-        return 0;
-    if (status == STATUS_OK)
-        status = run(&options, &err);
-    if (status != STATUS_OK)
-        fprintf(stderr, "alpaca-bench engine: %s\n", err.message);
-    return status == STATUS_OK ? 0 : 1;
+    return bench_command("engine", &table, &options, argc, argv, run);
 }

@@ -169,7 +169,8 @@ static void layout(struct work *w, const struct model_config *config, struct are
     w->scratch = arena_take(arena, attention_int8_scratch_bytes(config), 1);
 }
 
-static enum status run(const struct kernels_options *o, struct error *err) {
+static enum status run(const void *options_of_command, struct error *err) {
+    const struct kernels_options *o = options_of_command;
     static const char *const names[] = {"avx512", "avx2", "portable"};
     const struct model_config config = {.d_model = D_MODEL, .heads = 8, .layers = 1,
                                         .positions = POSITIONS};
@@ -212,15 +213,5 @@ cleanup:
 
 int bench_kernels(int argc, char **argv) {
     struct kernels_options options;
-    struct error err;
-    int help = 0;
-    enum status status =
-        flags_parse(&table, &options, argc, argv, NULL, 0, NULL, &help, &err);
-    if (help)
-        return 0;
-    if (status == STATUS_OK)
-        status = run(&options, &err);
-    if (status != STATUS_OK)
-        fprintf(stderr, "alpaca-bench kernels: %s\n", err.message);
-    return status == STATUS_OK ? 0 : 1;
+    return bench_command("kernels", &table, &options, argc, argv, run);
 }

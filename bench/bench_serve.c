@@ -226,7 +226,8 @@ static void print(struct run *run, double seconds) {
     }
 }
 
-static enum status run_all(const struct serve_options *o, struct error *err) {
+static enum status run_all(const void *options_of_command, struct error *err) {
+    const struct serve_options *o = options_of_command;
     struct run run = {.options = o};
     run.clients = calloc((size_t)o->clients, sizeof *run.clients);
     run.polls = calloc((size_t)o->clients, sizeof *run.polls);
@@ -256,15 +257,5 @@ static enum status run_all(const struct serve_options *o, struct error *err) {
 
 int bench_serve(int argc, char **argv) {
     struct serve_options options;
-    struct error err;
-    int help = 0;
-    enum status status =
-        flags_parse(&table, &options, argc, argv, NULL, 0, NULL, &help, &err);
-    if (help)
-        return 0;
-    if (status == STATUS_OK)
-        status = run_all(&options, &err);
-    if (status != STATUS_OK)
-        fprintf(stderr, "alpaca-bench serve: %s\n", err.message);
-    return status == STATUS_OK ? 0 : 1;
+    return bench_command("serve", &table, &options, argc, argv, run_all);
 }

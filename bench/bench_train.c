@@ -116,7 +116,8 @@ static enum status run_preset(const char *name, const struct train_options *o,
     return status;
 }
 
-static enum status run(const struct train_options *o, struct error *err) {
+static enum status run(const void *options_of_command, struct error *err) {
+    const struct train_options *o = options_of_command;
     static const char *const presets[] = {"small", "mini", "alpaca"};
     struct trainer_options options = {
         .optimizer = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .momentum = 0.95f},
@@ -160,15 +161,5 @@ static enum status run(const struct train_options *o, struct error *err) {
 
 int bench_train(int argc, char **argv) {
     struct train_options options;
-    struct error err;
-    int help = 0;
-    enum status status =
-        flags_parse(&table, &options, argc, argv, NULL, 0, NULL, &help, &err);
-    if (help)
-        return 0;
-    if (status == STATUS_OK)
-        status = run(&options, &err);
-    if (status != STATUS_OK)
-        fprintf(stderr, "alpaca-bench train: %s\n", err.message);
-    return status == STATUS_OK ? 0 : 1;
+    return bench_command("train", &table, &options, argc, argv, run);
 }

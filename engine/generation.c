@@ -9,8 +9,11 @@
 enum status generation_create(struct generation **out, const struct generation_request *request,
                               int max_tokens, struct error *err) {
     size_t prompt_bytes = (size_t)request->prompt_count * sizeof(int32_t);
-    size_t token_bytes = prompt_bytes + (size_t)max_tokens * sizeof(int32_t);
-    struct generation *generation = calloc(1, sizeof *generation + token_bytes);
+    size_t tokens = (size_t)request->prompt_count + (size_t)max_tokens;
+    size_t logprobs = request->logprobs ? tokens : 0;
+    struct generation *generation =
+        calloc(1, sizeof *generation + tokens * sizeof(int32_t) +
+                      logprobs * sizeof(struct token_logprobs));
     *out = NULL;
     if (!generation)
         return error_set(err, STATUS_NO_MEMORY, "no memory for another story");
@@ -24,6 +27,10 @@ enum status generation_create(struct generation **out, const struct generation_r
     generation->sampling = request->sampling;
     generation->prompt_count = request->prompt_count;
     generation->max_tokens = max_tokens;
+    generation->top_logprobs = request->top_logprobs;
+    generation->prompt_logprobs = request->logprobs && request->prompt_logprobs;
+    if (request->logprobs) /* aligned: floats and ids behind ids */
+        generation->logprobs = (struct token_logprobs *)(void *)(generation->tokens + tokens);
     memcpy(generation->tokens, request->prompt, prompt_bytes);
     *out = generation;
     return STATUS_OK;
@@ -76,6 +83,16 @@ int generation_take(struct generation *generation, int32_t *ids, int max, enum f
     *finish = generation->taken == generation->produced ? generation->finish : FINISH_NONE;
     pthread_mutex_unlock(&generation->lock);
     return count;
+}
+
+const struct token_logprobs *generation_logprobs(const struct generation *generation, int place) {
+    return &generation->logprobs[generation->prompt_count + place];
+}
+
+const struct token_logprobs *generation_prompt_logprobs(const struct generation *generation,
+                                                        int place) {
+    assert(generation->prompt_logprobs && place > 0 && place < generation->prompt_count);
+    return &generation->logprobs[place];
 }
 
 void generation_cancel(struct generation *generation) {

@@ -1,8 +1,9 @@
 /* generation.h - one story being told: what was asked for, and its tokens so far.
  *
  * Ownership: two references, the client's (whoever submitted) and the
- * scheduler's; the memory goes when both are released. All token memory is
- * allocated at creation, so a slow reader never stalls decoding.
+ * scheduler's; the memory goes when both are released. All token memory, and
+ * that of log-probabilities when they are asked for, is allocated at creation,
+ * so a slow reader never stalls decoding.
  *
  * Safety: the client's functions below may be called from any thread, also
  * while the scheduler adds tokens. `on_news` runs on the scheduler's thread
@@ -34,6 +35,10 @@ struct generation_request {
     int prompt_count;
     int max_tokens; /* at least 1; cut to positions - prompt_count */
     struct sampling sampling;
+    bool logprobs;        /* keep each token's log-probability (sampler.h), ... */
+    int top_logprobs;     /* ... those of so many likeliest tokens, up to TOP_LOGPROBS_MAX, ... */
+    bool prompt_logprobs; /* ... and those of the prompt, which then is computed as a whole, not
+                             started from what the kv cache has */
     /* Called after every new token and at the end; may be NULL. */
     void (*on_news)(void *context);
     void *context;
@@ -49,6 +54,13 @@ struct generation_usage {
 /* Copies up to `max` tokens that were not yet taken to `ids`, returns how many;
  * *finish is set once all tokens have been taken, else FINISH_NONE. */
 int generation_take(struct generation *generation, int32_t *ids, int max, enum finish *finish);
+/* Of a token that was taken, by its place among those told; only when `logprobs` were asked for.
+ * Never changes; valid until the release. */
+const struct token_logprobs *generation_logprobs(const struct generation *generation, int place);
+/* Of a token of the prompt but its first, once a token was taken or the story ended by itself;
+ * only when `prompt_logprobs` were asked for. */
+const struct token_logprobs *generation_prompt_logprobs(const struct generation *generation,
+                                                        int place);
 /* Takes effect within one step, for waiting generations too. Harmless when over. */
 void generation_cancel(struct generation *generation);
 /* After this returns, on_news is not running and is never called again. Not from on_news. */

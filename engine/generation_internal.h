@@ -4,7 +4,8 @@
  *
  * Locking rule: `lock` guards what both sides see: `produced`, `finish`, the
  * times. Only the scheduler's thread changes those, so it may read them
- * without the lock. Tokens below `produced` never change. `news_lock` is held
+ * without the lock. Tokens below `produced` and their log-probabilities never
+ * change. `news_lock` is held
  * while on_news runs, and never together with `lock`, so that on_news may take
  * tokens.
  */
@@ -32,6 +33,9 @@ struct generation {
 
     struct sampling sampling; /* fixed from here on */
     int prompt_count, max_tokens;
+    int top_logprobs;
+    bool prompt_logprobs;
+    struct token_logprobs *logprobs; /* of each of `tokens`, behind them; NULL: not asked for */
 
     struct generation *next; /* the scheduler's, while waiting or leaving */
     enum finish leaves_as;   /* while leaving */

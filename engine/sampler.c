@@ -18,6 +18,9 @@ struct sampler {
     double *block_sums;  /* [blocks of BLOCK weights] */
     uint32_t *seen;      /* [vocab] the round in which a token was last penalised */
     uint32_t round;
+    float *row;          /* [vocab] the logits that were weighed; -infinity for NaN */
+    float row_max;
+    double row_log_sum;  /* log of the sum of e^(row - row_max) */
 };
 
 struct sampling sampling_defaults(void) {
@@ -55,8 +58,10 @@ enum status sampler_create(struct sampler **out, int vocab, struct error *err) {
         sampler->candidates = malloc(count * sizeof *sampler->candidates);
         sampler->block_sums = malloc((count + BLOCK - 1) / BLOCK * sizeof *sampler->block_sums);
         sampler->seen = calloc(count, sizeof *sampler->seen);
+        sampler->row = calloc(count, sizeof *sampler->row);
     }
-    if (!sampler || !sampler->candidates || !sampler->block_sums || !sampler->seen) {
+    if (!sampler || !sampler->candidates || !sampler->block_sums || !sampler->seen ||
+        !sampler->row) {
         sampler_destroy(sampler);
         return error_set(err, STATUS_NO_MEMORY, "no memory for a sampler");
     }
@@ -70,6 +75,7 @@ void sampler_destroy(struct sampler *sampler) {
     free(sampler->candidates);
     free(sampler->block_sums);
     free(sampler->seen);
+    free(sampler->row);
     free(sampler);
 }
 
@@ -306,4 +312,71 @@ int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, f
         filter(sampler, sampling, weights);
     return draw(sampler->block_sums, weights, vocab,
                 rng_uniform(sampling->seed, (uint64_t)count));
+}
+
+/* ---- log-probabilities -------------------------------------------------------- */
+
+/* The natural logarithm of a finite x >= 1, from x = m * 2^e and log(m) = 2 artanh((m - 1) /
+ * (m + 1)), whose series needs 11 terms between sqrt(1/2) and sqrt(2). The C library's own rounds
+ * otherwise on another machine. */
+static double natural_log(double x) {
+    int exponent;
+    double m = frexp(x, &exponent);
+    if (m < 0.70710678118654752) {
+        m *= 2;
+        exponent--;
+    }
+    double s = (m - 1) / (m + 1), square = s * s, series = 0;
+    for (int k = 21; k >= 1; k -= 2)
+        series = series * square + 1.0 / k;
+    return exponent * 0.69314718055994531 + 2 * s * series;
+}
+
+void sampler_weigh(struct sampler *sampler, const float *logits) {
+    int vocab = sampler->vocab;
+    double sum = 0;
+    memcpy(sampler->row, logits, (size_t)vocab * sizeof *logits);
+    sampler->row_max = repair_and_max(sampler->row, vocab);
+    if (sampler->row_max == -INFINITY)
+        return; /* nothing is possible, and nothing below asks for the sum */
+    for (int begin = 0; begin < vocab; begin += BLOCK) {
+        float weights[BLOCK];
+        int count = vocab - begin < BLOCK ? vocab - begin : BLOCK;
+        memcpy(weights, sampler->row + begin, (size_t)count * sizeof *weights);
+        kernels_get()->exp_minus(weights, sampler->row_max, (size_t)count);
+        sum += block_sum(weights, count);
+    }
+    sampler->row_log_sum = natural_log(sum); /* at least 1: the maximum's own share */
+}
+
+static float logprob_of(const struct sampler *sampler, int32_t id) {
+    float logit = sampler->row[id];
+    if (logit == -INFINITY)
+        return -INFINITY;
+    return (float)((double)logit - (double)sampler->row_max - sampler->row_log_sum);
+}
+
+/* The ids of the `count` highest logits, in order; returns how many there are. */
+static int find_top(const float *row, int vocab, int32_t *ids, int count) {
+    int found = 0;
+    for (int32_t id = 0; id < vocab && count > 0; id++) {
+        if (found == count && !(row[id] > row[ids[count - 1]]))
+            continue;
+        int place = found < count ? found++ : count - 1;
+        for (; place > 0 && row[id] > row[ids[place - 1]]; place--)
+            ids[place] = ids[place - 1];
+        ids[place] = id;
+    }
+    return found;
+}
+
+struct token_logprobs sampler_logprobs(const struct sampler *sampler, int32_t token, int top) {
+    assert(token >= 0 && token < sampler->vocab && top >= 0 && top <= TOP_LOGPROBS_MAX);
+    struct token_logprobs logprobs = {.own = logprob_of(sampler, token)};
+    int found = find_top(sampler->row, sampler->vocab, logprobs.top_ids, top);
+    for (int i = 0; i < found; i++)
+        logprobs.top[i] = logprob_of(sampler, logprobs.top_ids[i]);
+    for (int i = found; i < TOP_LOGPROBS_MAX; i++)
+        logprobs.top_ids[i] = -1;
+    return logprobs;
 }

@@ -10,6 +10,13 @@
  * Sources: Keskar et al. 2019 (repetition penalty, CTRL); Fan et al. 2018
  * (top-k); Holtzman et al. 2019 (top-p); Nguyen et al. 2024 (min-p).
  *
+ * Log-probabilities are the model's own: natural logarithms of the softmax of
+ * its logits, before all of the above. They are computed row by row in one
+ * fixed order, without the C library's functions, so the same logits give the
+ * same bits on every machine. In a scheduler with the INT8 form they are
+ * therefore the same, bit for bit, at any load, with any number of threads and
+ * on any instruction set, as stories are.
+ *
  * Ownership: a sampler owns its scratch memory, allocated once. One thread
  * uses a sampler at a time; samplers are independent.
  */
@@ -50,5 +57,20 @@ void sampler_destroy(struct sampler *sampler); /* NULL is allowed */
 int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
                      const int32_t *history, int count, const int32_t *forbidden,
                      int forbidden_count);
+
+enum { TOP_LOGPROBS_MAX = 5 };
+
+/* What the model thought of a token that was taken, and which it liked best. -infinity is what a
+ * logit of -infinity or NaN gives. */
+struct token_logprobs {
+    float own;
+    float top[TOP_LOGPROBS_MAX]; /* the highest first; ties in the order of ids */
+    int32_t top_ids[TOP_LOGPROBS_MAX]; /* -1 where there are fewer, or fewer were asked for */
+};
+
+/* Takes note of `logits[vocab]`, which stay as they are; the log-probabilities below are theirs
+ * until the next call. In between the sampler may draw. */
+void sampler_weigh(struct sampler *sampler, const float *logits);
+struct token_logprobs sampler_logprobs(const struct sampler *sampler, int32_t token, int top);
 
 #endif

@@ -13,6 +13,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+/* A token of a prompt whose log-probabilities are wanted. */
+struct scored {
+    struct generation *generation;
+    int place; /* among the generation's tokens */
+};
+
 /* What one step does, drawn from one arena at creation. */
 struct step {
     int32_t *ids;              /* [slots + prompt_rows] */
@@ -24,6 +30,9 @@ struct step {
     float *logits;             /* [slots, vocab] */
     int32_t *tokens;           /* [slots] what was drawn */
     enum finish *finishes;     /* [slots] */
+    struct scored *scored;     /* [prompt_rows] */
+    int *scored_rows;          /* [prompt_rows] the batch row that foretells each of them */
+    int scored_count, scored_done;
     struct slot_choice *copies; /* [slots] beginnings to take over from other slots first */
     int copy_count;
 };
@@ -110,8 +119,10 @@ static void admit_waiting(struct scheduler *s, uint64_t now_ns) {
             s->last_waiting = &s->first_waiting;
         s->waiting_count--;
         generation->next = NULL;
+        /* Rows that are in the cache already give no logits: then the first is all we look up. */
         struct slot_choice choice =
-            slot_book_take(&s->slots, generation->tokens, generation->prompt_count);
+            slot_book_take(&s->slots, generation->tokens,
+                           generation->prompt_logprobs ? 1 : generation->prompt_count);
         if (choice.source != choice.slot && choice.shared > 0)
             s->step.copies[s->step.copy_count++] = choice;
         generation->slot = choice.slot;
@@ -156,6 +167,15 @@ static bool prepare_step(struct scheduler *s) {
 
 /* ---- one step ------------------------------------------------------------------- */
 
+/* Of the generation's next `rows` tokens, which begin at batch row `first`, those that foretell
+ * a token of the prompt. */
+static void add_scored(struct step *step, struct generation *generation, int first, int rows) {
+    for (int i = 0; i < rows && generation->fed + i + 1 < generation->prompt_count; i++) {
+        step->scored[step->scored_count] = (struct scored){generation, generation->fed + i + 1};
+        step->scored_rows[step->scored_count++] = first + i;
+    }
+}
+
 /* The generation's next `rows` tokens join the batch. */
 static void add_span(struct step *step, struct slot_book *book, struct generation *generation,
                      int rows) {
@@ -163,6 +183,8 @@ static void add_span(struct step *step, struct slot_book *book, struct generatio
     step->spans[step->span_count++] =
         (struct span){.slot = generation->slot, .first = generation->fed, .rows = rows};
     slot_book_append(book, generation->slot, generation->tokens + generation->fed, rows);
+    if (generation->prompt_logprobs)
+        add_scored(step, generation, step->rows, rows);
     for (int i = 0; i < rows; i++)
         step->ids[step->rows++] = generation->tokens[generation->fed + i];
     generation->fed += rows;
@@ -176,7 +198,7 @@ static void add_span(struct step *step, struct slot_book *book, struct generatio
 static void compose(struct scheduler *s) {
     struct step *step = &s->step;
     int left = s->options.prompt_rows;
-    step->rows = step->span_count = step->heard_count = 0;
+    step->rows = step->span_count = step->heard_count = step->scored_count = 0;
     for (int i = 0; i < s->running_count; i++) {
         if (s->running[i]->fed >= s->running[i]->prompt_count)
             add_span(step, &s->slots, s->running[i], 1);
@@ -192,6 +214,38 @@ static void compose(struct scheduler *s) {
     step->prompt_rows = s->options.prompt_rows - left;
 }
 
+/* A pool task over the scored tokens whose logits are there. */
+static void score(void *context, int worker, int workers) {
+    struct scheduler *s = context;
+    const struct step *step = &s->step;
+    size_t vocab = (size_t)s->model->config.vocab, begin, end;
+    int count = step->scored_count - step->scored_done;
+    pool_slice((size_t)(count < s->options.slots ? count : s->options.slots), 1, worker, workers,
+               &begin, &end);
+    for (size_t i = begin; i < end; i++) {
+        const struct scored *scored = &step->scored[(size_t)step->scored_done + i];
+        struct generation *generation = scored->generation;
+        sampler_weigh(s->samplers[worker], step->logits + i * vocab);
+        generation->logprobs[scored->place] =
+            sampler_logprobs(s->samplers[worker], generation->tokens[scored->place],
+                             generation->top_logprobs);
+    }
+}
+
+/* Before the heard rows' logits are there, as many rows at a time as there is memory for. */
+static void score_prompts(struct scheduler *s) {
+    struct step *step = &s->step;
+    step->scored_done = 0;
+    while (step->scored_done < step->scored_count) {
+        int left = step->scored_count - step->scored_done;
+        int count = left < s->options.slots ? left : s->options.slots;
+        forward_logits(s->model, s->pool, &s->activations, step->scored_rows + step->scored_done,
+                       count, step->logits);
+        pool_run(s->pool, score, s);
+        step->scored_done += count;
+    }
+}
+
 static void run_model(struct scheduler *s) {
     struct step *step = &s->step;
     struct batch batch = {.ids = step->ids,
@@ -200,6 +254,7 @@ static void run_model(struct scheduler *s) {
                           .span_count = step->span_count,
                           .cache = &s->cache};
     forward(s->model, s->pool, &s->activations, &batch);
+    score_prompts(s);
     if (step->heard_count > 0)
         forward_logits(s->model, s->pool, &s->activations, step->logit_rows, step->heard_count,
                        step->logits);
@@ -214,11 +269,17 @@ static void sample(void *context, int worker, int workers) {
     size_t begin, end;
     pool_slice((size_t)step->heard_count, 1, worker, workers, &begin, &end);
     for (size_t i = begin; i < end; i++) {
-        const struct generation *generation = step->heard[i];
-        step->tokens[i] =
-            sampler_next(s->samplers[worker], &generation->sampling,
-                         step->logits + i * (size_t)c->vocab, generation->tokens,
-                         generation->prompt_count + generation->produced, forbidden, 3);
+        struct generation *generation = step->heard[i];
+        struct sampler *sampler = s->samplers[worker];
+        float *logits = step->logits + i * (size_t)c->vocab;
+        int known = generation->prompt_count + generation->produced;
+        if (generation->logprobs)
+            sampler_weigh(sampler, logits);
+        step->tokens[i] = sampler_next(sampler, &generation->sampling, logits,
+                                       generation->tokens, known, forbidden, 3);
+        if (generation->logprobs) /* seen by nobody until the token is delivered */
+            generation->logprobs[known] =
+                sampler_logprobs(sampler, step->tokens[i], generation->top_logprobs);
         step->finishes[i] = step->tokens[i] == c->eos_id ? FINISH_STOP
                             : generation->produced + 1 == generation->max_tokens
                                 ? FINISH_LENGTH
@@ -315,6 +376,10 @@ static enum status check_request(const struct scheduler *s,
     if (request->max_tokens < 1)
         return error_set_field(err, STATUS_INVALID, "max_tokens",
                                "max_tokens must be at least 1, not %d", request->max_tokens);
+    if (request->logprobs &&
+        (request->top_logprobs < 0 || request->top_logprobs > TOP_LOGPROBS_MAX))
+        return error_set_field(err, STATUS_INVALID, "logprobs", "logprobs must be 0 to %d, not %d",
+                               TOP_LOGPROBS_MAX, request->top_logprobs);
     return sampling_check(&request->sampling, err);
 }
 
@@ -433,6 +498,9 @@ static void lay_out(struct scheduler *s, struct arena *arena) {
     step->logits = arena_take(arena, slots * vocab, sizeof *step->logits);
     step->tokens = arena_take(arena, slots, sizeof *step->tokens);
     step->finishes = arena_take(arena, slots, sizeof *step->finishes);
+    size_t prompt_rows = (size_t)s->options.prompt_rows;
+    step->scored = arena_take(arena, prompt_rows, sizeof *step->scored);
+    step->scored_rows = arena_take(arena, prompt_rows, sizeof *step->scored_rows);
     s->running = arena_take(arena, slots, sizeof(struct generation *));
     step->copies = arena_take(arena, slots, sizeof *step->copies);
     slot_book_layout(&s->slots, arena);

@@ -5,7 +5,8 @@
  * that a long prompt never stalls the others. First come, first served. A
  * finished or cancelled generation leaves in the same step and its slot is
  * refilled in the next. A prompt that begins like a sequence in the kv cache
- * starts from there (slot_book.h). No memory is allocated in a step.
+ * starts from there (slot_book.h), unless its log-probabilities are wanted.
+ * No memory is allocated in a step.
  *
  * Ownership: the scheduler owns its thread, kv cache, activations, samplers
  * and the compute pool; it borrows the model.

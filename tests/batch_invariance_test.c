@@ -1,6 +1,6 @@
-/* The promise of the INT8 form: the same logits and the same stories, bit for bit, alone or in a
- * batch of any size, with any number of threads, however prompts are cut into chunks, from any
- * kv slot, and on every instruction set. The reference is the portable code with one thread
+/* The promise of the INT8 form: the same logits, stories and log-probabilities, bit for bit, alone
+ * or in a batch of any size, with any number of threads, however prompts are cut into chunks, from
+ * any kv slot, and on every instruction set. The reference is the portable code with one thread
  * running one row at a time. */
 #include "base/pool.h"
 #include "base/rng.h"
@@ -152,6 +152,7 @@ struct story {
     int32_t tokens[POSITIONS];
     int count;
     enum finish finish;
+    struct token_logprobs logprobs[POSITIONS], prompt_logprobs[POSITIONS];
 };
 
 struct listener {
@@ -188,12 +189,25 @@ static int prompt_of(int story, int32_t prompt[POSITIONS]) {
     return count;
 }
 
+/* Some do not ask, some for a few, some for their prompt's as well. */
+static bool wants_logprobs(int story) {
+    return story % 4 != 3;
+}
+
+static bool wants_prompt_logprobs(int story) {
+    return story % 4 == 1;
+}
+
 static struct generation *submit(struct scheduler *scheduler, int story, const int32_t *prompt,
-                                 int count, struct listener *listener) {
+                                 int count, bool with_prompt, struct listener *listener) {
     struct generation_request request = {.prompt = prompt,
                                          .prompt_count = count,
                                          .max_tokens = POSITIONS,
                                          .sampling = settings_of(story),
+                                         .logprobs = wants_logprobs(story),
+                                         .top_logprobs = story % (TOP_LOGPROBS_MAX + 1),
+                                         .prompt_logprobs =
+                                             with_prompt && wants_prompt_logprobs(story),
                                          .on_news = on_news,
                                          .context = listener};
     struct generation *generation;
@@ -203,9 +217,18 @@ static struct generation *submit(struct scheduler *scheduler, int story, const i
     return generation;
 }
 
-static void collect(struct generation *generation, struct listener *listener,
-                    struct story *story) {
-    *story = (struct story){0};
+static void copy_logprobs(const struct generation *generation, int number, int prompt_count,
+                          struct story *story) {
+    for (int i = 0; i < story->count && wants_logprobs(number); i++)
+        story->logprobs[i] = *generation_logprobs(generation, i);
+    for (int i = 1; i < prompt_count; i++)
+        story->prompt_logprobs[i] = *generation_prompt_logprobs(generation, i);
+}
+
+/* With prompt_count 0 the log-probabilities of the prompt are left alone. */
+static void collect(struct generation *generation, int number, int prompt_count,
+                    struct listener *listener, struct story *story) {
+    memset(story, 0, sizeof *story);
     while (story->finish == FINISH_NONE) {
         pthread_mutex_lock(&listener->lock);
         int news = listener->news;
@@ -219,6 +242,7 @@ static void collect(struct generation *generation, struct listener *listener,
             pthread_cond_wait(&listener->changed, &listener->lock);
         pthread_mutex_unlock(&listener->lock);
     }
+    copy_logprobs(generation, number, prompt_count, story);
     generation_release(generation);
 }
 
@@ -237,15 +261,17 @@ static void tell_on(struct scheduler *scheduler, int together, const struct stor
     struct listener listener = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
     for (int begin = 0; begin < SEQUENCES; begin += together) {
         int end = begin + together < SEQUENCES ? begin + together : SEQUENCES;
+        int prompt_counts[SEQUENCES];
         for (int s = begin; s < end; s++) {
             int32_t prompt[2 * POSITIONS];
             int count = prompt_of(s, prompt), more = told ? told[s].count / 2 : 0;
             if (more > 0)
                 memcpy(prompt + count, told[s].tokens, (size_t)more * sizeof *prompt);
-            generations[s] = submit(scheduler, s, prompt, count + more, &listener);
+            prompt_counts[s] = !told && wants_prompt_logprobs(s) ? count : 0;
+            generations[s] = submit(scheduler, s, prompt, count + more, !told, &listener);
         }
         for (int s = begin; s < end; s++)
-            collect(generations[s], &listener, &stories[s]);
+            collect(generations[s], s, prompt_counts[s], &listener, &stories[s]);
     }
 }
 
@@ -267,6 +293,10 @@ static void stories_are_the_same(void **state) {
     tell("portable", 1, 1, 1, expected);
     int tokens = 0, ended = 0;
     for (int s = 0; s < SEQUENCES; s++) {
+        for (int i = 0; i < expected[s].count; i++) /* said of all who asked, and of no others */
+            assert_true((expected[s].logprobs[i].own < 0) == wants_logprobs(s));
+        for (int i = 1; i < prompt_of(s, (int32_t[POSITIONS]){0}); i++)
+            assert_true((expected[s].prompt_logprobs[i].own < 0) == wants_prompt_logprobs(s));
         tokens += expected[s].count;
         ended += expected[s].finish == FINISH_STOP;
     }
@@ -308,6 +338,8 @@ static void remembered_beginnings_change_nothing(void **state) {
             assert_int_equal(second[s].finish, expected[s].finish);
             assert_memory_equal(second[s].tokens, expected[s].tokens + half,
                                 (size_t)rest * sizeof(int32_t));
+            assert_memory_equal(second[s].logprobs, expected[s].logprobs + half,
+                                (size_t)rest * sizeof(struct token_logprobs));
         }
         uint64_t queries = after.prefix_queries - before.prefix_queries;
         uint64_t hits = after.prefix_hits - before.prefix_hits;
@@ -318,11 +350,43 @@ static void remembered_beginnings_change_nothing(void **state) {
     }
 }
 
+/* A story that is sent back as a prompt was as probable as it was when it was told, also where its
+ * rows lie in the kv cache already. */
+static void reading_gives_what_telling_gave(void **state) {
+    (void)state;
+    static struct story told[SEQUENCES], read;
+    struct listener listener = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+    assert_int_equal(kernels_select(NULL, NULL), STATUS_OK);
+    struct scheduler *scheduler = create(16, 2, 7);
+    tell_on(scheduler, 16, NULL, told);
+    int compared = 0;
+    for (int s = 1; s < SEQUENCES; s += 4) { /* those that want their prompt's */
+        int32_t prompt[2 * POSITIONS];
+        int count = prompt_of(s, prompt), more = told[s].count;
+        if (count + more == POSITIONS) /* one position is for what is told */
+            more--;
+        memcpy(prompt + count, told[s].tokens, (size_t)more * sizeof *prompt);
+        uint64_t hits = scheduler_stats(scheduler).prefix_hits;
+        struct generation *generation =
+            submit(scheduler, s, prompt, count + more, true, &listener);
+        collect(generation, s, count + more, &listener, &read);
+        assert_int_equal(scheduler_stats(scheduler).prefix_hits, hits);
+        assert_memory_equal(read.prompt_logprobs, told[s].prompt_logprobs,
+                            (size_t)count * sizeof *read.prompt_logprobs);
+        assert_memory_equal(read.prompt_logprobs + count, told[s].logprobs,
+                            (size_t)more * sizeof *read.prompt_logprobs);
+        compared += more;
+    }
+    assert_true(compared > SEQUENCES);
+    scheduler_destroy(scheduler);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_are_the_same_bits),
         cmocka_unit_test(stories_are_the_same),
         cmocka_unit_test(remembered_beginnings_change_nothing),
+        cmocka_unit_test(reading_gives_what_telling_gave),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,5 +1,6 @@
 /* The sampler against a slow, obvious one, and on logits that a broken model might give. */
 #include "base/rng.h"
+#include "engine/kernels/kernels.h"
 #include "engine/sampler.h"
 
 #include <float.h>
@@ -337,6 +338,142 @@ static void test_sampling_check(void **state) {
         assert_int_equal(sampling_check(&edges[i], NULL), STATUS_OK);
 }
 
+/* ---- log-probabilities -------------------------------------------------------------------- */
+
+static void test_logprobs_are_those_of_the_softmax(void **state) {
+    (void)state;
+    static const int vocabs[] = {1, 2, 63, 64, 65, 1000, 4000};
+    static const double widths[] = {0.01, 1, 5, 40};
+    float logits[MAX_VOCAB], kept[MAX_VOCAB];
+    for (size_t v = 0; v < sizeof vocabs / sizeof *vocabs; v++) {
+        int vocab = vocabs[v];
+        struct sampler *sampler;
+        assert_int_equal(sampler_create(&sampler, vocab, NULL), STATUS_OK);
+        for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+            double max = -INFINITY, sum = 0, total = 0;
+            for (int i = 0; i < vocab; i++) {
+                logits[i] = (float)(widths[w] * rng_normal(v, (uint64_t)i) + 100);
+                max = fmax(max, (double)logits[i]);
+            }
+            memcpy(kept, logits, sizeof kept);
+            for (int i = 0; i < vocab; i++)
+                sum += exp((double)logits[i] - max);
+            sampler_weigh(sampler, logits);
+            assert_memory_equal(logits, kept, (size_t)vocab * sizeof *logits);
+            for (int i = 0; i < vocab; i++) {
+                double expected = (double)logits[i] - max - log(sum);
+                double got = (double)sampler_logprobs(sampler, i, 0).own;
+                total += exp(got);
+                if (!(got <= 0 && fabs(got - expected) <= 2e-7 * (1 + fabs(expected))))
+                    fail_msg("vocab %d, width %g, token %d: %.9g, expected %.9g", vocab, widths[w],
+                             i, got, expected);
+            }
+            assert_true(fabs(total - 1) < 1e-6);
+        }
+        sampler_destroy(sampler);
+    }
+}
+
+static void test_top_logprobs_are_the_highest_in_order(void **state) {
+    (void)state;
+    enum { VOCAB = 300 };
+    float logits[VOCAB];
+    struct sampler *sampler;
+    assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
+    for (uint64_t trial = 0; trial < 50; trial++) {
+        for (int i = 0; i < VOCAB; i++) /* few values, so many ties */
+            logits[i] = (float)(rng_bits(trial, (uint64_t)i) % 40);
+        sampler_weigh(sampler, logits);
+        for (int top = 0; top <= TOP_LOGPROBS_MAX; top++) {
+            struct token_logprobs logprobs = sampler_logprobs(sampler, (int32_t)trial, top);
+            bool taken[VOCAB] = {false};
+            for (int k = 0; k < top; k++) {
+                int32_t best = -1;
+                for (int32_t i = 0; i < VOCAB; i++)
+                    if (!taken[i] && (best < 0 || logits[i] > logits[best]))
+                        best = i;
+                taken[best] = true;
+                assert_int_equal(logprobs.top_ids[k], best);
+                assert_true(logprobs.top[k] == sampler_logprobs(sampler, best, 0).own);
+            }
+            for (int k = top; k < TOP_LOGPROBS_MAX; k++)
+                assert_int_equal(logprobs.top_ids[k], -1);
+        }
+    }
+    sampler_destroy(sampler);
+}
+
+/* Weighing and drawing do not disturb each other. */
+static void test_logprobs_outlast_the_draw(void **state) {
+    (void)state;
+    enum { VOCAB = 200 };
+    float logits[VOCAB], copy[VOCAB];
+    const int32_t history[] = {5, 6, 7}, forbidden[] = {0, 1, 3};
+    struct sampling s = {1.3f, 20, 0.9f, 0.01f, 1.4f, 3};
+    struct sampler *sampler;
+    assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
+    for (int i = 0; i < VOCAB; i++)
+        logits[i] = (float)rng_normal(8, (uint64_t)i);
+    int32_t drawn = next(VOCAB, &s, logits, history, 3, forbidden, 3);
+    sampler_weigh(sampler, logits);
+    struct token_logprobs before = sampler_logprobs(sampler, drawn, 5);
+    memcpy(copy, logits, sizeof copy);
+    assert_int_equal(sampler_next(sampler, &s, copy, history, 3, forbidden, 3), drawn);
+    struct token_logprobs after = sampler_logprobs(sampler, drawn, 5);
+    assert_memory_equal(&before, &after, sizeof before);
+    sampler_destroy(sampler);
+}
+
+static void test_logprobs_are_the_same_bits_on_every_set(void **state) {
+    (void)state;
+    static const char *const sets[] = {"portable", "avx2", "avx512"};
+    enum { VOCAB = 3999, ROWS = 40 };
+    float logits[VOCAB];
+    static float own[ROWS][VOCAB];
+    int compared = 0;
+    for (size_t set = 0; set < sizeof sets / sizeof *sets; set++) {
+        struct sampler *sampler;
+        if (kernels_select(sets[set], NULL) != STATUS_OK)
+            continue;
+        assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
+        for (int row = 0; row < ROWS; row++) {
+            for (int i = 0; i < VOCAB; i++)
+                logits[i] = (float)(rng_normal((uint64_t)row, (uint64_t)i) * (0.1 * row));
+            sampler_weigh(sampler, logits);
+            for (int i = 0; i < VOCAB; i++) {
+                float got = sampler_logprobs(sampler, i, 0).own;
+                if (compared == 0)
+                    own[row][i] = got;
+                assert_true(own[row][i] == got);
+            }
+        }
+        compared++;
+        sampler_destroy(sampler);
+    }
+    assert_int_equal(kernels_select(NULL, NULL), STATUS_OK);
+    assert_true(compared > 0);
+}
+
+static void test_logprobs_of_broken_logits(void **state) {
+    (void)state;
+    const float mixed[] = {NAN, -INFINITY, 1, 1, NAN}, none[] = {NAN, -INFINITY, NAN, NAN, NAN},
+                endless[] = {INFINITY, 0, -FLT_MAX, INFINITY, NAN};
+    struct sampler *sampler;
+    assert_int_equal(sampler_create(&sampler, 5, NULL), STATUS_OK);
+    sampler_weigh(sampler, mixed);
+    assert_true(fabs(sampler_logprobs(sampler, 3, 0).own + logf(2)) < 1e-6);
+    assert_true(sampler_logprobs(sampler, 0, 0).own == -INFINITY);
+    assert_true(sampler_logprobs(sampler, 0, 5).top[4] == -INFINITY);
+    sampler_weigh(sampler, none);
+    for (int i = 0; i < 5; i++)
+        assert_true(sampler_logprobs(sampler, i, 5).own == -INFINITY);
+    sampler_weigh(sampler, endless);
+    assert_true(fabs(sampler_logprobs(sampler, 0, 0).own + logf(2)) < 1e-6);
+    assert_true(sampler_logprobs(sampler, 1, 0).own < -FLT_MAX / 2);
+    assert_true(sampler_logprobs(sampler, 2, 0).own == -INFINITY);
+    sampler_destroy(sampler);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_agrees_with_the_reference),
@@ -348,6 +485,11 @@ int main(void) {
         cmocka_unit_test(test_a_draw_depends_on_seed_and_position_only),
         cmocka_unit_test(test_broken_logits_are_survived),
         cmocka_unit_test(test_sampling_check),
+        cmocka_unit_test(test_logprobs_are_those_of_the_softmax),
+        cmocka_unit_test(test_top_logprobs_are_the_highest_in_order),
+        cmocka_unit_test(test_logprobs_outlast_the_draw),
+        cmocka_unit_test(test_logprobs_are_the_same_bits_on_every_set),
+        cmocka_unit_test(test_logprobs_of_broken_logits),
     };
     return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
 }

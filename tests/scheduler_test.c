@@ -95,13 +95,16 @@ static void test_wrong_requests_are_refused(void **state) {
     (void)state;
     struct scheduler *scheduler = client_scheduler(1, 1, 1, 8);
     struct story good = story_of(3, 5), story;
+    int top = 0;
     struct generation *generation;
     struct error err;
 #define REFUSED(change, name)                                                                   \
     do {                                                                                        \
         story = good;                                                                           \
         change;                                                                                 \
-        struct generation_request request = story_request(&story, NULL);                           \
+        struct generation_request request = story_request(&story, NULL);                        \
+        request.logprobs = true;                                                                \
+        request.top_logprobs = top;                                                             \
         assert_int_equal(scheduler_submit(scheduler, &request, &generation, &err),              \
                          STATUS_INVALID);                                                       \
         assert_string_equal(err.field, name);                                                   \
@@ -114,6 +117,8 @@ static void test_wrong_requests_are_refused(void **state) {
     REFUSED(story.max_tokens = 0, "max_tokens");
     REFUSED(story.sampling.temperature = NAN, "temperature");
     REFUSED(story.sampling.top_p = 2, "top_p");
+    REFUSED(top = TOP_LOGPROBS_MAX + 1, "logprobs");
+    REFUSED(top = -1, "logprobs");
 #undef REFUSED
     assert_int_equal(scheduler_stats(scheduler).finished, 0);
     scheduler_destroy(scheduler);

@@ -141,7 +141,8 @@ static void decoding_asks_for_no_memory(void **state) {
     struct generation *generation;
     const int32_t prompt[] = {1, 270, 287};
     struct generation_request request = {.prompt = prompt, .prompt_count = 3, .max_tokens = 40,
-                                         .sampling = sampling_defaults()};
+                                         .sampling = sampling_defaults(), .logprobs = true,
+                                         .top_logprobs = 5, .prompt_logprobs = true};
     assert_int_equal(storyteller_open(&teller, folder, NULL, &scheduling, NULL), STATUS_OK);
     assert_int_equal(scheduler_submit(teller.scheduler, &request, &generation, NULL), STATUS_OK);
     long before = faults_calls();

@@ -23,7 +23,4 @@ void attention_forward(const struct model_config *config, struct pool *pool,
                        const struct batch *batch, int layer, const struct layer_activations *a,
                        int log_sum_stride, float *scratch);
 
-/* The key of one row's dropout mask over the attention weights of a head. */
-uint32_t attention_dropout_key(const struct dropout *dropout, int layer, int head, int row);
-
 #endif

@@ -1,8 +1,7 @@
 /* attention_backward.h - the gradient of engine/attention.h for whole sequences.
  *
- * The softmax is computed again block by block from the stored log_sums, and
- * sum_j(P dP) is taken as dO . O (Dao et al., "FlashAttention", 2022, appendix B).
- * Uses the pool, so one caller at a time.
+ * Head by head and block by block of queries (head_gradient.h), so that no
+ * [rows, positions] matrix is ever stored. Uses the pool, so one caller at a time.
  */
 #ifndef ALPACA_TRAIN_ATTENTION_BACKWARD_H
 #define ALPACA_TRAIN_ATTENTION_BACKWARD_H
@@ -17,6 +16,6 @@ size_t attention_backward_floats(const struct model_config *config);
 void attention_backward(const struct model_config *config, enum numeric numeric,
                         struct pool *pool, const struct batch *batch, int layer,
                         const struct layer_activations *a, int log_sum_stride,
-                        const float *d_attention, float *scores, float *d_qkv);
+                        const float *d_attention, float *scratch, float *d_qkv);
 
 #endif

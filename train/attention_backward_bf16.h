@@ -4,16 +4,12 @@
 #ifndef ALPACA_TRAIN_ATTENTION_BACKWARD_BF16_H
 #define ALPACA_TRAIN_ATTENTION_BACKWARD_BF16_H
 
-#include "engine/forward.h"
+#include "train/head_gradient.h"
 
 /* Floats of scratch per worker. */
 size_t attention_backward_bf16_floats(const struct model_config *config);
 
-/* As attention_backward(); scratch_floats lie between the workers' scratch. */
-void attention_backward_bf16(const struct model_config *config, struct pool *pool,
-                             const struct batch *batch, int layer,
-                             const struct layer_activations *a, int log_sum_stride,
-                             const float *d_attention, float *scratch, size_t scratch_floats,
-                             float *d_qkv);
+/* For a batch that attention_bf16_takes(). */
+void attention_backward_bf16(struct pool *pool, struct attention_gradient *gradient);
 
 #endif

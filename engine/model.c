@@ -3,6 +3,7 @@
 #include "base/rng.h"
 
 #include <assert.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,6 +139,13 @@ void model_tensor(const struct model_config *c, int index, struct tensor_info *i
     info->count = row_count(row);
     info->initial = row->initial;
     info->decays = row->decays;
+}
+
+bool tensor_is_finite(const struct tensor_info *info, const float *buffer) {
+    bool finite = true;
+    for (size_t i = 0; i < info->count; i++)
+        finite &= fabsf(buffer[info->offset + i]) <= FLT_MAX;
+    return finite;
 }
 
 size_t model_parameter_count(const struct model_config *config) {

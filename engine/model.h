@@ -95,6 +95,8 @@ struct tensor_info {
 
 int model_tensor_count(const struct model_config *config);
 void model_tensor(const struct model_config *config, int index, struct tensor_info *info);
+/* Whether the tensor has no NaN and no infinity in a buffer[model_buffer_floats]. */
+bool tensor_is_finite(const struct tensor_info *info, const float *buffer);
 size_t model_parameter_count(const struct model_config *config); /* without alignment gaps */
 size_t model_buffer_floats(const struct model_config *config);   /* with them */
 /* Points every field into `buffer[model_buffer_floats]`. */

@@ -3,7 +3,6 @@
 #include <cjson/cJSON.h>
 
 #include <errno.h>
-#include <float.h>
 #include <limits.h>
 #include <math.h>
 #include <stdbool.h>
@@ -242,11 +241,7 @@ static enum status check_finite(const struct model *model, struct error *err) {
     for (int i = 0; i < model_tensor_count(&model->config); i++) {
         struct tensor_info info;
         model_tensor(&model->config, i, &info);
-        const float *values = model->buffer + info.offset;
-        bool finite = true;
-        for (size_t j = 0; j < info.count; j++)
-            finite &= fabsf(values[j]) <= FLT_MAX;
-        if (!finite)
+        if (!tensor_is_finite(&info, model->buffer))
             return error_set_field(err, STATUS_CORRUPT, info.name,
                                    "tensor \"%s\" holds a NaN or an infinity", info.name);
     }

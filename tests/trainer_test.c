@@ -1,5 +1,6 @@
 /* Training steps: what they minimise, what they leave alone, and that they repeat bit for bit. */
 #include "tests/support/tiny_model.h"
+#include "train/broken_tensor.h"
 #include "train/evaluation.h"
 #include "train/trainer.h"
 
@@ -10,6 +11,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -280,12 +282,69 @@ static void a_broken_number_stops_the_run(void **state) {
         struct error err = {0};
         assert_int_equal(trainer_step(&b.trainer, &b.batch, &options, &result, &err),
                          STATUS_INVALID);
-        assert_non_null(strstr(err.message, "nan"));
+        assert_non_null(strstr(err.message, "nan: encoder.layers.1.linear1.weight is not finite"));
         assert_memory_equal(before, b.model->buffer, b.floats * sizeof *before);
         assert_int_equal(b.trainer.optimizer.steps, 1);
         free(before);
         close_bench(&b);
     }
+}
+
+static void break_number(struct bench *b, float *buffer, const char *name, const char *format) {
+    struct tensor_info info;
+    int i = 0;
+    do
+        model_tensor(&b->model->config, i++, &info); /* asserts that there is one */
+    while (strcmp(info.name, name) != 0);
+    buffer[info.offset + info.count - 1] = i % 2 ? NAN : -INFINITY;
+    char text[160], expected[160];
+    snprintf(expected, sizeof expected, format, name);
+    broken_tensor_describe(&b->trainer, text, sizeof text);
+    assert_string_equal(text, expected);
+}
+
+/* One tensor after another breaks, each earlier than those before in the order in which breakage
+ * spreads, so it is the one to be named. */
+static void the_first_broken_tensor_is_named(void **state) {
+    (void)state;
+    static const char *const in_layer[] = {
+        "self_attn.in_proj_bias", "self_attn.in_proj_weight", "self_attn.out_proj.bias",
+        "self_attn.out_proj.weight", "norm1.bias", "norm1.weight", "linear1.bias",
+        "linear1.weight", "linear2.bias", "linear2.weight", "norm2.bias", "norm2.weight"};
+    static const char gradient[] = "the gradient of %s is not finite";
+    enum { IN_LAYER = sizeof in_layer / sizeof *in_layer };
+    char text[160];
+    struct bench b;
+    open_bench(&b, 1, &ADAM, 64, 2);
+    trainer_destroy(&b.trainer);
+    struct trainer_options options = {.optimizer = ADAM, .micro_rows = 64, .second_head = true};
+    assert_int_equal(trainer_create(&b.trainer, b.model, b.pool, &options, NULL), STATUS_OK);
+    const struct model_config *c = &b.model->config;
+    assert_int_equal(model_tensor_count(c), 3 + c->layers * IN_LAYER);
+    broken_tensor_describe(&b.trainer, text, sizeof text);
+    assert_string_equal(text, "all weights and gradients are finite");
+
+    break_number(&b, b.trainer.gradients, "embedding.weight", gradient);
+    for (int i = 0; i < c->layers * IN_LAYER; i++) {
+        char name[96];
+        snprintf(name, sizeof name, "encoder.layers.%d.%s", i / IN_LAYER, in_layer[i % IN_LAYER]);
+        break_number(&b, b.trainer.gradients, name, gradient);
+    }
+    b.trainer.second.gradients[b.trainer.second.floats - 1] = NAN;
+    broken_tensor_describe(&b.trainer, text, sizeof text);
+    assert_string_equal(text, "the gradient of second_head is not finite");
+    break_number(&b, b.trainer.gradients, "head.bias", gradient);
+    break_number(&b, b.trainer.gradients, "head.weight", gradient);
+
+    b.trainer.second.values[0] = INFINITY;
+    broken_tensor_describe(&b.trainer, text, sizeof text);
+    assert_string_equal(text, "second_head is not finite");
+    for (int i = model_tensor_count(c) - 1; i >= 0; i--) {
+        struct tensor_info info;
+        model_tensor(c, i, &info);
+        break_number(&b, b.model->buffer, info.name, "%s is not finite");
+    }
+    close_bench(&b);
 }
 
 static void an_evaluation_is_the_mean_over_all_rows(void **state) {
@@ -322,6 +381,7 @@ int main(void) {
         cmocka_unit_test(the_thread_count_only_changes_the_rounding),
         cmocka_unit_test(clipping_bounds_the_gradient),
         cmocka_unit_test(a_broken_number_stops_the_run),
+        cmocka_unit_test(the_first_broken_tensor_is_named),
         cmocka_unit_test(an_evaluation_is_the_mean_over_all_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "engine/linear_bf16.h"
 #include "train/average.h"
+#include "train/broken_tensor.h"
 #include "train/teacher.h"
 
 #include <assert.h>
@@ -207,6 +208,14 @@ static void update(struct trainer *t, float scale, const struct step_options *o)
     trainer_refresh(t);
 }
 
+static enum status refuse(const struct trainer *t, const struct step_result *result,
+                          struct error *err) {
+    char text[160];
+    broken_tensor_describe(t, text, sizeof text);
+    return error_set(err, STATUS_INVALID, "the loss is %g and the gradient's norm %g: %s",
+                     result->loss, result->gradient_norm, text);
+}
+
 enum status trainer_step(struct trainer *t, const struct story_batch *batch,
                          const struct step_options *options, struct step_result *result,
                          struct error *err) {
@@ -215,8 +224,7 @@ enum status trainer_step(struct trainer *t, const struct story_batch *batch,
     result->loss = add_gradients(t, batch, options) / (double)batch->rows;
     result->gradient_norm = whole_norm(t);
     if (!isfinite(result->loss) || !isfinite(result->gradient_norm))
-        return error_set(err, STATUS_INVALID, "the loss is %g and the gradient's norm %g",
-                         result->loss, result->gradient_norm);
+        return refuse(t, result, err);
     float scale = 1;
     if (options->clip > 0 && result->gradient_norm > (double)options->clip)
         scale = (float)((double)options->clip / result->gradient_norm);

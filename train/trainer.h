@@ -84,7 +84,8 @@ struct step_result {
     double gradient_norm; /* before clipping */
 };
 
-/* STATUS_INVALID when loss or gradient is NaN or infinite; the parameters are unchanged then. */
+/* STATUS_INVALID when loss or gradient is NaN or infinite, naming the first tensor that is; the
+ * parameters are unchanged then. */
 enum status trainer_step(struct trainer *trainer, const struct story_batch *batch,
                          const struct step_options *options, struct step_result *result,
                          struct error *err);

@@ -267,28 +267,37 @@ static void streams_equal_whole_decoding(void **state) {
 static void streams_hold_back_unfinished_characters(void **state) {
     const struct tokenizer *small = *state;
     struct text_stream stream;
-    struct buffer text = {0};
+    struct buffer text = {0}, shown = {0};
     text_stream_start(&stream, small, true);
     const struct {
         int32_t id;
-        const char *so_far;
+        const char *so_far, *shown; /* the text then, and how the id is shown by itself */
+        size_t begins;
     } steps[] = {
-        {A_WORD, " a"}, /* it continues earlier text, so the space stays */
-        {byte_id(0xF0), " a"},
-        {byte_id(0x9F), " a"},
-        {byte_id(0x98), " a"},
-        {byte_id(0x80), " a\xF0\x9F\x98\x80"},
-        {byte_id(0xE2), " a\xF0\x9F\x98\x80"},
-        {BOS, " a\xF0\x9F\x98\x80\xEF\xBF\xBD"},
-        {byte_id(0xC3), " a\xF0\x9F\x98\x80\xEF\xBF\xBD"},
+        {A_WORD, " a", " a", 0}, /* it continues earlier text, so the space stays */
+        {byte_id(0xF0), " a", "bytes:\\xf0", 2},
+        {byte_id(0x9F), " a", "bytes:\\x9f", 2},
+        {byte_id(0x98), " a", "bytes:\\x98", 2},
+        {byte_id(0x80), " a\xF0\x9F\x98\x80", "bytes:\\x80", 2},
+        {byte_id(0xE2), " a\xF0\x9F\x98\x80", "bytes:\\xe2", 6},
+        {BOS, " a\xF0\x9F\x98\x80\xEF\xBF\xBD", "<s>", 9},
+        {byte_id(0xC3), " a\xF0\x9F\x98\x80\xEF\xBF\xBD", "bytes:\\xc3", 9},
+        {byte_id('x'), " a\xF0\x9F\x98\x80\xEF\xBF\xBD\xEF\xBF\xBDx", "x", 12},
+        {byte_id(0xC3), " a\xF0\x9F\x98\x80\xEF\xBF\xBD\xEF\xBF\xBDx", "bytes:\\xc3", 13},
     };
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        buffer_clear(&shown);
         assert_int_equal(text_stream_push(&stream, steps[i].id, &text, NULL), STATUS_OK);
         assert_string_equal(text.data, steps[i].so_far);
+        assert_int_equal(stream.begins, steps[i].begins);
+        assert_int_equal(tokenizer_show(small, steps[i].id, false, &shown, NULL), STATUS_OK);
+        assert_string_equal(shown.data, steps[i].shown);
     }
+    assert_int_equal(tokenizer_show(small, PIECES, false, &shown, NULL), STATUS_INVALID);
+    buffer_free(&shown);
     assert_int_equal(text_stream_push(&stream, PIECES, &text, NULL), STATUS_INVALID);
     assert_int_equal(text_stream_finish(&stream, &text, NULL), STATUS_OK);
-    assert_string_equal(text.data, " a\xF0\x9F\x98\x80\xEF\xBF\xBD\xEF\xBF\xBD");
+    assert_string_equal(text.data, " a\xF0\x9F\x98\x80\xEF\xBF\xBD\xEF\xBF\xBDx\xEF\xBF\xBD");
     buffer_free(&text);
 }
 

@@ -71,23 +71,42 @@ static void push_piece(struct text_stream *stream, const struct piece *piece,
         stream->at_start = false;
 }
 
+/* After push_byte(). */
+static size_t byte_begins(const struct text_stream *stream, const struct buffer *text) {
+    size_t at = text->size;
+    bool completed = stream->held_count == 0; /* then back over its last character */
+    while (completed && at > 0 && ((unsigned char)text->data[--at] & 0xC0) == 0x80)
+        continue;
+    return at;
+}
+
 void text_stream_start(struct text_stream *stream, const struct tokenizer *tokenizer,
                        _Bool continues) {
     *stream = (struct text_stream){.tokenizer = tokenizer, .at_start = !continues};
+}
+
+static const struct piece *find_piece(const struct vocabulary *vocabulary, int32_t id,
+                                      struct error *err) {
+    if (id >= 0 && (size_t)id < vocabulary->count)
+        return &vocabulary->pieces[vocabulary->canonical[id]];
+    error_set(err, STATUS_INVALID, "id %d is not between 0 and %zu", (int)id,
+              vocabulary->count - 1);
+    return NULL;
 }
 
 enum status text_stream_push(struct text_stream *stream, int32_t id, struct buffer *text,
                              struct error *err) {
     const struct vocabulary *vocabulary = &stream->tokenizer->vocabulary;
     const struct text_span *surface = &stream->tokenizer->file.unk_surface;
-    if (id < 0 || (size_t)id >= vocabulary->count)
-        return error_set(err, STATUS_INVALID, "id %d is not between 0 and %zu", (int)id,
-                         vocabulary->count - 1);
-    const struct piece *piece = &vocabulary->pieces[vocabulary->canonical[id]];
+    const struct piece *piece = find_piece(vocabulary, id, err);
+    if (!piece)
+        return STATUS_INVALID;
     if (piece->type == PIECE_BYTE) {
         push_byte(stream, vocabulary_byte(piece), text);
+        stream->begins = byte_begins(stream, text);
     } else {
         release_held(stream, true, text);
+        stream->begins = text->size;
         if (piece->type == PIECE_UNKNOWN) {
             buffer_append(text, surface->text, surface->bytes);
             stream->at_start &= surface->bytes == 0;
@@ -101,6 +120,27 @@ enum status text_stream_push(struct text_stream *stream, int32_t id, struct buff
 enum status text_stream_finish(struct text_stream *stream, struct buffer *text,
                                struct error *err) {
     release_held(stream, true, text);
+    return text->failed ? no_memory(err) : STATUS_OK;
+}
+
+enum status tokenizer_show(const struct tokenizer *tokenizer, int32_t id, _Bool at_start,
+                           struct buffer *text, struct error *err) {
+    const struct piece *piece = find_piece(&tokenizer->vocabulary, id, err);
+    if (!piece)
+        return STATUS_INVALID;
+    if (piece->type == PIECE_BYTE) {
+        int byte = vocabulary_byte(piece);
+        char character = (char)byte;
+        if (byte < 0x80)
+            buffer_append(text, &character, 1);
+        else
+            buffer_printf(text, "bytes:\\x%02x", (unsigned)byte);
+    } else if (piece->type == PIECE_UNKNOWN || piece->type == PIECE_CONTROL) {
+        buffer_append(text, piece->text, piece->bytes);
+    } else {
+        struct text_stream stream = {.tokenizer = tokenizer, .at_start = at_start};
+        push_piece(&stream, piece, text);
+    }
     return text->failed ? no_memory(err) : STATUS_OK;
 }
 

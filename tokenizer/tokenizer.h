@@ -68,6 +68,7 @@ struct text_stream {
     _Bool at_start;       /* the next piece loses its leading space */
     unsigned char held[4]; /* bytes of an unfinished character */
     int held_count;
+    size_t begins; /* where in the text that of the last id begins; a byte's: its character */
 };
 /* `continues`: the ids follow earlier text, so the first piece keeps its space. */
 void text_stream_start(struct text_stream *stream, const struct tokenizer *tokenizer,
@@ -78,5 +79,11 @@ enum status text_stream_push(struct text_stream *stream, int32_t id, struct buff
 /* Appends what is still held back, as U+FFFD. */
 enum status text_stream_finish(struct text_stream *stream, struct buffer *text,
                                struct error *err);
+
+/* Appends how a single id is shown: its text, but "bytes:\xNN" for a byte that is no character by
+ * itself, and the name of a special id. `at_start`: without a leading space, as in a stream that
+ * is at its start. */
+enum status tokenizer_show(const struct tokenizer *tokenizer, int32_t id, _Bool at_start,
+                           struct buffer *text, struct error *err);
 
 #endif

@@ -43,3 +43,10 @@ _Bool utf8_unfinished(const char *text, size_t bytes) {
             return false;
     return true;
 }
+
+size_t utf8_count(const char *text, size_t bytes) {
+    size_t count = 0;
+    for (size_t i = 0; i < bytes; i++)
+        count += !is_trail((unsigned char)text[i]);
+    return count;
+}

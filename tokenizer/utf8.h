@@ -21,4 +21,7 @@ size_t utf8_promised(unsigned char first);
  * (as far as its trail bytes tell; an overlong form shows when it is complete). */
 _Bool utf8_unfinished(const char *text, size_t bytes);
 
+/* Characters of a valid text. */
+size_t utf8_count(const char *text, size_t bytes);
+
 #endif

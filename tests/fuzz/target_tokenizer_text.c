@@ -21,6 +21,24 @@ static const struct tokenizer *small_model(void) {
     return tokenizer;
 }
 
+/* An id that adds no halves of characters is shown as the text that it added. */
+static void check_shown(const struct text_stream *stream, int32_t id, bool at_start,
+                        const struct buffer *text) {
+    const struct tokenizer *tokenizer = stream->tokenizer;
+    const struct vocabulary *vocabulary = &tokenizer->vocabulary;
+    enum piece_type type = vocabulary->pieces[vocabulary->canonical[id]].type;
+    struct buffer shown = {0};
+    FUZZ_CHECK(tokenizer_show(tokenizer, id, at_start, &shown, NULL) == STATUS_OK);
+    if (type != PIECE_BYTE && type != PIECE_CONTROL && type != PIECE_UNKNOWN) {
+        FUZZ_CHECK(text->size - stream->begins == shown.size);
+        FUZZ_CHECK(shown.size == 0 ||
+                   memcmp(text->data + stream->begins, shown.data, shown.size) == 0);
+    }
+    if (shown.size)
+        fuzz_check_utf8(shown.data, shown.size);
+    buffer_free(&shown);
+}
+
 /* Decodes in one go and id by id: the same text, whole UTF-8 at every moment. */
 static void decode_both_ways(const struct tokenizer *tokenizer, const struct token_list *ids,
                              struct buffer *whole) {
@@ -30,10 +48,13 @@ static void decode_both_ways(const struct tokenizer *tokenizer, const struct tok
     FUZZ_CHECK(tokenizer_decode(tokenizer, ids->ids, ids->count, whole, &err) == STATUS_OK);
     text_stream_start(&stream, tokenizer, false);
     for (size_t i = 0; i < ids->count; i++) {
-        size_t before = streamed.size;
+        size_t before = streamed.size, began_before = stream.begins;
+        bool at_start = stream.at_start;
         FUZZ_CHECK(text_stream_push(&stream, ids->ids[i], &streamed, &err) == STATUS_OK);
         if (streamed.size > before)
             fuzz_check_utf8(streamed.data + before, streamed.size - before);
+        FUZZ_CHECK(stream.begins >= began_before && stream.begins <= streamed.size);
+        check_shown(&stream, ids->ids[i], at_start, &streamed);
     }
     FUZZ_CHECK(text_stream_finish(&stream, &streamed, &err) == STATUS_OK);
     FUZZ_CHECK(whole->size == streamed.size);

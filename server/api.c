@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum field_kind { FIELD_PROMPT, FIELD_STOP, FIELD_INT, FIELD_REAL, FIELD_SEED,
+enum field_kind { FIELD_PROMPT, FIELD_PROMPTS, FIELD_STOP, FIELD_INT, FIELD_REAL, FIELD_SEED,
                   FIELD_BOOL, FIELD_STREAM_OPTIONS, FIELD_ABSENT };
 
 struct field {
@@ -25,8 +25,10 @@ struct field {
 /* FIELD_ABSENT rows are OpenAI's fields that would change the answer's meaning and that this
  * server cannot honour: anything but null (or the one neutral number `max`) is refused. */
 static const struct field fields[] = {
-    {"prompt", FIELD_PROMPT, BOTH, AT(prompt), 0, 0, "\"\"",
+    {"prompt", FIELD_PROMPT, API_GENERATE, 0, 0, 0, "\"\"",
      "The beginning of the story; may be empty"},
+    {"prompt", FIELD_PROMPTS, API_COMPLETIONS, 0, 0, 0, "\"\"",
+     "The beginning of the story as a text or as token ids, or a list of up to 8 such beginnings"},
     {"temperature", FIELD_REAL, BOTH, AT(temperature), 0, SAMPLING_TEMPERATURE_MAX, "0.7",
      "How daring the words are; 0 always takes the likeliest"},
     {"top_k", FIELD_INT, BOTH, AT(top_k), 0, SAMPLING_TOP_K_MAX, "0",
@@ -44,7 +46,7 @@ static const struct field fields[] = {
     {"stop", FIELD_STOP, BOTH, AT(stops), 0, 0, "",
      "Ends the story before this text; one, or a list of up to 4"},
     {"n", FIELD_INT, BOTH, AT(n), 1, API_MAX_STORIES, "1",
-     "Stories to tell; story i is told with seed + i"},
+     "Stories to tell of each prompt, together up to 8; story i is told with seed + i"},
     {"stream", FIELD_BOOL, BOTH, AT(stream), 0, 0, "false",
      "Send the story as server-sent events while it is told"},
     {"truncate", FIELD_BOOL, BOTH, AT(truncate), 0, 0, "false",
@@ -52,7 +54,8 @@ static const struct field fields[] = {
     {"echo", FIELD_BOOL, API_COMPLETIONS, AT(echo), 0, 0, "false", "Repeat the prompt in the text"},
     {"stream_options", FIELD_STREAM_OPTIONS, API_COMPLETIONS, AT(include_usage), 0, 0, "",
      "{\"include_usage\": true} adds a last event with the usage"},
-    {"logprobs", FIELD_ABSENT, API_COMPLETIONS, 0, 0, 0, "", "Not supported"},
+    {"logprobs", FIELD_INT, API_COMPLETIONS, AT(logprobs), 0, TOP_LOGPROBS_MAX, "",
+     "Log-probabilities of the tokens told, and of so many likeliest ones at each place"},
     {"best_of", FIELD_ABSENT, API_COMPLETIONS, 0, 0, 1, "", "Not supported"},
     {"suffix", FIELD_ABSENT, API_COMPLETIONS, 0, 0, 0, "", "Not supported"},
 };
@@ -116,16 +119,54 @@ static enum status read_stop(const struct field *field, const cJSON *value,
     return STATUS_OK; /* an empty list is no stop */
 }
 
-/* OpenAI allows a list of prompts; one is what we tell. */
+static enum status read_ids(const cJSON *list, const char *name, struct token_list *ids,
+                            struct error *err) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list) {
+        double number = item->valuedouble;
+        if (!cJSON_IsNumber(item) || !(number >= 0 && number <= INT32_MAX) ||
+            number != floor(number))
+            return error_set_field(err, STATUS_INVALID, name, "%s must hold token ids", name);
+        if (!token_list_append(ids, (int32_t)number))
+            return error_set(err, STATUS_NO_MEMORY, "no memory for the tokens");
+    }
+    return STATUS_OK;
+}
+
 static enum status read_prompt(const struct field *field, const cJSON *value,
                                struct api_request *request, struct error *err) {
-    if (request->dialect == API_COMPLETIONS && cJSON_IsArray(value) && value->child &&
-        !value->child->next)
-        value = value->child;
-    if (!cJSON_IsString(value))
-        return wrong(field, value, "a string", err);
-    request->prompt = value->valuestring;
-    request->prompt_bytes = strlen(value->valuestring);
+    struct api_prompt *prompt = &request->prompts[request->prompt_count];
+    bool may_be_ids = field->kind == FIELD_PROMPTS;
+    if (cJSON_IsString(value)) {
+        *prompt = (struct api_prompt){value->valuestring, strlen(value->valuestring), {0}};
+        request->prompt_count++;
+        return STATUS_OK;
+    }
+    if (!may_be_ids || !cJSON_IsArray(value) || !value->child)
+        return wrong(field, value, may_be_ids ? "a string or a list of token ids" : "a string",
+                     err);
+    *prompt = (struct api_prompt){.text = NULL};
+    request->prompt_count++; /* so that what was read of a wrong list is freed */
+    return read_ids(value, field->name, &prompt->ids, err);
+}
+
+/* As OpenAI has it: a text, a list of texts, a list of ids, or a list of lists of ids. */
+static enum status read_prompts(const struct field *field, const cJSON *value,
+                                struct api_request *request, struct error *err) {
+    if (!cJSON_IsArray(value) || cJSON_IsNumber(value->child))
+        return read_prompt(field, value, request, err);
+    int count = cJSON_GetArraySize(value);
+    if (count < 1 || count > API_MAX_STORIES)
+        return error_set_field(err, STATUS_INVALID, field->name,
+                               "%s must be a string, a list of token ids, or a list of 1 to %d of "
+                               "these, not a list of %d",
+                               field->name, API_MAX_STORIES, count);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, value) {
+        enum status status = read_prompt(field, item, request, err);
+        if (status != STATUS_OK)
+            return status;
+    }
     return STATUS_OK;
 }
 
@@ -146,7 +187,11 @@ static enum status read_field(const struct field *field, const cJSON *value,
     if (cJSON_IsNull(value)) /* many clients send null for "not set" */
         return STATUS_OK;
     switch (field->kind) {
-    case FIELD_PROMPT: return read_prompt(field, value, request, err);
+    case FIELD_PROMPT:
+    case FIELD_PROMPTS:
+        request->prompt_count = 0; /* instead of the empty one */
+        return field->kind == FIELD_PROMPT ? read_prompt(field, value, request, err)
+                                           : read_prompts(field, value, request, err);
     case FIELD_STOP: return read_stop(field, value, request, err);
     case FIELD_INT:
     case FIELD_REAL:
@@ -229,7 +274,8 @@ enum status api_request_parse(struct api_request *request, enum api_dialect dial
         return status;
     *request = (struct api_request){
         .dialect = dialect,
-        .prompt = "",
+        .prompts = {{.text = ""}},
+        .prompt_count = 1,
         .temperature = 0.7,
         .top_k = plain.top_k,
         .top_p = plain.top_p,
@@ -237,15 +283,23 @@ enum status api_request_parse(struct api_request *request, enum api_dialect dial
         .repetition_penalty = plain.repetition_penalty,
         .max_tokens = API_MAX_TOKENS,
         .n = 1,
+        .logprobs = -1,
         .tree = tree,
     };
     status = read_members(request, tree, err);
+    if (status == STATUS_OK && request->prompt_count * request->n > API_MAX_STORIES)
+        status = error_set_field(err, STATUS_INVALID, "n",
+                                 "n must be a whole number from 1 to %d with %d prompts, not %d",
+                                 API_MAX_STORIES / request->prompt_count, request->prompt_count,
+                                 request->n);
     if (status != STATUS_OK)
         api_request_free(request);
     return status;
 }
 
 void api_request_free(struct api_request *request) {
+    for (int i = 0; i < request->prompt_count; i++)
+        token_list_free(&request->prompts[i].ids);
     cJSON_Delete(request->tree);
     memset(request, 0, sizeof *request);
 }
@@ -298,24 +352,17 @@ enum status api_parse_text(const char *body, size_t bytes, const char *name, voi
 enum status api_parse_ids(const char *body, size_t bytes, const char *name,
                           struct token_list *ids, struct error *err) {
     cJSON *tree = NULL;
-    const cJSON *member = NULL, *item;
+    const cJSON *member = NULL;
     *ids = (struct token_list){0};
     enum status status = parse_member(body, bytes, name, &tree, &member, err);
     if (status != STATUS_OK)
         return status;
     if (!cJSON_IsArray(member))
-        status = error_set_field(err, STATUS_INVALID, name, "%s must be a list of token ids, not %s",
-                                 name, type_name(member));
-    cJSON_ArrayForEach(item, member) {
-        if (status != STATUS_OK)
-            break;
-        double number = item->valuedouble;
-        if (!cJSON_IsNumber(item) || !(number >= 0 && number <= INT32_MAX) ||
-            number != floor(number))
-            status = error_set_field(err, STATUS_INVALID, name, "%s must hold token ids", name);
-        else if (!token_list_append(ids, (int32_t)number))
-            status = error_set(err, STATUS_NO_MEMORY, "no memory for the tokens");
-    }
+        status = error_set_field(err, STATUS_INVALID, name,
+                                 "%s must be a list of token ids, not %s", name,
+                                 type_name(member));
+    if (status == STATUS_OK)
+        status = read_ids(member, name, ids, err);
     cJSON_Delete(tree);
     if (status != STATUS_OK)
         token_list_free(ids);
@@ -329,8 +376,17 @@ void api_tree_free(void *tree) {
 static void write_field_schema(struct buffer *out, const struct field *field) {
     static const char text_list[] = "{\"type\":\"string\"},{\"type\":\"array\",\"items\":"
                                     "{\"type\":\"string\"},\"maxItems\":";
+    static const char id_list[] = "{\"type\":\"array\",\"items\":{\"type\":\"integer\","
+                                  "\"minimum\":0},\"minItems\":1}";
     switch (field->kind) {
     case FIELD_PROMPT: buffer_append_text(out, "\"type\":[\"string\",\"null\"]"); break;
+    case FIELD_PROMPTS:
+        buffer_printf(out, "\"anyOf\":[{\"type\":[\"string\",\"null\"]},%s,"
+                           "{\"type\":\"array\",\"items\":"
+                           "{\"anyOf\":[{\"type\":\"string\"},%s]},"
+                           "\"minItems\":1,\"maxItems\":%d}]",
+                      id_list, id_list, API_MAX_STORIES);
+        break;
     case FIELD_BOOL: buffer_append_text(out, "\"type\":[\"boolean\",\"null\"]"); break;
     case FIELD_STREAM_OPTIONS: buffer_append_text(out, "\"type\":[\"object\",\"null\"]"); break;
     case FIELD_ABSENT: break;

@@ -4,8 +4,8 @@
  * messages and the OpenAPI description come from it. A value that is wrong is
  * refused with the field's name and range; nothing is corrected silently.
  *
- * Ownership: a parsed request owns the texts its fields point to, until
- * api_request_free(). Thread-safe.
+ * Ownership: a parsed request owns the texts its fields point to, and its ids,
+ * until api_request_free(). Thread-safe.
  */
 #ifndef ALPACA_SERVER_API_H
 #define ALPACA_SERVER_API_H
@@ -27,12 +27,20 @@ enum {
 /* Who asks: our own routes refuse fields they do not know; OpenAI's clients send many. */
 enum api_dialect { API_GENERATE = 1, API_COMPLETIONS = 2 };
 
+/* What n stories begin with: a text, or token ids. */
+struct api_prompt {
+    const char *text; /* NULL: ids */
+    size_t bytes;
+    struct token_list ids;
+};
+
 struct api_request {
     enum api_dialect dialect;
-    const char *prompt; /* never NULL */
-    size_t prompt_bytes;
+    struct api_prompt prompts[API_MAX_STORIES];
+    int prompt_count; /* at least 1; times n at most API_MAX_STORIES */
     double temperature, top_p, min_p, repetition_penalty;
     int top_k, max_tokens, n;
+    int logprobs; /* of so many likeliest tokens beside the one taken; -1: none at all */
     uint64_t seed;
     bool has_seed;
     bool stream, truncate, echo, include_usage;

@@ -48,6 +48,9 @@ static const char *const paths[] = {
 #define STRING "{\"type\":\"string\"}"
 #define INTEGER "{\"type\":\"integer\",\"minimum\":0}"
 #define NUMBER "{\"type\":\"number\",\"minimum\":0}"
+#define LOGPROB "{\"type\":\"number\",\"maximum\":0}"
+#define LIST(items) "{\"type\":\"array\",\"items\":" items "}"
+#define OR_NULL(schema) "{\"anyOf\":[{\"type\":\"null\"}," schema "]}"
 #define FINISH "{\"enum\":[\"stop\",\"length\"]}"
 #define TOLD_REQUIRED "\"story\",\"completion\",\"finish_reason\",\"seed\""
 #define TOLD                                                                                    \
@@ -74,8 +77,14 @@ static const char *const schemas[] = {
            ",\"choices\":{\"type\":\"array\",\"items\":" REF("Choice") "}"),
     ",\"Choice\":",
     OBJECT("\"index\",\"text\",\"logprobs\",\"finish_reason\"",
-           "\"index\":" INTEGER ",\"text\":" STRING ",\"logprobs\":{\"type\":\"null\"}"
+           "\"index\":" INTEGER ",\"text\":" STRING ",\"logprobs\":" OR_NULL(REF("Logprobs"))
            ",\"finish_reason\":" FINISH),
+    ",\"Logprobs\":",
+    OBJECT("\"tokens\",\"token_logprobs\",\"top_logprobs\",\"text_offset\"",
+           "\"tokens\":" LIST(STRING) ",\"token_logprobs\":" LIST(OR_NULL(LOGPROB))
+           ",\"top_logprobs\":" OR_NULL(LIST(OR_NULL("{\"type\":\"object\","
+                                                 "\"additionalProperties\":" LOGPROB "}")))
+           ",\"text_offset\":" LIST(INTEGER)),
     ",\"Models\":",
     OBJECT("\"object\",\"data\"",
            "\"object\":{\"const\":\"list\"},\"data\":{\"type\":\"array\",\"items\":"

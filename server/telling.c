@@ -3,6 +3,9 @@
 #include "base/rng.h"
 #include "server/errors.h"
 #include "server/json.h"
+#include "server/logprobs.h"
+#include "server/prompt.h"
+#include "tokenizer/utf8.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,14 +17,18 @@ struct told {
     uint64_t seed;
     enum story_end end;
     size_t sent;      /* bytes of the completion that went into the stream */
-    bool end_sent;
+    int listed;       /* tokens whose log-probabilities went into the answer, ... */
+    size_t list_at;   /* ... where in the completion the last of them begins ... */
+    size_t offset;    /* ... and at which character of the answer's text that is */
+    bool echoed, end_sent;
 };
 
 struct telling {
     struct storyteller *teller;
     struct api_request request;
     enum telling_form form;
-    int prompt_tokens;
+    struct prompt prompts[API_MAX_STORIES]; /* of request.n stories each, in their order */
+    int prompt_tokens;                      /* of all of them */
     struct told stories[API_MAX_STORIES];
     int count;
     bool opened, closed; /* the stream's first and last event are out */
@@ -34,19 +41,23 @@ static uint64_t seed_of(const struct api_request *request, int index) {
     return (request->seed + (uint64_t)index) & (uint64_t)API_MAX_SEED;
 }
 
+static const struct prompt *prompt_of(const struct telling *telling, int index) {
+    return &telling->prompts[index / telling->request.n];
+}
+
 static void on_gap(void *metrics, uint64_t gap_ns, int tokens) {
     metrics_token_gap(metrics, gap_ns, tokens);
 }
 
-static enum status start_stories(struct telling *telling, const struct token_list *prompt,
-                                 struct metrics *metrics,
+static enum status start_stories(struct telling *telling, struct metrics *metrics,
                                  void (*wake)(void *context), void *context, struct error *err) {
     const struct api_request *request = &telling->request;
     struct story_request wanted = {
-        .prompt = prompt,
-        .continues = story_continues(request->prompt, request->prompt_bytes),
         .max_tokens = request->max_tokens,
         .sampling = api_request_sampling(request),
+        .logprobs = request->logprobs >= 0,
+        .top_logprobs = request->logprobs >= 0 ? request->logprobs : 0,
+        .prompt_logprobs = request->logprobs >= 0 && request->echo,
         .stop_count = request->stop_count,
         .every_token = request->stream,
         .on_news = wake,
@@ -55,8 +66,13 @@ static enum status start_stories(struct telling *telling, const struct token_lis
         .gap_context = metrics,
     };
     memcpy(wanted.stops, request->stops, sizeof wanted.stops);
-    for (int i = 0; i < request->n; i++) {
+    for (int i = 0; i < request->prompt_count * request->n; i++) {
         struct told *told = &telling->stories[i];
+        const struct prompt *prompt = prompt_of(telling, i);
+        wanted.prompt = &prompt->ids;
+        wanted.continues = story_continues(prompt->text, prompt->bytes);
+        if (request->echo)
+            told->offset = utf8_count(prompt->text, prompt->bytes);
         told->seed = wanted.sampling.seed = seed_of(request, i);
         enum status status = story_start(&told->story, telling->teller, &wanted, err);
         if (status != STATUS_OK)
@@ -70,7 +86,6 @@ enum status telling_start(struct telling **out, struct storyteller *teller,
                           struct metrics *metrics, struct api_request *request,
                           enum telling_form form,
                           void (*wake)(void *context), void *context, struct error *err) {
-    struct token_list prompt = {0};
     struct telling *telling = calloc(1, sizeof *telling);
     if (!telling) {
         api_request_free(request);
@@ -89,14 +104,13 @@ enum status telling_start(struct telling **out, struct storyteller *teller,
     if (form == TELLING_TEXT && telling->request.stream && telling->request.n > 1)
         status = error_set_field(err, STATUS_INVALID, "n",
                                  "n must be 1 for a stream of plain text");
+    for (int i = 0; i < telling->request.prompt_count && status == STATUS_OK; i++) {
+        status = prompt_read(&telling->prompts[i], teller, &telling->request.prompts[i],
+                             telling->request.truncate, err);
+        telling->prompt_tokens += (int)telling->prompts[i].ids.count;
+    }
     if (status == STATUS_OK)
-        status = storyteller_read_prompt(teller, telling->request.prompt,
-                                         telling->request.prompt_bytes, telling->request.truncate,
-                                         &prompt, err);
-    telling->prompt_tokens = (int)prompt.count;
-    if (status == STATUS_OK)
-        status = start_stories(telling, &prompt, metrics, wake, context, err);
-    token_list_free(&prompt);
+        status = start_stories(telling, metrics, wake, context, err);
     if (status == STATUS_OK)
         *out = telling;
     else
@@ -191,7 +205,7 @@ static void write_story(const struct telling *telling, const struct told *told,
     struct buffer story = {0};
     size_t bytes;
     const char *completion = story_text(told->story, &bytes);
-    buffer_append(&story, telling->request.prompt, telling->request.prompt_bytes);
+    buffer_append(&story, telling->prompts[0].text, telling->prompts[0].bytes);
     buffer_append(&story, completion, bytes);
     buffer_append_text(out, "\"story\":");
     json_append_bytes(out, story.data ? story.data : "", story.size);
@@ -231,11 +245,38 @@ static void write_completion_head(const struct telling *telling, struct buffer *
     buffer_append_text(out, ",\"choices\":[");
 }
 
-static void write_choice(int index, const char *text, size_t bytes, const char *finish_reason,
-                         struct buffer *out) {
+static bool wants_lists(const struct telling *telling) {
+    return telling->request.logprobs >= 0;
+}
+
+static struct logprobs new_lists(const struct telling *telling) {
+    return (struct logprobs){.tokenizer = telling->teller->tokenizer,
+                             .top = telling->request.logprobs};
+}
+
+/* The tokens of a story that its part of the answer so far does not list. */
+static void list_news(struct told *told, struct logprobs *lists) {
+    size_t bytes;
+    const char *text = story_text(told->story, &bytes);
+    for (int end = story_listed(told->story); told->listed < end; told->listed++) {
+        struct story_token token = story_token(told->story, told->listed);
+        told->offset += utf8_count(text + told->list_at, token.begins - told->list_at);
+        told->list_at = token.begins;
+        logprobs_add(lists, &token, told->offset);
+    }
+}
+
+/* Takes over *lists; NULL is null. */
+static void write_choice(int index, const char *text, size_t bytes, struct logprobs *lists,
+                         const char *finish_reason, struct buffer *out) {
     buffer_printf(out, "{\"index\":%d,\"text\":", index);
     json_append_bytes(out, text, bytes);
-    buffer_append_text(out, ",\"logprobs\":null,\"finish_reason\":");
+    buffer_append_text(out, ",\"logprobs\":");
+    if (lists)
+        logprobs_write(lists, out);
+    else
+        buffer_append_text(out, "null");
+    buffer_append_text(out, ",\"finish_reason\":");
     if (finish_reason)
         json_append_text(out, finish_reason);
     else
@@ -243,20 +284,31 @@ static void write_choice(int index, const char *text, size_t bytes, const char *
     buffer_append_text(out, "}");
 }
 
-static void write_completions(const struct telling *telling, struct buffer *out) {
+static void write_whole_choice(struct telling *telling, int index, struct buffer *out) {
+    struct told *told = &telling->stories[index];
+    const struct prompt *prompt = prompt_of(telling, index);
+    struct logprobs lists = new_lists(telling);
+    struct buffer text = {0};
+    size_t bytes;
+    const char *completion = story_text(told->story, &bytes);
+    if (telling->request.echo)
+        buffer_append(&text, prompt->text, prompt->bytes);
+    buffer_append(&text, completion, bytes);
+    if (wants_lists(telling) && telling->request.echo)
+        logprobs_add_prompt(&lists, prompt, told->story);
+    if (wants_lists(telling))
+        list_news(told, &lists);
+    write_choice(index, text.data ? text.data : "", text.size,
+                 wants_lists(telling) ? &lists : NULL, story_end_name(told->end), out);
+    out->failed |= text.failed;
+    buffer_free(&text);
+}
+
+static void write_completions(struct telling *telling, struct buffer *out) {
     write_completion_head(telling, out);
     for (int i = 0; i < telling->count; i++) {
-        const struct told *told = &telling->stories[i];
-        struct buffer text = {0};
-        size_t bytes;
-        const char *completion = story_text(told->story, &bytes);
-        if (telling->request.echo)
-            buffer_append(&text, telling->request.prompt, telling->request.prompt_bytes);
-        buffer_append(&text, completion, bytes);
         buffer_append_text(out, i ? "," : "");
-        write_choice(i, text.data ? text.data : "", text.size, story_end_name(told->end), out);
-        out->failed |= text.failed;
-        buffer_free(&text);
+        write_whole_choice(telling, i, out);
     }
     buffer_printf(out, "],\"seed\":%" PRIu64 ",", telling->request.seed);
     write_usage(telling, out);
@@ -268,7 +320,7 @@ static void write_plain(const struct telling *telling, struct buffer *out) {
         size_t bytes;
         const char *completion = story_text(telling->stories[i].story, &bytes);
         buffer_append_text(out, i ? "\n" : "");
-        buffer_append(out, telling->request.prompt, telling->request.prompt_bytes);
+        buffer_append(out, telling->prompts[0].text, telling->prompts[0].bytes);
         buffer_append(out, completion, bytes);
         buffer_append_text(out, "\n");
     }
@@ -293,13 +345,13 @@ static void event_end(struct buffer *out) {
     buffer_append_text(out, "\n\n");
 }
 
-/* Our own events: {"text":…}, with "index" when there are several stories. */
+/* Our own events: {"text":…}, with "index" when there are several stories. Takes over *lists. */
 static void write_text_event(const struct telling *telling, int index, const char *text,
-                             size_t bytes, struct buffer *out) {
+                             size_t bytes, struct logprobs *lists, struct buffer *out) {
     event_begin(out);
     if (telling->request.dialect == API_COMPLETIONS) {
         write_completion_head(telling, out);
-        write_choice(index, text, bytes, NULL, out);
+        write_choice(index, text, bytes, lists, NULL, out);
         buffer_append_text(out, telling->request.include_usage ? "],\"usage\":null}" : "]}");
     } else {
         buffer_append_text(out, "{");
@@ -312,12 +364,15 @@ static void write_text_event(const struct telling *telling, int index, const cha
     event_end(out);
 }
 
-static void write_end_event(const struct telling *telling, int index, struct buffer *out) {
-    const struct told *told = &telling->stories[index];
+static void write_end_event(struct telling *telling, int index, struct buffer *out) {
+    struct told *told = &telling->stories[index];
     event_begin(out);
     if (telling->request.dialect == API_COMPLETIONS) {
         write_completion_head(telling, out);
-        write_choice(index, "", 0, story_end_name(told->end), out);
+        struct logprobs lists = new_lists(telling); /* of tokens without a text, if any */
+        if (wants_lists(telling))
+            list_news(told, &lists);
+        write_choice(index, "", 0, lists.count ? &lists : NULL, story_end_name(told->end), out);
         buffer_printf(out, "],\"seed\":%" PRIu64 "%s}", told->seed,
                       telling->request.include_usage ? ",\"usage\":null" : "");
     } else {
@@ -362,24 +417,40 @@ static void write_last_events(const struct telling *telling, struct buffer *out)
     buffer_append_text(out, "data: [DONE]\n\n");
 }
 
-static void open_stream(struct telling *telling, struct buffer *out) {
-    const struct api_request *request = &telling->request;
+/* Once per story; its log-probabilities are there when the prompt was read. */
+static void write_echo(struct telling *telling, int index, struct buffer *out) {
+    struct told *told = &telling->stories[index];
+    const struct prompt *prompt = prompt_of(telling, index);
+    struct logprobs lists = new_lists(telling);
+    bool was_read = story_tokens(told->story) > 0 || told->end != STORY_RUNNING;
+    if (told->echoed || (wants_lists(telling) && !was_read))
+        return;
+    if (wants_lists(telling))
+        logprobs_add_prompt(&lists, prompt, told->story);
+    write_text_event(telling, index, prompt->text, prompt->bytes,
+                     wants_lists(telling) ? &lists : NULL, out);
+    told->echoed = true;
+}
+
+static void write_text(struct telling *telling, int index, const char *text, size_t bytes,
+                       struct buffer *out) {
+    struct logprobs lists = new_lists(telling);
+    if (wants_lists(telling))
+        list_news(&telling->stories[index], &lists);
     if (telling->form == TELLING_TEXT)
-        buffer_append(out, request->prompt, request->prompt_bytes);
-    else if (request->echo)
-        for (int i = 0; i < telling->count; i++)
-            write_text_event(telling, i, request->prompt, request->prompt_bytes, out);
+        buffer_append(out, text, bytes);
+    else
+        write_text_event(telling, index, text, bytes, wants_lists(telling) ? &lists : NULL, out);
 }
 
 static void write_story_news(struct telling *telling, int index, struct buffer *out) {
     struct told *told = &telling->stories[index];
     size_t bytes;
     const char *text = story_text(told->story, &bytes);
+    if (telling->request.echo)
+        write_echo(telling, index, out);
     if (bytes > told->sent) {
-        if (telling->form == TELLING_TEXT)
-            buffer_append(out, text + told->sent, bytes - told->sent);
-        else
-            write_text_event(telling, index, text + told->sent, bytes - told->sent, out);
+        write_text(telling, index, text + told->sent, bytes - told->sent, out);
         told->sent = bytes;
     }
     if (told->end != STORY_RUNNING && !told->end_sent) {
@@ -390,8 +461,8 @@ static void write_story_news(struct telling *telling, int index, struct buffer *
 }
 
 void telling_write_news(struct telling *telling, struct buffer *out) {
-    if (!telling->opened)
-        open_stream(telling, out);
+    if (!telling->opened && telling->form == TELLING_TEXT)
+        buffer_append(out, telling->prompts[0].text, telling->prompts[0].bytes);
     telling->opened = true;
     bool ended = true;
     for (int i = 0; i < telling->count; i++) {
@@ -428,6 +499,8 @@ void telling_free(struct telling *telling) {
         return;
     for (int i = 0; i < telling->count; i++)
         story_free(telling->stories[i].story);
+    for (int i = 0; i < API_MAX_STORIES; i++)
+        prompt_free(&telling->prompts[i]);
     api_request_free(&telling->request);
     free(telling);
 }

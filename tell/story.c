@@ -27,6 +27,8 @@ struct story {
     struct text_stream stream;
     struct buffer text;
     size_t certain; /* bytes of text that no stop string can take back */
+    struct story_token *tokens; /* [capacity] `decoded` of them valid; NULL without logprobs */
+    bool cut; /* by a stop string */
     char *stops[STORY_MAX_STOPS];
     size_t stop_bytes[STORY_MAX_STOPS];
     int stop_count;
@@ -110,6 +112,8 @@ enum status story_start(struct story **out, struct storyteller *teller,
     /* One id more than can come, so that a take always has room to report the end. */
     story->capacity = (request->max_tokens < room ? request->max_tokens : room) + 1;
     story->ids = calloc((size_t)story->capacity, sizeof *story->ids);
+    if (request->logprobs)
+        story->tokens = calloc((size_t)story->capacity, sizeof *story->tokens);
     story->on_news = request->on_news;
     story->context = request->context;
     story->on_gap = request->on_gap;
@@ -117,7 +121,7 @@ enum status story_start(struct story **out, struct storyteller *teller,
     story->every_token = request->every_token || request->stop_count > 0;
     text_stream_start(&story->stream, teller->tokenizer, request->continues);
     enum status status = STATUS_OK;
-    if (!story->ids)
+    if (!story->ids || (request->logprobs && !story->tokens))
         status = error_set(err, STATUS_NO_MEMORY, "no memory for a story");
     if (status == STATUS_OK)
         status = copy_stops(story, request, err);
@@ -129,6 +133,9 @@ enum status story_start(struct story **out, struct storyteller *teller,
         .prompt_count = (int)request->prompt->count,
         .max_tokens = request->max_tokens,
         .sampling = request->sampling,
+        .logprobs = request->logprobs,
+        .top_logprobs = request->top_logprobs,
+        .prompt_logprobs = request->prompt_logprobs,
         .on_news = on_generation_news,
         .context = story,
     };
@@ -184,6 +191,7 @@ static bool apply_stops(struct story *story, size_t new_from) {
         story->text.size = stop;
         story->text.data[stop] = '\0';
         story->certain = stop;
+        story->cut = true;
         return true;
     }
     story->certain = story->text.size - possible_stop(story);
@@ -206,10 +214,15 @@ static enum story_end end_of(enum finish finish) {
 static enum status decode(struct story *story, int count, struct error *err) {
     while (story->decoded < count && story->end == STORY_RUNNING) {
         size_t before = story->text.size;
-        enum status status = text_stream_push(&story->stream, story->ids[story->decoded++],
-                                              &story->text, err);
+        struct story_token token = {.id = story->ids[story->decoded],
+                                    .at_start = story->stream.at_start};
+        enum status status = text_stream_push(&story->stream, token.id, &story->text, err);
         if (status != STATUS_OK)
             return status;
+        token.begins = story->stream.begins;
+        if (story->tokens)
+            story->tokens[story->decoded] = token;
+        story->decoded++;
         if (apply_stops(story, before)) {
             story->end = STORY_STOP;
             story_cancel(story); /* the rest is not wanted */
@@ -249,6 +262,24 @@ int story_tokens(const struct story *story) {
     return story->decoded;
 }
 
+int story_listed(const struct story *story) {
+    int count = story->decoded;
+    bool all = story->end != STORY_RUNNING && !story->cut;
+    while (count > 0 && !all && story->tokens[count - 1].begins >= story->certain)
+        count--;
+    return count;
+}
+
+struct story_token story_token(const struct story *story, int index) {
+    struct story_token token = story->tokens[index];
+    token.logprobs = generation_logprobs(story->generation, index);
+    return token;
+}
+
+const struct token_logprobs *story_prompt_logprobs(const struct story *story, int place) {
+    return generation_prompt_logprobs(story->generation, place);
+}
+
 struct generation_usage story_usage(const struct story *story) {
     return generation_usage(story->generation);
 }
@@ -265,6 +296,7 @@ void story_free(struct story *story) {
     for (int i = 0; i < story->stop_count; i++)
         free(story->stops[i]);
     free(story->ids);
+    free(story->tokens);
     buffer_free(&story->text);
     pthread_mutex_destroy(&story->lock);
     free(story);

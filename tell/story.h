@@ -30,6 +30,9 @@ struct story_request {
     bool continues;                  /* see story_continues() */
     int max_tokens;                  /* cut to what the model has room for */
     struct sampling sampling;
+    bool logprobs;        /* as in generation.h, these three */
+    int top_logprobs;
+    bool prompt_logprobs;
     const char *stops[STORY_MAX_STOPS]; /* not empty, at most STORY_MAX_STOP_BYTES; copied */
     int stop_count;
     bool every_token; /* on_news for every token, not only at the end */
@@ -64,6 +67,21 @@ enum status story_advance(struct story *story, enum story_end *end, struct error
 const char *story_text(const struct story *story, size_t *bytes);
 /* Tokens that the text so far took; a final eos and tokens after a stop string do not count. */
 int story_tokens(const struct story *story);
+/* Of a story with `logprobs`: a token, and what came of it. */
+struct story_token {
+    int32_t id;
+    size_t begins; /* where its text does, in the story's */
+    bool at_start; /* its leading space, if it has one, was left out */
+    const struct token_logprobs *logprobs; /* valid until story_free() */
+};
+/* Tokens whose text, at least its beginning, is in story_text(); once the model has ended the
+ * story, all. */
+int story_listed(const struct story *story);
+struct story_token story_token(const struct story *story, int index); /* below story_listed() */
+/* With `prompt_logprobs`, of the prompt's token `place` from 1 on, once there is a token or an
+ * end. */
+const struct token_logprobs *story_prompt_logprobs(const struct story *story, int place);
+
 /* Times as far as known; complete when the story has ended. */
 struct generation_usage story_usage(const struct story *story);
 void story_cancel(struct story *story);

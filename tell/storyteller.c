@@ -126,29 +126,61 @@ void storyteller_close(struct storyteller *teller) {
     memset(teller, 0, sizeof *teller);
 }
 
+/* Ends the reading of a prompt: keeps what the model has positions for, less one for the story. */
+static enum status fit_prompt(const struct storyteller *teller, bool truncate,
+                              struct token_list *ids, struct error *err) {
+    size_t limit = (size_t)teller->model->config.positions - 1;
+    if (ids->count <= limit)
+        return STATUS_OK;
+    if (!truncate)
+        return error_set_field(err, STATUS_INVALID, "prompt",
+                               "prompt is %zu tokens long, the model takes at most %zu",
+                               ids->count, limit);
+    memmove(ids->ids + 1, ids->ids + 1 + (ids->count - limit), /* bos stays in front */
+            (limit - 1) * sizeof *ids->ids);
+    ids->count = limit;
+    return STATUS_OK;
+}
+
+static enum status append_id(struct token_list *ids, int32_t id, struct error *err) {
+    if (token_list_append(ids, id))
+        return STATUS_OK;
+    return error_set(err, STATUS_NO_MEMORY, "no memory for the prompt");
+}
+
 enum status storyteller_read_prompt(const struct storyteller *teller, const char *text,
                                     size_t bytes, bool truncate, struct token_list *ids,
                                     struct error *err) {
-    const struct model_config *config = &teller->model->config;
-    size_t limit = (size_t)config->positions - 1; /* one position is for the story */
     *ids = (struct token_list){0};
-    enum status status = STATUS_OK;
-    if (!token_list_append(ids, config->bos_id))
-        status = error_set(err, STATUS_NO_MEMORY, "no memory for the prompt");
+    enum status status = append_id(ids, teller->model->config.bos_id, err);
     if (status == STATUS_OK)
         status = tokenizer_encode(teller->tokenizer, text, bytes, ids, err);
-    if (status == STATUS_OK && ids->count > limit && !truncate)
-        status = error_set_field(err, STATUS_INVALID, "prompt",
-                                 "prompt is %zu tokens long, the model takes at most %zu",
-                                 ids->count, limit);
-    if (status != STATUS_OK) {
+    if (status == STATUS_OK)
+        status = fit_prompt(teller, truncate, ids, err);
+    if (status != STATUS_OK)
         token_list_free(ids);
-        return status;
+    return status;
+}
+
+enum status storyteller_read_ids(const struct storyteller *teller, const int32_t *tokens,
+                                 size_t count, bool truncate, struct token_list *ids,
+                                 struct error *err) {
+    const struct model_config *config = &teller->model->config;
+    enum status status = STATUS_OK;
+    *ids = (struct token_list){0};
+    if (count == 0 || tokens[0] != config->bos_id)
+        status = append_id(ids, config->bos_id, err);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        if (tokens[i] < 0 || tokens[i] >= config->vocab)
+            status = error_set_field(err, STATUS_INVALID, "prompt",
+                                     "the prompt's token ids must be 0 to %d, not %d",
+                                     config->vocab - 1, tokens[i]);
+        else
+            status = append_id(ids, tokens[i], err);
     }
-    if (ids->count > limit) { /* bos stays in front */
-        memmove(ids->ids + 1, ids->ids + 1 + (ids->count - limit),
-                (limit - 1) * sizeof *ids->ids);
-        ids->count = limit;
-    }
-    return STATUS_OK;
+    if (status == STATUS_OK)
+        status = fit_prompt(teller, truncate, ids, err);
+    if (status != STATUS_OK)
+        token_list_free(ids);
+    return status;
 }

@@ -42,4 +42,9 @@ enum status storyteller_read_prompt(const struct storyteller *teller, const char
                                     size_t bytes, bool truncate, struct token_list *ids,
                                     struct error *err);
 
+/* The same for a prompt of ids, before which bos is put unless they begin with it. */
+enum status storyteller_read_ids(const struct storyteller *teller, const int32_t *tokens,
+                                 size_t count, bool truncate, struct token_list *ids,
+                                 struct error *err);
+
 #endif

@@ -47,6 +47,55 @@ test("a stream of completions", async () => {
   assert.deepEqual(usage, whole.usage);
 });
 
+test("log-probabilities", async () => {
+  for (const top of [0, 1, 5]) {
+    for (const echo of [false, true]) {
+      const wanted = { ...wish, prompt: "the sea", logprobs: top, echo };
+      const [choice] = (await client.completions.create(wanted)).choices;
+      const { tokens, token_logprobs, top_logprobs, text_offset } = choice.logprobs;
+      assert.equal(tokens.join(""), choice.text);
+      tokens.forEach((token, i) => {
+        const told = i > 0 || !echo;
+        assert.ok(choice.text.startsWith(token, text_offset[i]));
+        assert.ok(told ? token_logprobs[i] <= 0 : token_logprobs[i] === null);
+        if (top > 0 && told) assert.equal(top_logprobs[i][token], token_logprobs[i]);
+        if (top > 0 && told) assert.ok([top, top + 1].includes(Object.keys(top_logprobs[i]).length));
+      });
+      assert.equal(top_logprobs === null, top === 0);
+      assert.equal(tokens.length, token_logprobs.length);
+
+      const parts = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
+      for await (const event of await client.completions.create({ ...wanted, stream: true })) {
+        for (const name of Object.keys(parts)) {
+          parts[name].push(...event.choices[0].logprobs?.[name] ?? []);
+        }
+      }
+      assert.deepEqual({ ...parts, top_logprobs: top ? parts.top_logprobs : null }, choice.logprobs);
+    }
+  }
+  assert.equal((await client.completions.create(wish)).choices[0].logprobs, null);
+});
+
+test("several prompts", async () => {
+  const prompts = ["the sea", "a dragon"];
+  const answer = await client.completions.create({ ...wish, prompt: prompts, n: 2, echo: true });
+  assert.deepEqual(answer.choices.map((choice) => choice.index), [0, 1, 2, 3]);
+  for (const { index, text } of answer.choices) {
+    const prompt = prompts[index >> 1];
+    const alone = await client.completions.create({ ...wish, prompt, echo: true, seed: 3 + index });
+    assert.equal(text, alone.choices[0].text);
+  }
+  const lists = await Promise.all(prompts.map(async (text) => (await (await fetch(
+    `${server.url}/tokenize`, { method: "POST", body: JSON.stringify({ text }) })).json()).tokens));
+  const ofIds = await client.completions.create({ ...wish, prompt: lists, n: 2, echo: true });
+  assert.deepEqual(ofIds.choices, answer.choices);
+  await assert.rejects(client.completions.create({ ...wish, prompt: prompts, n: 5 }), (problem) => {
+    assert.ok(problem instanceof OpenAI.BadRequestError);
+    assert.equal(problem.param, "n");
+    return true;
+  });
+});
+
 test("a stream that is left behind", async () => {
   const stream = await client.completions.create({ ...wish, n: 8, max_tokens: null,
     temperature: 2, stream: true });

@@ -40,15 +40,30 @@ static void check_round_trip(const char *text) {
     buffer_free(&json);
 }
 
+static void check_prompt(const struct api_prompt *prompt) {
+    FUZZ_CHECK((prompt->text != NULL) != (prompt->ids.count > 0));
+    for (size_t i = 0; i < prompt->ids.count; i++)
+        FUZZ_CHECK(prompt->ids.ids[i] >= 0);
+    if (!prompt->text)
+        return;
+    FUZZ_CHECK(strlen(prompt->text) == prompt->bytes);
+    fuzz_check_utf8(prompt->text, prompt->bytes);
+    check_round_trip(prompt->text);
+}
+
 static void check_request(const struct api_request *request) {
     struct sampling sampling = api_request_sampling(request);
     FUZZ_CHECK(sampling_check(&sampling, NULL) == STATUS_OK);
     FUZZ_CHECK(request->n >= 1 && request->n <= API_MAX_STORIES);
     FUZZ_CHECK(request->max_tokens >= 1 && request->max_tokens <= API_MAX_TOKENS);
     FUZZ_CHECK(request->seed <= API_MAX_SEED);
-    FUZZ_CHECK(strlen(request->prompt) == request->prompt_bytes);
-    fuzz_check_utf8(request->prompt, request->prompt_bytes);
-    check_round_trip(request->prompt);
+    FUZZ_CHECK(request->logprobs >= -1 && request->logprobs <= TOP_LOGPROBS_MAX);
+    FUZZ_CHECK(request->prompt_count >= 1 &&
+               request->prompt_count * request->n <= API_MAX_STORIES);
+    for (int i = 0; i < request->prompt_count; i++)
+        check_prompt(&request->prompts[i]);
+    FUZZ_CHECK(request->dialect == API_COMPLETIONS ||
+               (request->prompt_count == 1 && request->prompts[0].text));
     FUZZ_CHECK(request->stop_count >= 0 && request->stop_count <= STORY_MAX_STOPS);
     for (int i = 0; i < request->stop_count; i++) {
         size_t bytes = strlen(request->stops[i]);

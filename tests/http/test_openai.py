@@ -1,8 +1,11 @@
 """POST /v1/completions, GET /v1/models, /tokenize and /detokenize, by hand.
 
 The real client is in tests/browser/openai.test.mjs."""
+import re
+
 import pytest
-from conftest import error_of
+from conftest import error_of, together
+from tiny_model import write_model
 
 
 def test_a_completion(server):
@@ -55,8 +58,10 @@ def test_a_stream_with_echo_begins_with_the_prompt(server):
 
 
 @pytest.mark.parametrize("field, value", [
-    ("temperature", 3), ("n", 0), ("logprobs", 1), ("best_of", 2), ("suffix", "x"),
-    ("prompt", ["a", "b"]), ("prompt", [1, 2]), ("stream_options", True),
+    ("temperature", 3), ("n", 0), ("logprobs", 6), ("logprobs", -1), ("logprobs", 1.5),
+    ("logprobs", True), ("best_of", 2), ("suffix", "x"), ("prompt", []), ("prompt", [[]]),
+    ("prompt", ["a"] * 9), ("prompt", ["a", 1]), ("prompt", [1, "a"]), ("prompt", [[1], [-1]]),
+    ("prompt", [None]), ("prompt", [1000000]), ("prompt", [300] * 300), ("stream_options", True),
     ("stream_options", {"include_usage": 1}), ("stop", 5)])
 def test_what_cannot_be_done_is_refused(server, field, value):
     answer = server.post("/v1/completions", {field: value})
@@ -94,3 +99,247 @@ def test_wrong_bodies_for_tokens(server, path, body, param):
 
 def test_ids_that_are_no_tokens(server):
     assert server.post("/detokenize", {"tokens": [1000000]}).status == 400
+
+
+# ---- several prompts ----------------------------------------------------------------------------
+
+def ids_of(server, text):
+    return server.post("/tokenize", {"text": text}).json()["tokens"]
+
+
+def test_every_prompt_has_its_choices(server):
+    wish = {"seed": 3, "max_tokens": 6}
+    prompts = ["The sea", "a dragon", "", "once upon a time"]
+    body = server.post("/v1/completions", {**wish, "prompt": prompts, "n": 2}).json()
+    assert [choice["index"] for choice in body["choices"]] == list(range(8))
+    told = [server.generate(**{**wish, "seed": 3 + index}, prompt=prompts[index // 2])
+            for index in range(8)]
+    assert [choice["text"] for choice in body["choices"]] == [one["completion"] for one in told]
+    tokens = sum(one["usage"]["prompt_tokens"] for one in told[::2])
+    assert body["usage"]["prompt_tokens"] == tokens
+    assert body["usage"]["completion_tokens"] == \
+        sum(one["usage"]["completion_tokens"] for one in told)
+
+
+def test_ids_tell_what_their_text_does(server):
+    wish = {"seed": 3, "max_tokens": 6, "echo": True}
+    texts = ["the sea", "a dragon"]
+    expected = server.post("/v1/completions", {**wish, "prompt": texts}).json()
+    lists = [ids_of(server, text) for text in texts]
+    for prompts in (lists, [[1] + ids for ids in lists]):  # with and without the story's mark
+        body = server.post("/v1/completions", {**wish, "prompt": prompts}).json()
+        assert body["choices"] == expected["choices"] and body["usage"] == expected["usage"]
+    body = server.post("/v1/completions", {**wish, "prompt": lists[0]}).json()
+    assert body["choices"] == expected["choices"][:1]
+
+
+def test_a_stream_of_several_prompts(server):
+    wish = {"prompt": ["The sea", ids_of(server, "a dragon")], "n": 2, "seed": 3, "max_tokens": 6,
+            "echo": True}
+    whole = server.post("/v1/completions", wish).json()["choices"]
+    texts = [""] * 4
+    for event in server.post("/v1/completions", {**wish, "stream": True}).events()[:-1]:
+        for choice in event["choices"]:
+            texts[choice["index"]] += choice["text"]
+    assert texts == [choice["text"] for choice in whole]
+
+
+@pytest.mark.parametrize("prompts, n, most", [(3, 3, 2), (5, 2, 1), (8, 2, 1), (2, 5, 4)])
+def test_all_choices_together_have_a_limit(server, prompts, n, most):
+    answer = server.post("/v1/completions", {"prompt": ["a"] * prompts, "n": n, "max_tokens": 1})
+    assert answer.status == 400
+    error = error_of(answer)
+    assert error["param"] == "n" and f"1 to {most} " in error["message"]
+    answer = server.post("/v1/completions", {"prompt": ["a"] * prompts, "n": most,
+                                             "max_tokens": 1})
+    assert len(answer.json()["choices"]) == prompts * most
+
+
+def test_too_long_ids_may_be_truncated(server):
+    ids = ids_of(server, "one day ") * 200
+    answer = server.post("/v1/completions", {"prompt": ids, "max_tokens": 1, "truncate": True,
+                                             "echo": True, "logprobs": 0})
+    choice = answer.json()["choices"][0]
+    length = server.ask("GET", "/v1/models").json()["data"][0]["max_model_len"]
+    assert answer.json()["usage"]["prompt_tokens"] == length - 1
+    assert len(choice["logprobs"]["tokens"]) == length - 1  # without the mark, with the new one
+    joins_text(choice, choice["logprobs"]["text_offset"][0])
+
+
+# ---- log-probabilities --------------------------------------------------------------------------
+
+def joins_text(choice, begin=0):
+    """The tokens stand in the text, one after another, where text_offset says."""
+    lists, text = choice["logprobs"], choice["text"]
+    assert text[begin:] == "".join(lists["tokens"]), text
+    for token, offset in zip(lists["tokens"], lists["text_offset"]):
+        assert text[offset:offset + len(token)] == token
+
+
+def check_lists(choice, top, echo=False):
+    lists = choice["logprobs"]
+    count = len(lists["tokens"])
+    assert len(lists["token_logprobs"]) == len(lists["text_offset"]) == count
+    assert lists["text_offset"] == sorted(lists["text_offset"])
+    assert all(value <= 0 for value in lists["token_logprobs"][echo:])
+    if top == 0:
+        assert lists["top_logprobs"] is None
+        return
+    assert len(lists["top_logprobs"]) == count
+    rows = zip(lists["tokens"], lists["token_logprobs"], lists["top_logprobs"])
+    for token, value, likeliest in list(rows)[echo:]:
+        assert top <= len(likeliest) <= top + 1 and likeliest[token] == value
+        values = list(likeliest.values())
+        assert values[:top] == sorted(values[:top], reverse=True)
+        assert len(values) == top or list(likeliest)[-1] == token and value <= values[top - 1]
+
+
+@pytest.mark.parametrize("top", [0, 1, 5])
+def test_logprobs(server, top):
+    wish = {"prompt": "The sea", "seed": 3, "max_tokens": 30, "n": 2, "temperature": 1.2}
+    body = server.post("/v1/completions", {**wish, "logprobs": top}).json()
+    plain = server.post("/v1/completions", wish).json()
+    for choice, other in zip(body["choices"], plain["choices"]):
+        assert choice["text"] == other["text"] and other["logprobs"] is None
+        check_lists(choice, top)
+        joins_text(choice)
+    assert body["usage"] == plain["usage"]
+    assert sum(len(choice["logprobs"]["tokens"]) for choice in body["choices"]) == \
+        body["usage"]["completion_tokens"]
+
+
+def test_greedy_takes_the_likeliest(server):
+    choice = server.post("/v1/completions", {"prompt": "the dog", "temperature": 0,
+                                             "max_tokens": 40, "logprobs": 1}).json()["choices"][0]
+    lists = choice["logprobs"]
+    assert all(likeliest == {token: value} for token, value, likeliest
+               in zip(lists["tokens"], lists["token_logprobs"], lists["top_logprobs"]))
+
+
+def test_settings_do_not_change_what_the_model_thinks(server):
+    """The first token's alternatives are those of the bare softmax."""
+    wish = {"prompt": "the dog", "max_tokens": 1, "logprobs": 5, "seed": 5}
+    likeliest = []
+    for settings in ({"temperature": 0}, {"temperature": 1}, {"temperature": 2, "top_k": 3},
+                     {"repetition_penalty": 2, "top_p": 0.3, "min_p": 0.5}):
+        choice = server.post("/v1/completions", {**wish, **settings}).json()["choices"][0]
+        likeliest.append(list(choice["logprobs"]["top_logprobs"][0].items())[:5])
+    assert likeliest.count(likeliest[0]) == len(likeliest)
+
+
+def test_echo_lists_the_prompt_too(server):
+    wish = {"prompt": "the little dog ran to", "seed": 4, "max_tokens": 8, "logprobs": 2}
+    told = server.post("/v1/completions", wish).json()["choices"][0]
+    for repeat in range(2):  # the second time the kv cache has the prompt
+        choice = server.post("/v1/completions", {**wish, "echo": True}).json()["choices"][0]
+        check_lists(choice, 2, echo=True)
+        joins_text(choice)
+        lists, count = choice["logprobs"], len(told["logprobs"]["tokens"])
+        assert lists["token_logprobs"][0] is None and lists["top_logprobs"][0] is None
+        assert len(lists["tokens"]) == len(ids_of(server, wish["prompt"])) + count
+        for name in ("tokens", "token_logprobs", "top_logprobs"):
+            assert lists[name][-count:] == told["logprobs"][name]
+    # What was told, read again as a prompt, is as probable as it was.
+    again = server.post("/v1/completions", {**wish, "prompt": choice["text"], "echo": True,
+                                            "max_tokens": 1}).json()["choices"][0]["logprobs"]
+    assert again["tokens"][:-1] == lists["tokens"]
+    assert again["token_logprobs"][:-1] == lists["token_logprobs"]
+
+
+def test_offsets_count_characters_of_the_answer(server):
+    wish = {"prompt": "The  DOG ünd", "seed": 4, "max_tokens": 8, "logprobs": 0}
+    told = server.post("/v1/completions", wish).json()["choices"][0]
+    choice = server.post("/v1/completions", {**wish, "echo": True}).json()["choices"][0]
+    assert choice["text"] == wish["prompt"] + told["text"]
+    count = len(told["logprobs"]["tokens"])
+    assert choice["logprobs"]["text_offset"][-count:] == \
+        [len(wish["prompt"]) + offset for offset in told["logprobs"]["text_offset"]]
+    assert max(choice["logprobs"]["text_offset"][:-count]) <= len(wish["prompt"])
+
+
+@pytest.mark.parametrize("more", [{}, {"echo": True}, {"stop": [" the", "zz"]},
+                                  {"n": 3, "echo": True, "prompt": ["the sea", ""], "stop": ","}])
+def test_a_stream_has_the_lists_in_parts(server, more):
+    wish = {"prompt": "the sea", "seed": 3, "max_tokens": 40, "logprobs": 3, "temperature": 1,
+            **more}
+    whole = server.post("/v1/completions", wish).json()["choices"]
+    texts = [""] * len(whole)
+    lists = [{"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+             for _ in whole]
+    for event in server.post("/v1/completions", {**wish, "stream": True}).events()[:-1]:
+        choice, = event["choices"]
+        index = choice["index"]
+        if choice["logprobs"]:
+            assert all(len(texts[index]) <= offset <= len(texts[index]) + len(choice["text"])
+                       for offset in choice["logprobs"]["text_offset"])
+            for name, part in choice["logprobs"].items():
+                lists[index][name] += part
+        else:
+            assert choice["text"] == "" and choice["finish_reason"]
+        texts[index] += choice["text"]
+    assert texts == [choice["text"] for choice in whole]
+    assert lists == [choice["logprobs"] for choice in whole]
+
+
+def test_a_stop_text_cuts_the_lists_too(server):
+    wish = {"prompt": "the sea", "seed": 3, "max_tokens": 40, "logprobs": 1}
+    whole = server.post("/v1/completions", wish).json()["choices"][0]
+    lists = whole["logprobs"]
+    for at in range(1, 30):
+        stop = whole["text"][at:at + 3]
+        choice = server.post("/v1/completions", {**wish, "stop": stop}).json()["choices"][0]
+        end = whole["text"].index(stop)
+        count = sum(offset < end for offset in lists["text_offset"])
+        assert choice["text"] == whole["text"][:end]
+        assert choice["logprobs"] == {name: values[:count] for name, values in lists.items()}
+
+
+def test_logprobs_of_several_prompts(server):
+    wish = {"seed": 3, "max_tokens": 6, "logprobs": 2, "echo": True}
+    prompts = ["the sea", "a dragon was"]
+    body = server.post("/v1/completions", {**wish, "prompt": prompts}).json()
+    for index, choice in enumerate(body["choices"]):
+        alone = server.post("/v1/completions", {**wish, "seed": 3 + index,
+                                                "prompt": prompts[index]}).json()["choices"][0]
+        assert {**alone, "index": index} == choice
+
+
+def test_logprobs_are_the_same_under_load(start):
+    """Other kernels, other threads, other stories at the same time: the same digits."""
+    wish = {"prompt": ["the sea", "a dragon"], "seed": 3, "max_tokens": 20, "logprobs": 5, "n": 2,
+            "echo": True}
+    quiet = start("--cpu", "portable", "--threads", "1", "--prompt-rows", "1")
+    expected = quiet.post("/v1/completions", wish).json()["choices"]
+    quiet.stop()
+    busy = start("--threads", "2", "--slots", "8")
+    sockets = busy.occupy(requests=1, n=4)
+    got = together(4, lambda _: busy.post("/v1/completions", wish).json()["choices"])
+    for connection in sockets:
+        connection.close()
+    assert got == [expected] * 4
+
+
+def test_bytes_are_shown_as_bytes(start, tmp_path):
+    """The tiny model tells halves of characters all the time."""
+    server = start(model=write_model(tmp_path / "tiny"))
+    shown = whole = 0
+    for seed in range(20):
+        wish = {"seed": seed, "temperature": 2, "max_tokens": 60, "logprobs": 5}
+        choice = server.post("/v1/completions", wish).json()["choices"][0]
+        lists, text = choice["logprobs"], choice["text"]
+        check_lists_of_bytes(lists)
+        parts = zip(lists["tokens"], lists["text_offset"], lists["text_offset"][1:] + [len(text)])
+        for token, begin, end in parts:
+            if token.startswith("bytes:\\x"):
+                shown += 1
+            else:
+                whole += 1
+                assert text[begin:end] == ("" if token == "<ctl>" else token)
+    assert shown > 20 and whole > 20
+
+
+def check_lists_of_bytes(lists):
+    for token, value, likeliest in zip(lists["tokens"], lists["token_logprobs"],
+                                       lists["top_logprobs"]):
+        assert likeliest[token] == value and 1 <= len(likeliest) <= 6
+        assert not token.startswith("bytes:") or re.fullmatch(r"bytes:\\x[89a-f][0-9a-f]", token)

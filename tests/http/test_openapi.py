@@ -45,9 +45,10 @@ def check(value, schema, whole, at="$"):
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         assert lowest is None or value >= lowest, at
         assert highest is None or value <= highest, at
-    items, longest = schema.pop("items", None), schema.pop("maxItems", None)
+    items, shortest = schema.pop("items", None), schema.pop("minItems", 0)
+    longest = schema.pop("maxItems", None)
     if isinstance(value, list):
-        assert longest is None or len(value) <= longest, at
+        assert shortest <= len(value) and (longest is None or len(value) <= longest), at
         for index, item in enumerate(value):
             check(item, items or {}, whole, f"{at}[{index}]")
     properties = schema.pop("properties", {})
@@ -56,8 +57,8 @@ def check(value, schema, whole, at="$"):
         assert set(required) <= set(value), at
         assert others or set(value) <= set(properties), f"{at}: {set(value) - set(properties)}"
         for name, member in value.items():
-            if name in properties:
-                check(member, properties[name], whole, f"{at}.{name}")
+            member_schema = properties.get(name, others if isinstance(others, dict) else {})
+            check(member, member_schema, whole, f"{at}.{name}")
     assert not schema, f"unknown in {at}: {schema}"
 
 
@@ -84,6 +85,11 @@ REQUESTS = [
     ("/v1/completions", {"max_tokens": 3, "prompt": "a"}),
     ("/v1/completions", {"max_tokens": 3, "n": 2, "echo": True, "user": "me"}),
     ("/v1/completions", {"max_tokens": 3, "stream": True}), ("/v1/completions", {"top_p": -1}),
+    ("/v1/completions", {"max_tokens": 3, "logprobs": 0, "prompt": ["a cat", [270, 300]]}),
+    ("/v1/completions", {"max_tokens": 3, "logprobs": 5, "echo": True, "prompt": [270, 300]}),
+    ("/v1/completions", {"logprobs": 6}), ("/v1/completions", {"prompt": ["a"] * 9}),
+    ("/v1/completions", {"prompt": []}), ("/v1/completions", {"prompt": [[]]}),
+    ("/v1/completions", {"prompt": [[-1]]}), ("/generate", {"prompt": ["a"]}),
     ("/tokenize", {"text": "a cat"}), ("/tokenize", {}), ("/detokenize", {"tokens": [1, 100]}),
     ("/detokenize", {"tokens": "a"}),
 ]

@@ -357,7 +357,7 @@ static void reading_gives_what_telling_gave(void **state) {
     static struct story told[SEQUENCES], read;
     struct listener listener = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
     assert_int_equal(kernels_select(NULL, NULL), STATUS_OK);
-    struct scheduler *scheduler = create(16, 2, 7);
+    struct scheduler *scheduler = create(SEQUENCES, 2, 7); /* all stories stay there */
     tell_on(scheduler, 16, NULL, told);
     int compared = 0;
     for (int s = 1; s < SEQUENCES; s += 4) { /* those that want their prompt's */

@@ -39,7 +39,7 @@ static void write_steps(struct journal *journal, uint64_t from, uint64_t to) {
     for (uint64_t step = from; step <= to; step++) {
         struct progress progress = {.step = step, .tokens = step * 100, .seconds = 2.5,
                                     .cursor = {.epoch = step / 10}};
-        struct step_report report = {3.5, 0.75, 0.02, 1234};
+        struct step_report report = {3.5, 0.75, 0.02, 1234, 60};
         journal_step(journal, &progress, &report, step % 2 == 0);
         struct evaluation evaluation = {.loss = 2.25, .bits_per_byte = 0.8};
         if (step % 10 == 0)

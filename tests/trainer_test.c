@@ -148,6 +148,26 @@ static void micro_batches_add_up_to_the_whole(void **state) {
     close_bench(&parts);
 }
 
+static void count_rows(void *context, size_t rows) {
+    size_t *done = context; /* [1 + calls]: how many calls, then the rows of each */
+    done[++done[0]] = rows;
+}
+
+static void micro_batches_tell_their_rows(void **state) {
+    (void)state;
+    struct bench b;
+    open_bench(&b, 1, &ADAM, TINY_POSITIONS, 20);
+    size_t done[21] = {0};
+    struct step_options options = {.on_rows = count_rows, .context = done};
+    struct step_result result;
+    assert_int_equal(trainer_step(&b.trainer, &b.batch, &options, &result, NULL), STATUS_OK);
+    assert_true(done[0] > 1);
+    for (size_t i = 1; i <= done[0]; i++)
+        assert_true(done[i] > (i > 1 ? done[i - 1] : 0));
+    assert_int_equal(done[done[0]], b.batch.rows);
+    close_bench(&b);
+}
+
 /* The loss after moving one tensor by `length` along its gradient (with everything else held). */
 static double loss_along(struct bench *b, const struct tensor_info *info, const float *direction,
                          const float *start, double length, float dropout) {
@@ -373,6 +393,7 @@ int main(void) {
         cmocka_unit_test(bf16_follows_fp32),
         cmocka_unit_test(bf16_repeats_bit_for_bit),
         cmocka_unit_test(micro_batches_add_up_to_the_whole),
+        cmocka_unit_test(micro_batches_tell_their_rows),
         cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(gradients_are_slopes_under_dropout),
         cmocka_unit_test(gradients_are_slopes_under_stochastic_depth),

@@ -11,6 +11,7 @@
 #include "train/checkpoint.h"
 #include "train/digest.h"
 #include "train/fit_options.h"
+#include "train/forecast.h"
 #include "train/journal.h"
 #include "train/run_folder.h"
 #include "train/teacher.h"
@@ -39,9 +40,11 @@ struct fit {
     struct progress progress;
     struct journal journal;
     double checkpoint_at; /* clock_seconds() when the next one is due */
-    uint64_t sitting_steps; /* since this process began, and how long they took */
-    double sitting_seconds;
-    bool estimated;
+    struct forecast forecast;
+    uint64_t first_step; /* that this process found done */
+    bool forecast_told;
+    double step_start; /* clock_seconds() when the step began */
+    size_t step_rows;  /* and how many it has */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -87,6 +90,7 @@ static enum status open_data(struct fit *f, struct error *err) {
     enum status status = tokenizer_load(&f->tokenizer, f->options.tokenizer, err);
     if (status != STATUS_OK)
         return status;
+    log_info("reading %s and %s", f->options.train, f->options.valid);
     struct tokenizer_specials specials = tokenizer_specials(f->tokenizer);
     const struct model_config *c = &f->plan.config;
     if (tokenizer_vocab_size(f->tokenizer) != (size_t)c->vocab || specials.unk != c->unk_id ||
@@ -119,7 +123,8 @@ static enum status count_steps(const struct fit *f, uint64_t *count, struct erro
     if (o->steps)
         return STATUS_OK;
     plan.once = true;
-    enum status status = batch_cutter_open(&cutter, &f->train, &plan, (struct batch_cursor){0}, err);
+    enum status status =
+        batch_cutter_open(&cutter, &f->train, &plan, (struct batch_cursor){0}, err);
     if (status != STATUS_OK)
         return status;
     double batches = 0, rows = 0;
@@ -247,7 +252,7 @@ static void fit_close(struct fit *f) {
     run_folder_close(&f->run);
 }
 
-/* ---- the loop ------------------------------------------------------------- */
+/* ---- keeping -------------------------------------------------------------- */
 
 static enum status save_model(struct fit *f, struct error *err) {
     char path[1200];
@@ -272,20 +277,27 @@ cleanup:
 
 static enum status save_checkpoint(struct fit *f, struct error *err) {
     f->progress.cursor = batch_cutter_cursor(f->cutter);
-    f->checkpoint_at = clock_seconds() + f->options.checkpoint_seconds;
-    return checkpoint_save(f->checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
+    double start = clock_seconds();
+    f->checkpoint_at = start + f->options.checkpoint_seconds;
+    enum status status =
+        checkpoint_save(f->checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
+    measured_add(&f->forecast.checkpoint, clock_seconds() - start);
+    return status;
 }
 
 /* Evaluates the weights that the model has now and keeps them when no better ones are kept. */
 static enum status judge(struct fit *f, struct evaluation *evaluation, bool *best,
                          struct error *err) {
+    double start = clock_seconds();
     enum status status = evaluate(f->model, f->pool, &f->valid, false, evaluation, err);
-    if (status != STATUS_OK || !(evaluation->loss < f->progress.best_loss))
-        return status;
-    *best = true;
-    f->progress.best_loss = evaluation->loss;
-    f->progress.best_step = f->progress.step;
-    return save_model(f, err);
+    if (status == STATUS_OK && evaluation->loss < f->progress.best_loss) {
+        *best = true;
+        f->progress.best_loss = evaluation->loss;
+        f->progress.best_step = f->progress.step;
+        status = save_model(f, err);
+    }
+    measured_add(&f->forecast.evaluation, clock_seconds() - start);
+    return status;
 }
 
 static enum status validate(struct fit *f, struct error *err) {
@@ -304,23 +316,67 @@ static enum status validate(struct fit *f, struct error *err) {
     return STATUS_OK;
 }
 
-/* Once the first steps have shown how fast this machine is, says how long the run will take. */
-static void estimate(struct fit *f, double seconds) {
-    enum { ENOUGH_STEPS = 10, ENOUGH_SECONDS = 5 };
-    f->sitting_steps++;
-    f->sitting_seconds += seconds;
-    if (f->estimated ||
-        (f->sitting_steps < ENOUGH_STEPS && f->sitting_seconds < ENOUGH_SECONDS))
-        return;
-    f->estimated = true;
-    char left[32];
-    double per_step = f->sitting_seconds / (double)f->sitting_steps;
-    journal_duration(per_step * (double)(f->schedule.steps - f->progress.step), left, sizeof left);
-    journal_clear_line(&f->journal);
-    log_info("about %s of training left on this machine: %" PRIu64 " of %" PRIu64
-             " steps, %.3g seconds each",
-             left, f->schedule.steps - f->progress.step, f->schedule.steps, per_step);
+/* ---- the time it takes ---------------------------------------------------- */
+
+/* What all validation stories will take, from the first of them. */
+static enum status guess_evaluation(struct fit *f, struct error *err) {
+    enum { ENOUGH_ROWS = 8192 };
+    struct dataset part = f->valid;
+    struct evaluation evaluation;
+    part.stories = part.rows = 0;
+    while (part.stories < f->valid.stories && part.rows < ENOUGH_ROWS) {
+        part.stories++;
+        part.rows = (size_t)part.offsets[part.stories] - part.stories;
+    }
+    double start = clock_seconds();
+    enum status status = evaluate(f->model, f->pool, &part, false, &evaluation, err);
+    f->forecast.evaluation.guess =
+        (clock_seconds() - start) * (double)f->valid.rows / (double)part.rows;
+    return status;
 }
+
+static enum status open_forecast(struct fit *f, struct error *err) {
+    f->first_step = f->progress.step;
+    f->forecast = (struct forecast){
+        .steps = f->schedule.steps,
+        .valid_every = (uint64_t)f->options.valid_every,
+        .average_after = f->plan.trainer.average ? f->average.first : UINT64_MAX,
+        .checkpoint_every = f->options.checkpoint_seconds};
+    return f->first_step < f->schedule.steps ? guess_evaluation(f, err) : STATUS_OK;
+}
+
+static void tell_forecast(struct fit *f) {
+    const struct forecast *forecast = &f->forecast;
+    char text[32];
+    journal_duration(forecast_seconds(forecast, f->first_step), text, sizeof text);
+    journal_clear_line(&f->journal);
+    log_info("about %s on this machine for %" PRIu64 "%s steps: %.3g s a step, %.3g s a validation",
+             text, forecast->steps - f->first_step, f->first_step ? " more" : "",
+             measured_mean(&forecast->step), measured_mean(&forecast->evaluation));
+    f->forecast_told = true;
+}
+
+/* Enough has been seen of this machine to say how long the run takes. */
+enum { ENOUGH_STEPS = 10, ENOUGH_SECONDS = 5 };
+
+/* A large model's first step alone can take minutes; its micro-batches tell much sooner. */
+static void on_rows(void *context, size_t rows) {
+    struct fit *f = context;
+    double seconds = clock_seconds() - f->step_start;
+    if (f->forecast_told || f->forecast.step.count || seconds < ENOUGH_SECONDS)
+        return;
+    f->forecast.step.guess = seconds * (double)f->step_rows / (double)rows;
+    tell_forecast(f);
+}
+
+static void on_step(struct fit *f, double seconds) {
+    struct measured *step = &f->forecast.step;
+    forecast_step(&f->forecast, seconds);
+    if (!f->forecast_told && (step->count >= ENOUGH_STEPS || step->seconds >= ENOUGH_SECONDS))
+        tell_forecast(f);
+}
+
+/* ---- the loop ------------------------------------------------------------- */
 
 static enum status take_step(struct fit *f, struct error *err) {
     const struct fit_options *o = &f->options;
@@ -337,10 +393,13 @@ static enum status take_step(struct fit *f, struct error *err) {
         .teacher = f->teacher,
         .teacher_weight = (float)o->teacher_weight,
         .dropout_key = rng_derive(rng_derive(o->seed, 0x64726f70 /* "drop" */), step),
+        .on_rows = on_rows,
+        .context = f,
     };
     struct step_result result;
-    double start = clock_seconds();
+    f->step_start = clock_seconds();
     const struct story_batch *batch = batch_cutter_next(f->cutter);
+    f->step_rows = batch->rows;
     enum status status = trainer_step(&f->trainer, batch, &options, &result, err);
     if (status != STATUS_OK) {
         if (status == STATUS_INVALID)
@@ -348,17 +407,18 @@ static enum status take_step(struct fit *f, struct error *err) {
                       f->progress.step + 1, f->progress.cursor.epoch + 1);
         return status;
     }
-    double seconds = clock_seconds() - start;
+    double seconds = clock_seconds() - f->step_start;
     f->progress.step++;
     f->progress.tokens += batch->rows;
     f->progress.seconds += seconds;
     f->progress.cursor = batch_cutter_cursor(f->cutter);
+    on_step(f, seconds);
     struct step_report report = {result.loss, result.gradient_norm, o->rate * factor,
-                                 (double)batch->rows / seconds};
+                                 (double)batch->rows / seconds,
+                                 forecast_seconds(&f->forecast, f->progress.step)};
     bool last = f->progress.step == f->schedule.steps;
     journal_step(&f->journal, &f->progress, &report,
                  last || f->progress.step % (uint64_t)o->log_every == 0);
-    estimate(f, seconds);
     return STATUS_OK;
 }
 
@@ -367,7 +427,9 @@ static bool patience_is_over(const struct fit *f) {
 }
 
 static enum status fit_loop(struct fit *f, struct error *err) {
-    enum status status = STATUS_OK;
+    enum status status = open_forecast(f, err);
+    if (status != STATUS_OK)
+        return status;
     f->checkpoint_at = clock_seconds() + f->options.checkpoint_seconds;
     while (f->progress.step < f->schedule.steps && !patience_is_over(f) && !interrupted) {
         status = take_step(f, err);

@@ -83,10 +83,10 @@ void journal_duration(double seconds, char *text, size_t size) {
 static void show(struct journal *journal, const struct progress *progress,
                  const struct step_report *report) {
     char left[32];
-    double per_step = progress->step ? progress->seconds / (double)progress->step : 0;
-    journal_duration(per_step * (double)(journal->total_steps - progress->step), left, sizeof left);
+    journal_duration(report->seconds_left, left, sizeof left);
     fprintf(stderr,
-            "%sstep %" PRIu64 "/%" PRIu64 "  epoch %" PRIu64 "  loss %.4f  %.0f tokens/s  %s left%s",
+            "%sstep %" PRIu64 "/%" PRIu64 "  epoch %" PRIu64
+            "  loss %.4f  %.0f tokens/s  %s left%s",
             journal->terminal ? "\r\033[K" : "", progress->step, journal->total_steps,
             progress->cursor.epoch + 1, journal->smoothed_loss, report->tokens_per_second, left,
             journal->terminal ? "" : "\n");

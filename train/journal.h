@@ -4,8 +4,9 @@
  * "gradient_norm", "tokens_per_second", "seconds"} while training and {"step",
  * "tokens", "valid_loss", "bits_per_byte", "seconds"} after a validation, with
  * "newest_loss" and "average_loss" too where an average of the weights is kept;
- * valid_loss is the lower of those. A line is on disk whole or not at all; journal_open() drops the lines after
- * `step`, which a killed run wrote after its last checkpoint.
+ * valid_loss is the lower of those. A line is on disk whole or not at all;
+ * journal_open() drops the lines after `step`, which a killed run wrote after
+ * its last checkpoint.
  * Not thread-safe.
  */
 #ifndef ALPACA_TRAIN_JOURNAL_H
@@ -32,6 +33,7 @@ enum status journal_close(struct journal *journal, struct error *err);
 
 struct step_report {
     double loss, gradient_norm, learning_rate, tokens_per_second;
+    double seconds_left; /* of the run; only for the progress line */
 };
 /* `log`: also write the JSON line; the progress line is shown in any case. */
 void journal_step(struct journal *journal, const struct progress *progress,

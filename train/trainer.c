@@ -170,6 +170,8 @@ static double add_gradients(struct trainer *t, const struct story_batch *stories
                                  weight, &extras, &t->loss, &t->bound_gradients,
                                  t->backward.d_output);
         backward(t->model, t->pool, &t->activations, &batch, &t->backward, &t->bound_gradients);
+        if (o->on_rows)
+            o->on_rows(o->context, row);
     }
     return sum;
 }

@@ -77,6 +77,9 @@ struct step_options {
     float second_weight;  /* of the second head's loss */
     struct teacher *teacher; /* NULL: the tokens alone are the target */
     float teacher_weight;
+    /* Told how many rows of the batch are done after every micro-batch; NULL: nobody is. */
+    void (*on_rows)(void *context, size_t rows);
+    void *context;
 };
 
 struct step_result {

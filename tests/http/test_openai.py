@@ -155,9 +155,11 @@ def test_all_choices_together_have_a_limit(server, prompts, n, most):
     assert len(answer.json()["choices"]) == prompts * most
 
 
-def test_too_long_ids_may_be_truncated(server):
-    ids = ids_of(server, "one day ") * 200
-    answer = server.post("/v1/completions", {"prompt": ids, "max_tokens": 1, "truncate": True,
+@pytest.mark.parametrize("as_ids", [False, True])
+def test_too_long_prompts_may_be_truncated(server, as_ids):
+    text = "one day the dog " * 200
+    prompt = ids_of(server, text) if as_ids else text.strip()
+    answer = server.post("/v1/completions", {"prompt": prompt, "max_tokens": 1, "truncate": True,
                                              "echo": True, "logprobs": 0})
     choice = answer.json()["choices"][0]
     length = server.ask("GET", "/v1/models").json()["data"][0]["max_model_len"]

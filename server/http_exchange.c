@@ -26,7 +26,7 @@ bool http_sleep(struct http_exchange *exchange) {
     return sleep;
 }
 
-void http_wake(void *context) {
+static void wake_now(void *context) {
     struct http_exchange *exchange = context;
     pthread_mutex_lock(&exchange->lock);
     if (exchange->suspended) {
@@ -36,6 +36,18 @@ void http_wake(void *context) {
         exchange->news = true;
     }
     pthread_mutex_unlock(&exchange->lock);
+}
+
+void http_wake(void *context) {
+    struct http_exchange *exchange = context;
+    pthread_mutex_lock(&exchange->lock);
+    bool first = !exchange->woken;
+    exchange->woken = true;
+    pthread_mutex_unlock(&exchange->lock);
+    if (first)
+        wake_now(exchange);
+    else /* not under the lock: the herald takes it while it holds its own */
+        herald_add(exchange->server->herald, &exchange->herald);
 }
 
 /* The end of the stories wakes the exchange, which then notices that nobody listens. */
@@ -91,6 +103,7 @@ static struct http_exchange *create(struct http_server *server,
     exchange->connection = connection;
     exchange->client = http_connection_of(connection);
     pthread_mutex_init(&exchange->lock, NULL);
+    exchange->herald = (struct herald_entry){.call = wake_now, .context = exchange};
     struct exchange *base = &exchange->base;
     base->service = server->service;
     base->wake = http_wake;
@@ -214,7 +227,8 @@ void http_completed(void *context, struct MHD_Connection *connection, void **sta
         exchange->base.answer.http_status = CLIENT_CLOSED_REQUEST;
     record(exchange);
     exchange_log(&exchange->base, exchange->bytes_sent, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
-    exchange_clear(&exchange->base);
+    exchange_clear(&exchange->base); /* from here on no story wakes this exchange */
+    herald_remove(server->herald, &exchange->herald);
     buffer_free(&exchange->out);
     pthread_mutex_destroy(&exchange->lock);
     free(exchange);

@@ -1,14 +1,16 @@
 /* http_internal.h - what server/http*.c share.
  *
  * Threads: an exchange and its connection belong to one of libmicrohttpd's
- * threads; the scheduler's (http_wake) and the watch's come in from outside
- * and touch only what `lock` guards, and the atomics.
- * Lock order: story, then exchange, then libmicrohttpd's own.
+ * threads; the scheduler's (http_wake), the herald's and the watch's come in
+ * from outside and touch only what `lock` guards, and the atomics.
+ * Lock order: story or watch, then herald, then exchange, then libmicrohttpd's
+ * own.
  */
 #ifndef ALPACA_SERVER_HTTP_INTERNAL_H
 #define ALPACA_SERVER_HTTP_INTERNAL_H
 
 #include "server/exchange.h"
+#include "server/herald.h"
 #include "server/http.h"
 #include "server/watch.h"
 
@@ -20,6 +22,7 @@ struct http_server {
     struct service *service;
     struct MHD_Daemon *daemon;
     struct watch *watch;
+    struct herald *herald;
     struct MHD_Response *no_memory; /* for when there is none to make an answer */
     int listener;
     char url[128];
@@ -42,10 +45,12 @@ struct http_exchange {
     struct http_connection *client; /* NULL when memory ran out at accept */
     uint64_t discarded_bytes;
 
-    pthread_mutex_t lock; /* guards the next three */
+    pthread_mutex_t lock; /* guards the next four */
     bool news;            /* something came while the exchange was not suspended */
     bool suspended;
+    bool woken;           /* before: from now on the herald's rounds will do */
     bool ping;            /* the stream has been silent for long */
+    struct herald_entry herald;
 
     struct watch_entry watch;
     bool watched;
@@ -79,6 +84,7 @@ void http_connection_works(struct http_connection *client);
 
 /* Suspends until http_wake(), unless news came meanwhile: then false. */
 bool http_sleep(struct http_exchange *exchange);
+/* At once the first time, so that a story begins when it begins; then in the herald's rounds. */
 void http_wake(void *exchange);
 
 /* An answer that needs no memory. */

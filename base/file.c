@@ -9,6 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifdef __APPLE__
+#include <mach-o/dyld.h>
+#endif
+
 enum status file_read(const char *path, size_t limit_bytes, struct buffer *buffer,
                       struct error *err) {
     FILE *file = fopen(path, "rb");
@@ -149,4 +153,22 @@ enum status file_make_folder(const char *path, struct error *err) {
 bool file_exists(const char *path) {
     struct stat info;
     return stat(path, &info) == 0;
+}
+
+bool file_program_folder(char *path, size_t size) {
+#ifdef __APPLE__
+    uint32_t length = (uint32_t)size;
+    if (_NSGetExecutablePath(path, &length) != 0)
+        return false;
+#else
+    ssize_t length = readlink("/proc/self/exe", path, size - 1);
+    if (length <= 0)
+        return false;
+    path[length] = '\0';
+#endif
+    char *slash = strrchr(path, '/');
+    if (!slash)
+        return false;
+    *slash = '\0';
+    return true;
 }

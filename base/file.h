@@ -40,5 +40,7 @@ void file_writer_abort(struct file_writer *writer); /* also after a failed open 
 /* Creates the folder and its missing parents. */
 enum status file_make_folder(const char *path, struct error *err);
 bool file_exists(const char *path);
+/* The folder of the running program, so that an installed one finds what belongs to it. */
+bool file_program_folder(char *path, size_t size);
 
 #endif

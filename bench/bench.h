@@ -13,6 +13,7 @@
 int bench_engine(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
 int bench_loss(int argc, char **argv);
+int bench_write_model(int argc, char **argv);
 int bench_serve(int argc, char **argv);
 int bench_train(int argc, char **argv);
 

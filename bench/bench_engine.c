@@ -106,7 +106,8 @@ static void print_header(const char *first) {
 
 static enum status bench_prefill(const struct model *model, const struct engine_options *o,
                                  double peak_gops, struct error *err) {
-    struct load load = {.streams = 16, .new_tokens = 1, .vocab = model->config.vocab, .seed = 1};
+    struct load load = {.streams = 16, .stories = 16, .new_tokens = 1, .temperature = 0.7f,
+                        .vocab = model->config.vocab, .seed = 1};
     load.prompt_tokens = model->config.positions > 200 ? 200 : model->config.positions - 1;
     struct figures f;
     enum status status = measure(model, o, &load, &f, err);
@@ -123,7 +124,13 @@ static enum status bench_prefill(const struct model *model, const struct engine_
 
 static enum status bench_streams(const struct model *model, const struct engine_options *o,
                                  int streams, double peak_gops, struct error *err) {
-    struct load load = {streams, o->prompt, o->tokens, model->config.vocab, 1};
+    struct load load = {.streams = streams,
+                        .stories = streams,
+                        .prompt_tokens = o->prompt,
+                        .new_tokens = o->tokens,
+                        .vocab = model->config.vocab,
+                        .temperature = 0.7f,
+                        .seed = 1};
     struct figures f;
     enum status status = measure(model, o, &load, &f, err);
     if (status != STATUS_OK)

@@ -1,261 +1,167 @@
-/* alpaca-bench serve: N clients at a running server, each asking for one story after another. */
+/* alpaca-bench serve: N clients at a server, each asking for one story after another. With --model
+ * at one of its own, whose rate is then compared with that of the engine alone. */
 #include "bench/bench.h"
 
-#include "base/buffer.h"
-#include "base/clock.h"
 #include "base/flags.h"
-#include "base/rng.h"
+#include "bench/crowd.h"
+#include "bench/load.h"
+#include "bench/server_process.h"
+#include "tell/storyteller.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 struct serve_options {
-    const char *host;
+    const char *model, *host;
     int port, clients, requests, tokens;
     double temperature;
-    bool stream;
+    bool stream, keep_alive;
 };
 
 #define AT(member) offsetof(struct serve_options, member)
 static const struct flag flags[] = {
-    {"host", FLAG_TEXT, AT(host), "127.0.0.1", 0, 0, "ADDRESS", "IPv4 address of the server"},
-    {"port", FLAG_INT, AT(port), "8080", 1, 65535, "PORT", "port of the server"},
-    {"clients", FLAG_INT, AT(clients), "32", 1, 4096, "", "stories asked for at the same time"},
+    {"model", FLAG_TEXT, AT(model), NULL, 0, 0, "FOLDER",
+     "start a server of this model, compare it with the engine alone, and stop it"},
+    {"host", FLAG_TEXT, AT(host), "127.0.0.1", 0, 0, "ADDRESS",
+     "IPv4 address of a running server"},
+    {"port", FLAG_INT, AT(port), "8080", 1, 65535, "PORT", "port of a running server"},
+    {"clients", FLAG_INT, AT(clients), "32", 1, 1024, "", "stories asked for at the same time"},
     {"requests", FLAG_INT, AT(requests), "256", 1, 1e8, "", "stories in all"},
     {"tokens", FLAG_INT, AT(tokens), "200", 1, 60000, "tokens", "of each story at most"},
     {"temperature", FLAG_REAL, AT(temperature), "0.7", 0, 2, "", "of every story"},
-    {"stream", FLAG_SWITCH, AT(stream), "on", 0, 0, "", "ask for token after token"},
+    {"stream", FLAG_SWITCH, AT(stream), "on", 0, 0, "", "ask for the story as it is told"},
+    {"keep-alive", FLAG_SWITCH, AT(keep_alive), "on", 0, 0, "",
+     "leave connections open from story to story"},
 };
 static const struct flag_table table = {
     .usage = "alpaca-bench serve [options]",
-    .summary = "Stories and tokens per second over HTTP, the time to the first token and the times\n"
-               "between tokens as the clients see them.",
+    .summary = "Stories and tokens per second over HTTP, the time to the first piece and the times\n"
+               "between pieces as the clients see them.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
 };
 
-/* Growing list of durations in seconds. */
-struct times {
-    double *values;
-    size_t count, capacity;
-};
+static void print_times(const char *name, struct times *times) {
+    printf("  %-14s p50 %8.2f ms, p99 %8.2f ms\n", name, times_percentile(times, 0.5) * 1e3,
+           times_percentile(times, 0.99) * 1e3);
+}
 
-static void add_time(struct times *times, double seconds) {
-    if (times->count == times->capacity) {
-        size_t capacity = times->capacity ? 2 * times->capacity : 4096;
-        double *values = realloc(times->values, capacity * sizeof *values);
-        if (!values)
-            return; /* the figures come from fewer samples then */
-        times->values = values;
-        times->capacity = capacity;
+static enum status run_crowd(const struct serve_options *o, int port, double *tokens_per_s,
+                             struct error *err) {
+    struct crowd crowd = {.host = o->host,
+                          .port = port,
+                          .clients = o->clients,
+                          .stories = o->requests,
+                          .tokens = o->tokens,
+                          .temperature = o->temperature,
+                          .stream = o->stream,
+                          .keep_alive = o->keep_alive};
+    struct crowd_result result;
+    enum status status = crowd_run(&crowd, &result, err);
+    if (status != STATUS_OK)
+        return status;
+    *tokens_per_s = (double)result.tokens / result.seconds;
+    printf("%d clients, %d %s, %d failed, %.2f s\n", o->clients, result.answered,
+           o->stream ? "streams" : "stories", result.failed, result.seconds);
+    printf("  %.0f tokens/s, %.1f stories/s, %.0f tokens a story\n", *tokens_per_s,
+           result.answered / result.seconds,
+           result.answered ? (double)result.tokens / result.answered : 0.0);
+    print_times("whole story", &result.whole);
+    if (o->stream) {
+        print_times("first piece", &result.first);
+        print_times("between pieces", &result.between);
+        printf("  %.1f tokens a piece\n",
+               result.pieces ? (double)result.tokens / (double)result.pieces : 0.0);
     }
-    times->values[times->count++] = seconds;
-}
-
-static int by_value(const void *left, const void *right) {
-    double a = *(const double *)left, b = *(const double *)right;
-    return a < b ? -1 : a > b;
-}
-
-static double percentile(struct times *times, double share) {
-    if (times->count == 0)
-        return 0;
-    qsort(times->values, times->count, sizeof *times->values, by_value);
-    return times->values[(size_t)(share * (double)(times->count - 1))];
-}
-
-struct client {
-    int socket; /* -1: between stories */
-    struct buffer request, answer;
-    size_t sent, scanned; /* of the answer, events are counted up to here */
-    int events;
-    double asked, last; /* when the request went out, when the last event came */
-};
-
-struct run {
-    const struct serve_options *options;
-    struct client *clients;
-    struct pollfd *polls;
-    int asked, answered, failed;
-    uint64_t tokens;
-    struct times first, gaps, whole;
-};
-
-/* Prompts of about 16 tokens, no two alike. */
-static void write_prompt(struct buffer *text, int number) {
-    static const char *const words[] = {"cat",  "dog",  "bird", "boy",   "girl", "frog", "bear",
-                                        "king", "tree", "ball", "house", "moon", "fish", "cake"};
-    enum { WORDS = sizeof words / sizeof *words };
-    buffer_printf(text, "the %s and the %s saw a %s. the %s said to the %s", words[number % WORDS],
-                  words[number / WORDS % WORDS], words[number / WORDS / WORDS % WORDS],
-                  words[rng_bits(1, (uint64_t)number) % WORDS],
-                  words[rng_bits(2, (uint64_t)number) % WORDS]);
-}
-
-static enum status ask(struct run *run, struct client *client, struct error *err) {
-    const struct serve_options *o = run->options;
-    struct buffer body = {0};
-    buffer_printf(&body, "{\"prompt\":\"");
-    write_prompt(&body, run->asked);
-    buffer_printf(&body, "\",\"max_tokens\":%d,\"temperature\":%g,\"seed\":%d,\"stream\":%s}",
-                  o->tokens, o->temperature, run->asked, o->stream ? "true" : "false");
-    buffer_clear(&client->request);
-    buffer_clear(&client->answer);
-    buffer_printf(&client->request,
-                  "POST /generate HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n"
-                  "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                  o->host, body.size, body.data ? body.data : "");
-    bool failed = body.failed || client->request.failed;
-    buffer_free(&body);
-    if (failed)
-        return error_set(err, STATUS_NO_MEMORY, "no memory for a request");
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)o->port)};
-    if (inet_pton(AF_INET, o->host, &address.sin_addr) != 1)
-        return error_set_field(err, STATUS_INVALID, "host", "--host is an IPv4 address");
-    client->socket = socket(AF_INET, SOCK_STREAM, 0);
-    if (client->socket < 0 ||
-        connect(client->socket, (struct sockaddr *)&address, sizeof address) != 0)
-        return error_set_errno(err, "cannot connect to %s:%d", o->host, o->port);
-    int on = 1;
-    setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    fcntl(client->socket, F_SETFL, O_NONBLOCK);
-    client->sent = client->scanned = 0;
-    client->events = 0;
-    client->asked = clock_seconds();
-    run->asked++;
+    fflush(stdout);
+    crowd_result_free(&result);
     return STATUS_OK;
 }
 
-/* Counts the events that have come since the last time. */
-static void count_events(struct run *run, struct client *client, double now) {
-    static const char mark[] = "\"text\":";
-    const char *found;
-    while (client->scanned < client->answer.size &&
-           (found = strstr(client->answer.data + client->scanned, mark))) {
-        add_time(client->events ? &run->gaps : &run->first,
-                 now - (client->events ? client->last : client->asked));
-        client->events++;
-        client->last = now;
-        client->scanned = (size_t)(found - client->answer.data) + sizeof mark - 1;
-    }
-}
+/* ---- the engine alone ------------------------------------------------------- */
 
-static void finish(struct run *run, struct client *client) {
-    const char *usage = client->answer.data ? strstr(client->answer.data, "\"completion_tokens\":")
-                                            : NULL;
-    close(client->socket);
-    client->socket = -1;
-    if (!usage || strncmp(client->answer.data, "HTTP/1.1 200", 12) != 0) {
-        run->failed++;
-        return;
-    }
-    run->answered++;
-    run->tokens += strtoull(usage + strlen("\"completion_tokens\":"), NULL, 10);
-    add_time(&run->whole, clock_seconds() - client->asked);
-}
-
-/* Sends or receives what is possible now. */
-static void serve_client(struct run *run, struct client *client, short events) {
-    if (events & POLLOUT && client->sent < client->request.size) {
-        ssize_t count = send(client->socket, client->request.data + client->sent,
-                             client->request.size - client->sent, MSG_NOSIGNAL);
-        if (count > 0)
-            client->sent += (size_t)count;
-    }
-    if (!(events & (POLLIN | POLLHUP | POLLERR)))
-        return;
-    if (!buffer_reserve(&client->answer, 65536)) {
-        finish(run, client);
-        return;
-    }
-    ssize_t count = recv(client->socket, client->answer.data + client->answer.size, 65536, 0);
-    if (count > 0) {
-        client->answer.size += (size_t)count;
-        client->answer.data[client->answer.size] = '\0';
-        if (run->options->stream)
-            count_events(run, client, clock_seconds());
-    } else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
-        finish(run, client);
-    }
-}
-
-static enum status run_clients(struct run *run, struct error *err) {
-    const struct serve_options *o = run->options;
-    while (run->answered + run->failed < o->requests) {
-        for (int i = 0; i < o->clients; i++) {
-            struct client *client = &run->clients[i];
-            if (client->socket < 0 && run->asked < o->requests) {
-                enum status status = ask(run, client, err);
-                if (status != STATUS_OK)
-                    return status;
-            }
-            run->polls[i] = (struct pollfd){
-                client->socket, client->sent < client->request.size ? POLLIN | POLLOUT : POLLIN, 0};
-        }
-        if (poll(run->polls, (nfds_t)o->clients, -1) < 0 && errno != EINTR)
-            return error_set_errno(err, "cannot wait for the server");
-        for (int i = 0; i < o->clients; i++)
-            if (run->polls[i].revents)
-                serve_client(run, &run->clients[i], run->polls[i].revents);
+/* The prompts that the clients send, as tokens. */
+static enum status read_prompts(const struct storyteller *teller, int count,
+                                struct token_list *prompts, struct error *err) {
+    for (int i = 0; i < count; i++) {
+        struct buffer text = {0};
+        crowd_write_prompt(&text, i);
+        enum status status =
+            text.failed ? error_set(err, STATUS_NO_MEMORY, "no memory for the prompts")
+                        : storyteller_read_prompt(teller, text.data, text.size, false, &prompts[i],
+                                                  err);
+        buffer_free(&text);
+        if (status != STATUS_OK)
+            return status;
     }
     return STATUS_OK;
 }
 
-static void print(struct run *run, double seconds) {
-    printf("%d clients, %d stories, %d failed, %.2f s\n", run->options->clients, run->answered,
-           run->failed, seconds);
-    printf("  %.0f tokens/s, %.1f stories/s, %.0f tokens a story\n",
-           (double)run->tokens / seconds, run->answered / seconds,
-           run->answered ? (double)run->tokens / run->answered : 0.0);
-    printf("  whole story     p50 %8.2f ms, p99 %8.2f ms\n", percentile(&run->whole, 0.5) * 1e3,
-           percentile(&run->whole, 0.99) * 1e3);
-    if (run->options->stream) {
-        printf("  first token     p50 %8.2f ms, p99 %8.2f ms\n",
-               percentile(&run->first, 0.5) * 1e3, percentile(&run->first, 0.99) * 1e3);
-        printf("  between tokens  p50 %8.2f ms, p99 %8.2f ms\n",
-               percentile(&run->gaps, 0.5) * 1e3, percentile(&run->gaps, 0.99) * 1e3);
-    }
+static int slots_for(const struct serve_options *o) {
+    return o->clients > 32 ? o->clients : 32; /* a server has at least its default */
 }
 
-static enum status run_all(const void *options_of_command, struct error *err) {
-    const struct serve_options *o = options_of_command;
-    struct run run = {.options = o};
-    run.clients = calloc((size_t)o->clients, sizeof *run.clients);
-    run.polls = calloc((size_t)o->clients, sizeof *run.polls);
-    enum status status = run.clients && run.polls
-                             ? STATUS_OK
-                             : error_set(err, STATUS_NO_MEMORY, "no memory for the clients");
-    for (int i = 0; status == STATUS_OK && i < o->clients; i++)
-        run.clients[i].socket = -1;
-    double start = clock_seconds();
+/* The same stories at the same time, without HTTP. */
+static enum status run_engine(const struct serve_options *o, double *tokens_per_s,
+                              struct error *err) {
+    struct scheduler_options options = {.slots = slots_for(o), .queue = 256, .prompt_rows = 64};
+    struct storyteller teller = {0};
+    struct load_result result;
+    struct token_list *prompts = calloc((size_t)o->requests, sizeof *prompts);
+    enum status status = prompts ? storyteller_open(&teller, o->model, "int8", &options, err)
+                                 : error_set(err, STATUS_NO_MEMORY, "no memory for the prompts");
     if (status == STATUS_OK)
-        status = run_clients(&run, err);
-    if (status == STATUS_OK)
-        print(&run, clock_seconds() - start);
-    for (int i = 0; run.clients && i < o->clients; i++) {
-        if (run.clients[i].socket >= 0)
-            close(run.clients[i].socket);
-        buffer_free(&run.clients[i].request);
-        buffer_free(&run.clients[i].answer);
+        status = read_prompts(&teller, o->requests, prompts, err);
+    if (status == STATUS_OK) {
+        struct load load = {.streams = o->clients < o->requests ? o->clients : o->requests,
+                            .stories = o->requests,
+                            .prompts = prompts,
+                            .new_tokens = o->tokens,
+                            .temperature = (float)o->temperature};
+        status = load_run(teller.scheduler, &load, &result, err);
     }
-    free(run.clients);
-    free(run.polls);
-    free(run.first.values);
-    free(run.gaps.values);
-    free(run.whole.values);
+    if (status == STATUS_OK) {
+        *tokens_per_s = (double)result.tokens / result.seconds;
+        printf("  engine alone: %.0f tokens/s\n", *tokens_per_s);
+        fflush(stdout);
+    }
+    for (int i = 0; prompts && i < o->requests; i++)
+        token_list_free(&prompts[i]);
+    free(prompts);
+    storyteller_close(&teller);
     return status;
+}
+
+/* ---- one's own server --------------------------------------------------------- */
+
+/* The engine before and after: a machine that others use is not the same all the time. The server
+ * starts first, as a child's peak memory cannot be below its parent's when it began. */
+static enum status compare(const struct serve_options *o, struct error *err) {
+    struct server_process server;
+    double before = 0, served = 0, after = 0;
+    enum status status = server_start(&server, o->model, slots_for(o), err);
+    if (status != STATUS_OK)
+        return status;
+    printf("server of %s ready after %.0f ms\n", o->model, server.ready_s * 1e3);
+    status = run_engine(o, &before, err);
+    if (status == STATUS_OK)
+        status = run_crowd(o, server.port, &served, err);
+    if (status == STATUS_OK)
+        status = run_engine(o, &after, err);
+    struct server_usage usage = server_stop(&server);
+    if (status == STATUS_OK)
+        printf("  %.1f %% of the engine's own rate; at most %.0f MB resident\n",
+               100 * served / ((before + after) / 2), usage.peak_mb);
+    return status;
+}
+
+static enum status run(const void *options_of_command, struct error *err) {
+    const struct serve_options *o = options_of_command;
+    double tokens_per_s;
+    return o->model ? compare(o, err) : run_crowd(o, o->port, &tokens_per_s, err);
 }
 
 int bench_serve(int argc, char **argv) {
     struct serve_options options;
-    return bench_command("serve", &table, &options, argc, argv, run_all);
+    return bench_command("serve", &table, &options, argc, argv, run);
 }

@@ -10,7 +10,7 @@
 struct countdown {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int left;
+    int ended;
 };
 
 struct listener {
@@ -29,8 +29,8 @@ static void check_end(struct listener *listener) {
         }
         if (finish != FINISH_NONE) {
             listener->over = true;
-            if (--listener->countdown->left == 0)
-                pthread_cond_signal(&listener->countdown->changed);
+            listener->countdown->ended++;
+            pthread_cond_signal(&listener->countdown->changed);
         }
     }
     pthread_mutex_unlock(&listener->countdown->lock);
@@ -40,24 +40,34 @@ static void on_news(void *context) {
     check_end(context);
 }
 
+static enum status draw_prompt(const struct load *load, uint64_t key, struct token_list *prompt,
+                               struct error *err) {
+    for (int i = 0; i < load->prompt_tokens; i++) {
+        int32_t id = (int32_t)(4 + rng_bits(key, (uint64_t)i) % (uint64_t)(load->vocab - 4));
+        if (!token_list_append(prompt, id))
+            return error_set(err, STATUS_NO_MEMORY, "no memory for a prompt");
+    }
+    return STATUS_OK;
+}
+
 static enum status submit(struct scheduler *scheduler, const struct load *load, int index,
                           struct listener *listener, struct error *err) {
-    int32_t *prompt = malloc((size_t)load->prompt_tokens * sizeof *prompt);
     struct generation *generation = NULL;
-    if (!prompt)
-        return error_set(err, STATUS_NO_MEMORY, "no memory for a prompt");
+    struct token_list drawn = {0};
     uint64_t key = rng_derive(load->seed, (uint64_t)index);
-    for (int i = 0; i < load->prompt_tokens; i++)
-        prompt[i] = (int32_t)(4 + rng_bits(key, (uint64_t)i) % (uint64_t)(load->vocab - 4));
-    struct generation_request request = {.prompt = prompt,
-                                         .prompt_count = load->prompt_tokens,
+    enum status status = load->prompts ? STATUS_OK : draw_prompt(load, key, &drawn, err);
+    const struct token_list *prompt = load->prompts ? &load->prompts[index] : &drawn;
+    struct generation_request request = {.prompt = prompt->ids,
+                                         .prompt_count = (int)prompt->count,
                                          .max_tokens = load->new_tokens,
                                          .sampling = sampling_defaults(),
                                          .on_news = on_news,
                                          .context = listener};
+    request.sampling.temperature = load->temperature;
     request.sampling.seed = key;
-    enum status status = scheduler_submit(scheduler, &request, &generation, err);
-    free(prompt);
+    if (status == STATUS_OK)
+        status = scheduler_submit(scheduler, &request, &generation, err);
+    token_list_free(&drawn);
     if (status != STATUS_OK)
         return status;
     pthread_mutex_lock(&listener->countdown->lock);
@@ -67,29 +77,33 @@ static enum status submit(struct scheduler *scheduler, const struct load *load, 
     return STATUS_OK;
 }
 
+static void await_ended(struct countdown *countdown, int count) {
+    pthread_mutex_lock(&countdown->lock);
+    while (countdown->ended < count)
+        pthread_cond_wait(&countdown->changed, &countdown->lock);
+    pthread_mutex_unlock(&countdown->lock);
+}
+
 enum status load_run(struct scheduler *scheduler, const struct load *load,
                      struct load_result *result, struct error *err) {
-    struct countdown countdown = {.left = load->streams};
-    struct listener *listeners = calloc((size_t)load->streams, sizeof *listeners);
+    struct countdown countdown = {0};
+    struct listener *listeners = calloc((size_t)load->stories, sizeof *listeners);
     enum status status = STATUS_OK;
     *result = (struct load_result){0};
     if (!listeners)
-        return error_set(err, STATUS_NO_MEMORY, "no memory for %d streams", load->streams);
+        return error_set(err, STATUS_NO_MEMORY, "no memory for %d stories", load->stories);
     pthread_mutex_init(&countdown.lock, NULL);
     pthread_cond_init(&countdown.changed, NULL);
 
     double start = clock_seconds();
     int submitted = 0;
-    for (; submitted < load->streams && status == STATUS_OK; submitted++) {
+    for (; submitted < load->stories && status == STATUS_OK; submitted++) {
+        await_ended(&countdown, submitted - load->streams + 1);
         listeners[submitted].countdown = &countdown;
         status = submit(scheduler, load, submitted, &listeners[submitted], err);
     }
-    if (status == STATUS_OK) {
-        pthread_mutex_lock(&countdown.lock);
-        while (countdown.left > 0)
-            pthread_cond_wait(&countdown.changed, &countdown.lock);
-        pthread_mutex_unlock(&countdown.lock);
-    }
+    if (status == STATUS_OK)
+        await_ended(&countdown, load->stories);
     result->seconds = clock_seconds() - start;
 
     for (int i = 0; i < submitted; i++) {
@@ -98,7 +112,7 @@ enum status load_run(struct scheduler *scheduler, const struct load *load,
         struct generation_usage usage = generation_usage(listeners[i].generation);
         result->tokens += (uint64_t)usage.completion_tokens;
         result->first_token_s +=
-            (double)(usage.queued_ns + usage.prefill_ns) * 1e-9 / load->streams;
+            (double)(usage.queued_ns + usage.prefill_ns) * 1e-9 / load->stories;
         generation_release(listeners[i].generation);
     }
     pthread_cond_destroy(&countdown.changed);

@@ -6,12 +6,16 @@
 #define ALPACA_BENCH_LOAD_H
 
 #include "engine/scheduler.h"
+#include "tokenizer/tokenizer.h"
 
 struct load {
-    int streams;       /* stories submitted at once */
+    int streams; /* stories under way at once */
+    int stories; /* in all; where one ends the next begins. At least `streams` */
     int prompt_tokens; /* random ids, others for every story */
-    int new_tokens;    /* of each story */
+    const struct token_list *prompts; /* [stories] instead of those, or NULL */
+    int new_tokens; /* of each story */
     int vocab;
+    float temperature;
     uint64_t seed;
 };
 
@@ -21,7 +25,7 @@ struct load_result {
     double first_token_s; /* mean time from submit to a story's first token */
 };
 
-/* Tells `streams` stories to their ends. */
+/* Tells all stories to their ends. */
 enum status load_run(struct scheduler *scheduler, const struct load *load,
                      struct load_result *result, struct error *err);
 

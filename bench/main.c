@@ -13,7 +13,8 @@ static const struct {
     {"engine", bench_engine, "stories per second: reading prompts, and telling 1 to 64 at a time"},
     {"kernels", bench_kernels, "each kernel alone, on one thread"},
     {"loss", bench_loss, "what serving in narrow numbers costs, in nats per token"},
-    {"serve", bench_serve, "a running server: rate, first token, time between tokens"},
+    {"model", bench_write_model, "writes a model folder with random weights, to serve"},
+    {"serve", bench_serve, "a server with many clients: rate, first token, share of the engine's"},
     {"train", bench_train, "training tokens per second of each preset"},
 };
 

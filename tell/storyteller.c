@@ -5,30 +5,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-
-#ifdef __APPLE__
-#include <mach-o/dyld.h>
-#endif
-
-/* The folder of the running program, so that an installed one finds its own weights. */
-static bool program_folder(char *path, size_t size) {
-#ifdef __APPLE__
-    uint32_t length = (uint32_t)size;
-    if (_NSGetExecutablePath(path, &length) != 0)
-        return false;
-#else
-    ssize_t length = readlink("/proc/self/exe", path, size - 1);
-    if (length <= 0)
-        return false;
-    path[length] = '\0';
-#endif
-    char *slash = strrchr(path, '/');
-    if (!slash)
-        return false;
-    *slash = '\0';
-    return true;
-}
 
 static bool is_model_folder(const char *folder) {
     char path[4096];
@@ -41,7 +17,7 @@ enum status storyteller_find(char *folder, size_t size, struct error *err) {
     static const char *const places[] = {"/../share/alpaca/weights", "/../../weights"};
     char program[2048], roots[3][3072] = {"weights"};
     size_t root_count = 1;
-    if (program_folder(program, sizeof program))
+    if (file_program_folder(program, sizeof program))
         for (; root_count < 3; root_count++)
             snprintf(roots[root_count], sizeof roots[0], "%s%s", program, places[root_count - 1]);
     for (size_t root = 0; root < root_count; root++)

@@ -13,7 +13,7 @@
 
 struct serve_options {
     const char *model, *host;
-    int port, clients, requests, tokens;
+    int port, clients, requests, tokens, rounds;
     double temperature;
     bool stream, keep_alive;
 };
@@ -26,7 +26,9 @@ static const struct flag flags[] = {
      "IPv4 address of a running server"},
     {"port", FLAG_INT, AT(port), "8080", 1, 65535, "PORT", "port of a running server"},
     {"clients", FLAG_INT, AT(clients), "32", 1, 1024, "", "stories asked for at the same time"},
-    {"requests", FLAG_INT, AT(requests), "256", 1, 1e8, "", "stories in all"},
+    {"requests", FLAG_INT, AT(requests), "96", 1, 1e8, "", "stories in all, or in a round"},
+    {"rounds", FLAG_INT, AT(rounds), "4", 1, 1000, "",
+     "with --model: times that engine and clients take turns"},
     {"tokens", FLAG_INT, AT(tokens), "200", 1, 60000, "tokens", "of each story at most"},
     {"temperature", FLAG_REAL, AT(temperature), "0.7", 0, 2, "", "of every story"},
     {"stream", FLAG_SWITCH, AT(stream), "on", 0, 0, "", "ask for the story as it is told"},
@@ -41,12 +43,9 @@ static const struct flag_table table = {
     .count = sizeof flags / sizeof *flags,
 };
 
-static void print_times(const char *name, struct times *times) {
-    printf("  %-14s p50 %8.2f ms, p99 %8.2f ms\n", name, times_percentile(times, 0.5) * 1e3,
-           times_percentile(times, 0.99) * 1e3);
-}
+/* ---- the clients ---------------------------------------------------------- */
 
-static enum status run_crowd(const struct serve_options *o, int port, double *tokens_per_s,
+static enum status run_crowd(const struct serve_options *o, int port, struct crowd_result *result,
                              struct error *err) {
     struct crowd crowd = {.host = o->host,
                           .port = port,
@@ -56,40 +55,50 @@ static enum status run_crowd(const struct serve_options *o, int port, double *to
                           .temperature = o->temperature,
                           .stream = o->stream,
                           .keep_alive = o->keep_alive};
-    struct crowd_result result;
-    enum status status = crowd_run(&crowd, &result, err);
-    if (status != STATUS_OK)
-        return status;
-    *tokens_per_s = (double)result.tokens / result.seconds;
-    printf("%d clients, %d %s, %d failed, %.2f s\n", o->clients, result.answered,
-           o->stream ? "streams" : "stories", result.failed, result.seconds);
-    printf("  %.0f tokens/s, %.1f stories/s, %.0f tokens a story\n", *tokens_per_s,
-           result.answered / result.seconds,
-           result.answered ? (double)result.tokens / result.answered : 0.0);
-    print_times("whole story", &result.whole);
-    if (o->stream) {
-        print_times("first piece", &result.first);
-        print_times("between pieces", &result.between);
-        printf("  %.1f tokens a piece\n",
-               result.pieces ? (double)result.tokens / (double)result.pieces : 0.0);
-    }
-    fflush(stdout);
-    crowd_result_free(&result);
-    return STATUS_OK;
+    return crowd_run(&crowd, result, err);
+}
+
+static void print_times(const char *name, struct times *times) {
+    printf("  %-14s p50 %8.2f ms, p99 %8.2f ms\n", name, times_percentile(times, 0.5) * 1e3,
+           times_percentile(times, 0.99) * 1e3);
+}
+
+static void print_crowd(const struct serve_options *o, struct crowd_result *result) {
+    printf("%d clients, %d %s, %d failed, %.2f s\n", o->clients, result->answered,
+           o->stream ? "streams" : "stories", result->failed, result->seconds);
+    printf("  %.0f tokens/s, %.1f stories/s, %.0f tokens a story\n",
+           (double)result->tokens / result->seconds, result->answered / result->seconds,
+           result->answered ? (double)result->tokens / result->answered : 0.0);
+    print_times("whole story", &result->whole);
+    if (!o->stream)
+        return;
+    print_times("first piece", &result->first);
+    print_times("between pieces", &result->between);
+    printf("  %.1f tokens a piece\n",
+           result->pieces ? (double)result->tokens / (double)result->pieces : 0.0);
 }
 
 /* ---- the engine alone ------------------------------------------------------- */
 
-/* The prompts that the clients send, as tokens. */
-static enum status read_prompts(const struct storyteller *teller, int count,
-                                struct token_list *prompts, struct error *err) {
+/* In this process, idle while the clients are at the server. */
+struct engine {
+    struct storyteller teller;
+    struct token_list *prompts; /* [requests] those that the clients send */
+    uint64_t tokens;
+    double seconds;
+};
+
+static enum status read_prompts(struct engine *engine, int count, struct error *err) {
+    engine->prompts = calloc((size_t)count, sizeof *engine->prompts);
+    if (!engine->prompts)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for the prompts");
     for (int i = 0; i < count; i++) {
         struct buffer text = {0};
         crowd_write_prompt(&text, i);
         enum status status =
             text.failed ? error_set(err, STATUS_NO_MEMORY, "no memory for the prompts")
-                        : storyteller_read_prompt(teller, text.data, text.size, false, &prompts[i],
-                                                  err);
+                        : storyteller_read_prompt(&engine->teller, text.data, text.size, false,
+                                                  &engine->prompts[i], err);
         buffer_free(&text);
         if (status != STATUS_OK)
             return status;
@@ -101,64 +110,76 @@ static int slots_for(const struct serve_options *o) {
     return o->clients > 32 ? o->clients : 32; /* a server has at least its default */
 }
 
-/* The same stories at the same time, without HTTP. */
-static enum status run_engine(const struct serve_options *o, double *tokens_per_s,
-                              struct error *err) {
+static enum status engine_open(struct engine *engine, const struct serve_options *o,
+                               struct error *err) {
     struct scheduler_options options = {.slots = slots_for(o), .queue = 256, .prompt_rows = 64};
-    struct storyteller teller = {0};
+    enum status status = storyteller_open(&engine->teller, o->model, "int8", &options, err);
+    return status == STATUS_OK ? read_prompts(engine, o->requests, err) : status;
+}
+
+static enum status engine_run(struct engine *engine, const struct serve_options *o,
+                              struct error *err) {
+    struct load load = {.streams = o->clients < o->requests ? o->clients : o->requests,
+                        .stories = o->requests,
+                        .prompts = engine->prompts,
+                        .new_tokens = o->tokens,
+                        .temperature = (float)o->temperature};
     struct load_result result;
-    struct token_list *prompts = calloc((size_t)o->requests, sizeof *prompts);
-    enum status status = prompts ? storyteller_open(&teller, o->model, "int8", &options, err)
-                                 : error_set(err, STATUS_NO_MEMORY, "no memory for the prompts");
-    if (status == STATUS_OK)
-        status = read_prompts(&teller, o->requests, prompts, err);
-    if (status == STATUS_OK) {
-        struct load load = {.streams = o->clients < o->requests ? o->clients : o->requests,
-                            .stories = o->requests,
-                            .prompts = prompts,
-                            .new_tokens = o->tokens,
-                            .temperature = (float)o->temperature};
-        status = load_run(teller.scheduler, &load, &result, err);
-    }
-    if (status == STATUS_OK) {
-        *tokens_per_s = (double)result.tokens / result.seconds;
-        printf("  engine alone: %.0f tokens/s\n", *tokens_per_s);
-        fflush(stdout);
-    }
-    for (int i = 0; prompts && i < o->requests; i++)
-        token_list_free(&prompts[i]);
-    free(prompts);
-    storyteller_close(&teller);
+    enum status status = load_run(engine->teller.scheduler, &load, &result, err);
+    engine->tokens += result.tokens;
+    engine->seconds += result.seconds;
     return status;
 }
 
-/* ---- one's own server --------------------------------------------------------- */
+static void engine_close(struct engine *engine, const struct serve_options *o) {
+    for (int i = 0; engine->prompts && i < o->requests; i++)
+        token_list_free(&engine->prompts[i]);
+    free(engine->prompts);
+    storyteller_close(&engine->teller);
+}
 
-/* The engine before and after: a machine that others use is not the same all the time. The server
- * starts first, as a child's peak memory cannot be below its parent's when it began. */
+/* ---- both ------------------------------------------------------------------- */
+
+/* In turns, because a machine that others use is not the same all the time. The server starts
+ * first: a child's peak memory counts from its parent's at its birth. */
 static enum status compare(const struct serve_options *o, struct error *err) {
     struct server_process server;
-    double before = 0, served = 0, after = 0;
+    struct server_usage usage;
+    struct crowd_result result = {0};
+    struct engine engine = {0};
     enum status status = server_start(&server, o->model, slots_for(o), err);
     if (status != STATUS_OK)
         return status;
     printf("server of %s ready after %.0f ms\n", o->model, server.ready_s * 1e3);
-    status = run_engine(o, &before, err);
-    if (status == STATUS_OK)
-        status = run_crowd(o, server.port, &served, err);
-    if (status == STATUS_OK)
-        status = run_engine(o, &after, err);
-    struct server_usage usage = server_stop(&server);
-    if (status == STATUS_OK)
-        printf("  %.1f %% of the engine's own rate; at most %.0f MB resident\n",
-               100 * served / ((before + after) / 2), usage.peak_mb);
+    status = engine_open(&engine, o, err);
+    for (int i = 0; i < o->rounds && status == STATUS_OK; i++) {
+        status = engine_run(&engine, o, err);
+        if (status == STATUS_OK)
+            status = run_crowd(o, server.port, &result, err);
+    }
+    usage = server_stop(&server);
+    if (status == STATUS_OK) {
+        double alone = (double)engine.tokens / engine.seconds;
+        print_crowd(o, &result);
+        printf("  engine alone %.0f tokens/s: the server reaches %.1f %% of it, with at most %.0f "
+               "MB resident\n",
+               alone, 100 * (double)result.tokens / result.seconds / alone, usage.peak_mb);
+    }
+    engine_close(&engine, o);
+    crowd_result_free(&result);
     return status;
 }
 
 static enum status run(const void *options_of_command, struct error *err) {
     const struct serve_options *o = options_of_command;
-    double tokens_per_s;
-    return o->model ? compare(o, err) : run_crowd(o, o->port, &tokens_per_s, err);
+    struct crowd_result result = {0};
+    if (o->model)
+        return compare(o, err);
+    enum status status = run_crowd(o, o->port, &result, err);
+    if (status == STATUS_OK)
+        print_crowd(o, &result);
+    crowd_result_free(&result);
+    return status;
 }
 
 int bench_serve(int argc, char **argv) {

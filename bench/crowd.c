@@ -41,7 +41,7 @@ struct run {
     struct client *clients;
     struct pollfd *polls; /* [clients] */
     struct sockaddr_in address;
-    int asked;
+    int asked, over; /* stories begun and ended */
 };
 
 /* ---- durations ------------------------------------------------------------ */
@@ -224,6 +224,7 @@ static void finish(struct run *run, struct client *client) {
         client->socket = -1;
     }
     client->busy = false;
+    run->over++;
     if (!whole) {
         run->result->failed++;
         return;
@@ -276,7 +277,7 @@ static void attend(struct run *run, struct client *client, short events) {
 
 static enum status run_clients(struct run *run, struct error *err) {
     const struct crowd *crowd = run->crowd;
-    while (run->result->answered + run->result->failed < crowd->stories) {
+    while (run->over < crowd->stories) {
         for (int i = 0; i < crowd->clients; i++) {
             struct client *client = &run->clients[i];
             if (!client->busy && run->asked < crowd->stories) {
@@ -299,7 +300,6 @@ static enum status run_clients(struct run *run, struct error *err) {
 
 enum status crowd_run(const struct crowd *crowd, struct crowd_result *result, struct error *err) {
     struct run run = {.crowd = crowd, .result = result};
-    *result = (struct crowd_result){0};
     run.address = (struct sockaddr_in){.sin_family = AF_INET,
                                        .sin_port = htons((uint16_t)crowd->port)};
     if (inet_pton(AF_INET, crowd->host, &run.address.sin_addr) != 1)
@@ -314,7 +314,7 @@ enum status crowd_run(const struct crowd *crowd, struct crowd_result *result, st
     double start = clock_seconds();
     if (status == STATUS_OK)
         status = run_clients(&run, err);
-    result->seconds = clock_seconds() - start;
+    result->seconds += clock_seconds() - start;
     for (int i = 0; run.clients && i < crowd->clients; i++) {
         if (run.clients[i].socket >= 0)
             close(run.clients[i].socket);
@@ -324,7 +324,5 @@ enum status crowd_run(const struct crowd *crowd, struct crowd_result *result, st
     }
     free(run.clients);
     free(run.polls);
-    if (status != STATUS_OK)
-        crowd_result_free(result);
     return status;
 }

@@ -2,7 +2,8 @@
  *
  * Made to cost little beside the server that it loads: connections stay open,
  * and an answer is read piece by piece without being understood as JSON.
- * Ownership: the caller's result owns its lists; crowd_result_free().
+ * Ownership: the caller's result owns its lists; start from {0}, end with
+ * crowd_result_free().
  */
 #ifndef ALPACA_BENCH_CROWD_H
 #define ALPACA_BENCH_CROWD_H
@@ -30,7 +31,7 @@ struct times {
 };
 
 struct crowd_result {
-    double seconds; /* from the first request to the end of the last answer */
+    double seconds; /* from the first request to the end of the last answer, of all runs */
     int answered, failed;
     uint64_t tokens, pieces; /* a piece is an event with text */
     struct times whole;      /* from a request to the end of its answer */
@@ -38,6 +39,7 @@ struct crowd_result {
     struct times between;    /* from piece to piece; only in streams */
 };
 
+/* Adds what it finds to *result. */
 enum status crowd_run(const struct crowd *crowd, struct crowd_result *result, struct error *err);
 void crowd_result_free(struct crowd_result *result);
 /* The shortest duration that `share` of all are not above; sorts. 0 when there are none. */

@@ -41,7 +41,7 @@ struct exchange {
     bool body_too_large;
     struct answer answer;
     struct telling *telling;
-    void (*wake)(void *context); /* for telling_start() */
+    void (*wake)(void *context, bool over); /* for telling_start() */
     void *wake_context;
     uint64_t started_ns;
 };

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define ROUND_NS ((uint64_t)HERALD_ROUND_MS * 1000000u)
+enum { REST_PER_CALL_NS = 250000 };
 
 struct herald {
     pthread_t thread;
@@ -26,13 +26,21 @@ static void unlink_entry(struct herald *herald, struct herald_entry *entry) {
     entry->listed = false;
 }
 
-/* Under the lock. */
-static void call_all(struct herald *herald) {
-    while (herald->first) {
+/* Under the lock. Returns how many. */
+static int call_all(struct herald *herald) {
+    int count = 0;
+    for (; herald->first; count++) {
         struct herald_entry *entry = herald->first;
         unlink_entry(herald, entry);
         entry->call(entry->context);
     }
+    return count;
+}
+
+static uint64_t rest_ns(int calls) {
+    const uint64_t least = HERALD_REST_MS * 1000000u, most = HERALD_MOST_REST_MS * 1000000u;
+    uint64_t wanted = (uint64_t)calls * REST_PER_CALL_NS;
+    return wanted < least ? least : wanted > most ? most : wanted;
 }
 
 static void sleep_until(uint64_t wanted_ns) {
@@ -53,9 +61,9 @@ static void *herald_main(void *context) {
             continue;
         }
         uint64_t round_ns = clock_now_ns();
-        call_all(herald);
+        int calls = call_all(herald);
         pthread_mutex_unlock(&herald->lock);
-        sleep_until(round_ns + ROUND_NS);
+        sleep_until(round_ns + rest_ns(calls));
         pthread_mutex_lock(&herald->lock);
     }
     pthread_mutex_unlock(&herald->lock);

@@ -1,6 +1,7 @@
 #include "server/http_internal.h"
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -121,14 +122,14 @@ static enum status start_daemon(struct http_server *server, struct error *err) {
     server->no_memory = http_make_no_memory();
     if (!server->no_memory)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the HTTP server");
+    int threads = options->http_threads > 0 ? options->http_threads : (cpu_count() + 3) / 4;
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     flags |= MHD_is_feature_supported(MHD_FEATURE_EPOLL) == MHD_YES ? MHD_USE_EPOLL : MHD_USE_POLL;
     server->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, http_handle, server,
         MHD_OPTION_EXTERNAL_LOGGER, on_library_message, NULL, /* first, to hear of the others */
         MHD_OPTION_LISTEN_SOCKET, server->listener,
-        MHD_OPTION_THREAD_POOL_SIZE,
-        options->http_threads > 1 ? (unsigned)options->http_threads : 0u,
+        MHD_OPTION_THREAD_POOL_SIZE, threads > 1 ? (unsigned)threads : 0u,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->connections,
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)options->connections_per_address,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)options->header_bytes,

@@ -38,13 +38,13 @@ static void wake_now(void *context) {
     pthread_mutex_unlock(&exchange->lock);
 }
 
-void http_wake(void *context) {
+void http_wake(void *context, bool story_over) {
     struct http_exchange *exchange = context;
     pthread_mutex_lock(&exchange->lock);
     bool first = !exchange->woken;
     exchange->woken = true;
     pthread_mutex_unlock(&exchange->lock);
-    if (first)
+    if (first || story_over)
         wake_now(exchange);
     else /* not under the lock: the herald takes it while it holds its own */
         herald_add(exchange->server->herald, &exchange->herald);
@@ -66,7 +66,7 @@ static void on_tick(void *context) {
     pthread_mutex_lock(&exchange->lock);
     exchange->ping = true;
     pthread_mutex_unlock(&exchange->lock);
-    http_wake(exchange);
+    http_wake(exchange, false);
 }
 
 static void start_watching(struct http_exchange *exchange) {

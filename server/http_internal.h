@@ -84,8 +84,8 @@ void http_connection_works(struct http_connection *client);
 
 /* Suspends until http_wake(), unless news came meanwhile: then false. */
 bool http_sleep(struct http_exchange *exchange);
-/* At once the first time, so that a story begins when it begins; then in the herald's rounds. */
-void http_wake(void *exchange);
+/* At once the first time and at a story's end; in between in the herald's rounds. */
+void http_wake(void *exchange, bool story_over);
 
 /* An answer that needs no memory. */
 enum MHD_Result http_answer_no_memory(struct http_server *server,

@@ -50,7 +50,8 @@ static void on_gap(void *metrics, uint64_t gap_ns, int tokens) {
 }
 
 static enum status start_stories(struct telling *telling, struct metrics *metrics,
-                                 void (*wake)(void *context), void *context, struct error *err) {
+                                 void (*wake)(void *context, bool over), void *context,
+                                 struct error *err) {
     const struct api_request *request = &telling->request;
     struct story_request wanted = {
         .max_tokens = request->max_tokens,
@@ -85,7 +86,8 @@ static enum status start_stories(struct telling *telling, struct metrics *metric
 enum status telling_start(struct telling **out, struct storyteller *teller,
                           struct metrics *metrics, struct api_request *request,
                           enum telling_form form,
-                          void (*wake)(void *context), void *context, struct error *err) {
+                          void (*wake)(void *context, bool over), void *context,
+                          struct error *err) {
     struct telling *telling = calloc(1, sizeof *telling);
     if (!telling) {
         api_request_free(request);

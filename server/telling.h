@@ -29,7 +29,8 @@ enum telling_form { TELLING_JSON, TELLING_TEXT };
 enum status telling_start(struct telling **telling, struct storyteller *teller,
                           struct metrics *metrics, struct api_request *request,
                           enum telling_form form,
-                          void (*wake)(void *context), void *context, struct error *err);
+                          void (*wake)(void *context, bool over), void *context,
+                          struct error *err);
 
 /* Brings all stories up to date. An error means that the telling has failed, after which it can
  * only be freed; stories that were cut off by the server's end are STATUS_STOPPED. */

@@ -60,8 +60,8 @@ static const struct flag_table table = {
 static int news_pipe[2];
 static volatile sig_atomic_t interrupted;
 
-static void ring(void *context) {
-    (void)context;
+static void ring(void *context, bool over) {
+    (void)context, (void)over;
     ssize_t ignored = write(news_pipe[1], "", 1); /* a full pipe rings just as well */
     (void)ignored;
 }
@@ -70,7 +70,7 @@ static void on_interrupt(int signal_number) {
     (void)signal_number;
     int code = errno;
     interrupted = 1;
-    ring(NULL);
+    ring(NULL, false);
     errno = code;
 }
 

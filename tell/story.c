@@ -16,7 +16,7 @@ struct story {
     int count, capacity;
     enum finish finish;
     bool every_token;
-    void (*on_news)(void *context);
+    void (*on_news)(void *context, bool over);
     void *context;
     void (*on_gap)(void *gap_context, uint64_t gap_ns, int tokens);
     void *gap_context;
@@ -83,10 +83,11 @@ static void on_generation_news(void *context) {
     struct story *story = context;
     pthread_mutex_lock(&story->lock);
     bool news = pull(story);
-    bool wake = news && (story->every_token || story->finish != FINISH_NONE);
+    bool over = story->finish != FINISH_NONE;
+    bool wake = news && (story->every_token || over);
     pthread_mutex_unlock(&story->lock);
     if (wake && story->on_news)
-        story->on_news(story->context);
+        story->on_news(story->context, over);
 }
 
 static enum status copy_stops(struct story *story, const struct story_request *request,

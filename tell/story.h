@@ -36,7 +36,7 @@ struct story_request {
     const char *stops[STORY_MAX_STOPS]; /* not empty, at most STORY_MAX_STOP_BYTES; copied */
     int stop_count;
     bool every_token; /* on_news for every token, not only at the end */
-    void (*on_news)(void *context); /* may be NULL */
+    void (*on_news)(void *context, bool over); /* over: nothing more comes; may be NULL */
     void *context;
     /* Told of the time between tokens, on the scheduler's thread; may be NULL. */
     void (*on_gap)(void *gap_context, uint64_t gap_ns, int tokens);

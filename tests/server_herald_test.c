@@ -69,7 +69,7 @@ static void test_the_last_news_are_heard_and_rounds_are_kept(void **state) {
     for (int l = 0; l < LISTENERS; l++)
         while (atomic_load(&listeners[l].heard) < SPEAKERS * NEWS)
             sched_yield();
-    uint64_t rounds = (clock_now_ns() - start_ns) / (HERALD_ROUND_MS * 1000000u) + 2;
+    uint64_t rounds = (clock_now_ns() - start_ns) / (HERALD_REST_MS * 1000000u) + 2;
     for (int l = 0; l < LISTENERS; l++)
         assert_in_range((uint64_t)atomic_load(&listeners[l].calls), 1, rounds);
     for (int l = 0; l < LISTENERS; l++)

@@ -57,13 +57,16 @@ static int close_teller(void **state) {
 struct bell {
     pthread_mutex_t lock;
     pthread_cond_t rung;
-    int count;
+    int count;      /* of rings not yet waited for */
+    int rings, ends; /* in all, and of those the ones that said so */
 };
 
-static void ring(void *context) {
+static void ring(void *context, bool over) {
     struct bell *bell = context;
     pthread_mutex_lock(&bell->lock);
     bell->count++;
+    bell->rings++;
+    bell->ends += over;
     pthread_cond_signal(&bell->rung);
     pthread_mutex_unlock(&bell->lock);
 }
@@ -76,7 +79,7 @@ static void wait_ring(struct bell *bell) {
     pthread_mutex_unlock(&bell->lock);
 }
 
-#define BELL {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0}
+#define BELL {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0}
 
 static struct story *start(const char *prompt, uint64_t seed, int max_tokens,
                            const char *const *stops, int stop_count, bool every_token,
@@ -150,13 +153,18 @@ static void test_news_of_the_end_alone_is_enough(void **state) {
     for (uint64_t seed = 0; seed < 20; seed++) {
         struct story *each = start("the cat", seed, 1000, NULL, 0, true, &bell);
         enum story_end end = finish(each, &bell, all, sizeof all);
+        int tokens = story_tokens(each);
+        story_free(each); /* after which it rings no more */
+        assert_true(bell.ends <= 1);
+        bell.rings = bell.ends = 0;
         struct story *whole = start("the cat", seed, 1000, NULL, 0, false, &bell);
         assert_int_equal(finish(whole, &bell, at_end, sizeof at_end), end);
         assert_string_equal(all, at_end);
-        assert_int_equal(story_tokens(each), story_tokens(whole));
+        assert_int_equal(tokens, story_tokens(whole));
         assert_int_equal(story_usage(whole).completion_tokens, story_tokens(whole));
-        story_free(each);
         story_free(whole);
+        assert_true(bell.rings == bell.ends && bell.ends <= 1);
+        bell.rings = bell.ends = 0;
     }
 }
 

@@ -60,7 +60,7 @@ CORE_SOURCES   := $(wildcard base/*.c engine/*.c engine/kernels/*.c) \
                   $(filter-out tell/main.c,$(wildcard tell/*.c))
 TRAIN_SOURCES  := $(filter-out train/main.c,$(wildcard train/*.c))
 SERVER_SOURCES := $(filter-out server/main.c,$(wildcard server/*.c))
-BENCH_SOURCES  := $(filter-out bench/main.c,$(wildcard bench/*.c))
+BENCH_SOURCES  := $(filter-out bench/main.c bench/onednn.c,$(wildcard bench/*.c))
 PUBLIC_FILES   := $(wildcard public/*)
 TEST_SOURCES   := $(wildcard tests/*_test.c)
 ifneq (,$(findstring darwin,$(TARGET))) # its linker has no --wrap
@@ -85,7 +85,7 @@ FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/entry_%.o)
 FUZZ_OBJECTS := $(OUT)/obj/tests/fuzz/fuzz.o $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/target_%.o)
 TESTS    := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_SOURCES)) $(OUT)/tests/parity
 
-.PHONY: all tests test fuzz fuzzers soak help install clean
+.PHONY: all tests test bench-onednn fuzz fuzzers soak help install clean
 .DELETE_ON_ERROR:
 all: $(BINARIES) ## build the five binaries (default)
 tests: all $(TESTS) ## build the tests, parity among them
@@ -196,6 +196,11 @@ fuzzers: $(FUZZERS)
 soak: all ## SECONDS=60 of requests of every kind, polite and rude, against a real server
 	ALPACA_SOAK_SECONDS=$(SECONDS) ALPACA_BIN=$(abspath $(OUT)) \
 	$(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_soak.py
+
+bench-onednn: $(OUT)/bench-onednn ## compare our products with oneDNN's, where that is installed
+$(OUT)/bench-onednn: $(OUT)/obj/bench/onednn.o $(OUT)/obj/bench/bench_command.o $(CORE)
+	$(call LINK,$(ENGINE_LIBS) -ldnnl -fopenmp)
+$(OUT)/obj/bench/onednn.o: CFLAGS += -fopenmp
 
 install: all ## copy binaries, weights and the systemd unit under DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/alpaca/weights

@@ -21,6 +21,9 @@ int bench_train(int argc, char **argv);
 int bench_command(const char *name, const struct flag_table *table, void *options, int argc,
                   char **argv, enum status (*run)(const void *options, struct error *err));
 
+/* The best time of one call, in seconds: other processes only ever make it slower. */
+double bench_best_time(void (*call)(void *context), void *context);
+
 /* A model of a preset's shape with random weights, which run as fast as trained
  * ones, or a model folder. Random ones are told never to end a story. */
 enum status bench_model(struct model **model, const char *preset_or_folder, struct error *err);

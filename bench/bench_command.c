@@ -1,5 +1,7 @@
 #include "bench/bench.h"
 
+#include "base/clock.h"
+
 #include <stdio.h>
 
 int bench_command(const char *name, const struct flag_table *table, void *options, int argc,
@@ -14,4 +16,19 @@ int bench_command(const char *name, const struct flag_table *table, void *option
     if (status != STATUS_OK)
         fprintf(stderr, "alpaca-bench %s: %s\n", name, err.message);
     return status == STATUS_OK ? 0 : 1;
+}
+
+double bench_best_time(void (*call)(void *context), void *context) {
+    double best = 1e9, end = clock_seconds() + 0.1;
+    int inner = 1;
+    for (double start = clock_seconds(), now; start < end; start = now) {
+        for (int i = 0; i < inner; i++)
+            call(context);
+        now = clock_seconds();
+        if ((now - start) / inner < best)
+            best = (now - start) / inner;
+        if (now - start < 1e-4) /* long enough for the clock, short enough to be undisturbed */
+            inner *= 2;
+    }
+    return best;
 }

@@ -1,7 +1,6 @@
 /* alpaca-bench kernels: each kernel of the INT8 form alone, on one thread and on alpaca's shapes. */
 #include "bench/bench.h"
 
-#include "base/clock.h"
 #include "base/flags.h"
 #include "base/pool.h"
 #include "base/rng.h"
@@ -32,22 +31,6 @@ static const struct flag_table table = {
 };
 
 enum { MAX_ROWS = 256, D_MODEL = 512, D_FF = 2048, VOCAB = 4000, POSITIONS = 256 };
-
-/* The best time of one call, in seconds: other processes only ever make it slower. */
-static double best_time(void (*call)(void *context), void *context) {
-    double best = 1e9, end = clock_seconds() + 0.1;
-    int inner = 1;
-    for (double start = clock_seconds(), now; start < end; start = now) {
-        for (int i = 0; i < inner; i++)
-            call(context);
-        now = clock_seconds();
-        if ((now - start) / inner < best)
-            best = (now - start) / inner;
-        if (now - start < 1e-4) /* long enough for the clock, short enough to be undisturbed */
-            inner *= 2;
-    }
-    return best;
-}
 
 static void fill(float *x, size_t count, uint64_t key) {
     for (size_t i = 0; i < count; i++)
@@ -128,7 +111,7 @@ static void bench_linears(struct work *w, double peak_gops) {
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
             w->rows = (size_t)rows[r];
             call_quantise(w);
-            double gops = 2e-9 * rows[r] * shapes[s].in * shapes[s].out / best_time(call_linear, w);
+            double gops = 2e-9 * rows[r] * shapes[s].in * shapes[s].out / bench_best_time(call_linear, w);
             printf(" %6.0f", gops);
             if (r + 1 == sizeof rows / sizeof *rows && peak_gops > 0)
                 printf("   (%.0f%% of the peak)", 100 * gops / peak_gops);
@@ -143,21 +126,21 @@ static void bench_small(struct work *w) {
     printf("\nmicroseconds\n");
     w->matrix.in = w->row_bytes = D_FF;
     w->rows = 1;
-    printf("  %-44s %8.3f\n", "quantising a row of 2048", 1e6 * best_time(call_quantise, w));
+    printf("  %-44s %8.3f\n", "quantising a row of 2048", 1e6 * bench_best_time(call_quantise, w));
     static const size_t positions[] = {0, 15, 31, 63, 127, 255};
     for (size_t i = 0; i < sizeof positions / sizeof *positions; i++) {
         w->position = positions[i];
         char name[64];
         snprintf(name, sizeof name, "a head of 64 over %zu positions", w->position + 1);
-        printf("  %-44s %8.3f\n", name, 1e6 * best_time(call_attention, w));
+        printf("  %-44s %8.3f\n", name, 1e6 * bench_best_time(call_attention, w));
     }
-    printf("  %-44s %8.3f\n", "norm of a row of 512", 1e6 * best_time(call_norm, w));
+    printf("  %-44s %8.3f\n", "norm of a row of 512", 1e6 * bench_best_time(call_norm, w));
     w->sampling = sampling_defaults();
-    printf("  %-44s %8.3f\n", "drawing one of 4000", 1e6 * best_time(call_sampler, w));
+    printf("  %-44s %8.3f\n", "drawing one of 4000", 1e6 * bench_best_time(call_sampler, w));
     w->sampling.top_k = 40;
     w->sampling.top_p = 0.95f;
     printf("  %-44s %8.3f\n", "drawing one of 4000, top-k 40, top-p 0.95",
-           1e6 * best_time(call_sampler, w));
+           1e6 * bench_best_time(call_sampler, w));
 }
 
 static void layout(struct work *w, const struct model_config *config, struct arena *arena) {

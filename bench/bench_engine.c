@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "bench/load.h"
 #include "bench/peaks.h"
+#include "bench/spinners.h"
 #include "engine/kernels/int8.h"
 #include "engine/kernels/kernels.h"
 
@@ -15,6 +16,7 @@
 struct engine_options {
     const char *model, *numeric, *streams, *cpu;
     int threads, prompt, tokens, prompt_rows, repeat;
+    bool busy;
 };
 
 #define AT(member) offsetof(struct engine_options, member)
@@ -31,6 +33,8 @@ static const struct flag flags[] = {
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"cpu", FLAG_TEXT, AT(cpu), NULL, 0, 0, "NAME",
      "kernels: portable, avx2 or avx512; by default the best that the CPU has"},
+    {"busy", FLAG_SWITCH, AT(busy), NULL, 0, 0, "",
+     "each load again while another process spins on every core"},
 };
 static const struct flag_table table = {
     .usage = "alpaca-bench engine [options]",
@@ -122,6 +126,22 @@ static enum status bench_prefill(const struct model *model, const struct engine_
     return STATUS_OK;
 }
 
+/* The same once more, while as many processes spin as there are cores: each gets half of one. */
+static enum status bench_busy(const struct model *model, const struct engine_options *o,
+                              const struct load *load, double seconds, struct error *err) {
+    struct spinners spinners;
+    struct figures f;
+    enum status status = spinners_start(&spinners, err);
+    if (status != STATUS_OK)
+        return status;
+    status = measure(model, o, load, &f, err);
+    spinners_stop(&spinners);
+    if (status == STATUS_OK)
+        printf("%-9s %9.0f          %.0f %% of the above\n", "  busy",
+               (double)f.result.tokens / f.result.seconds, 100 * seconds / f.result.seconds);
+    return status;
+}
+
 static enum status bench_streams(const struct model *model, const struct engine_options *o,
                                  int streams, double peak_gops, struct error *err) {
     struct load load = {.streams = streams,
@@ -140,7 +160,7 @@ static enum status bench_streams(const struct model *model, const struct engine_
                   tokens * model->config.d_model * model->config.vocab;
     printf("%-9d %9.0f %8.2f", streams, tokens / f.result.seconds, f.result.first_token_s * 1e3);
     print_parts(&f, macs, peak_gops);
-    return STATUS_OK;
+    return o->busy ? bench_busy(model, o, &load, f.result.seconds, err) : STATUS_OK;
 }
 
 /* The machine's limits, in the same run, as the engine's rates mean little without them. */

@@ -199,8 +199,7 @@ soak: all ## SECONDS=60 of requests of every kind, polite and rude, against a re
 
 bench-onednn: $(OUT)/bench-onednn ## compare our products with oneDNN's, where that is installed
 $(OUT)/bench-onednn: $(OUT)/obj/bench/onednn.o $(OUT)/obj/bench/bench_command.o $(CORE)
-	$(call LINK,$(ENGINE_LIBS) -ldnnl -fopenmp)
-$(OUT)/obj/bench/onednn.o: CFLAGS += -fopenmp
+	$(call LINK,$(ENGINE_LIBS) -ldnnl -lgomp)
 
 install: all ## copy binaries, weights and the systemd unit under DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/alpaca/weights

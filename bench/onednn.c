@@ -16,11 +16,12 @@
 #include "engine/linear_bf16.h"
 #include "engine/linear_int8.h"
 
-#include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+void omp_set_num_threads(int threads); /* of the OpenMP that oneDNN runs on */
 
 enum { MOST_ROWS = 2048, D_MODEL = 512, D_FF = 2048, VOCAB = 4000, WIDEST_IN = D_FF };
 

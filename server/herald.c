@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { REST_PER_CALL_NS = 250000 };
+enum { REST_PER_CALL_NS = 333333 };
 
 struct herald {
     pthread_t thread;

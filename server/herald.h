@@ -3,7 +3,7 @@
  * A step of the engine has a token for every story, and each of them wants a
  * connection woken. One by one, as they come, these wakes would take a good
  * part of the machine from the engine. The herald collects them and calls all
- * at once, then rests: 4 ms, or with many to call a quarter of a millisecond
+ * at once, then rests: 4 ms, or with many to call a third of a millisecond
  * for each of them, up to 10 ms, so that the cost of rounds stays a small share.
  * When the last round was longer ago than that, it calls at once. What came for
  * a stream in between is then sent as one piece.

@@ -111,7 +111,8 @@ static void bench_linears(struct work *w, double peak_gops) {
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
             w->rows = (size_t)rows[r];
             call_quantise(w);
-            double gops = 2e-9 * rows[r] * shapes[s].in * shapes[s].out / bench_best_time(call_linear, w);
+            double gops = 2e-9 * rows[r] * shapes[s].in * shapes[s].out /
+                          bench_best_time(call_linear, w);
             printf(" %6.0f", gops);
             if (r + 1 == sizeof rows / sizeof *rows && peak_gops > 0)
                 printf("   (%.0f%% of the peak)", 100 * gops / peak_gops);

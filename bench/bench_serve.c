@@ -37,8 +37,8 @@ static const struct flag flags[] = {
 };
 static const struct flag_table table = {
     .usage = "alpaca-bench serve [options]",
-    .summary = "Stories and tokens per second over HTTP, the time to the first piece and the times\n"
-               "between pieces as the clients see them.",
+    .summary = "Stories and tokens per second over HTTP, the time to the first piece and the\n"
+               "times between pieces as the clients see them.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
 };

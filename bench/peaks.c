@@ -121,7 +121,8 @@ double peak_bf16_gflops(struct pool *pool) {
 
 typedef uint64_t chunk __attribute__((vector_size(32)));
 
-#if defined(__x86_64__) && defined(__linux__)
+/* The choice among clones runs before ThreadSanitizer can count what it does. */
+#if defined(__x86_64__) && defined(__linux__) && !defined(__SANITIZE_THREAD__)
 __attribute__((target_clones("avx2", "default")))
 #endif
 static void

@@ -118,6 +118,16 @@ enum status file_writer_commit(struct file_writer *writer, struct error *err) {
     return status;
 }
 
+enum status file_replace(const char *path, const void *bytes, size_t size, struct error *err) {
+    struct file_writer writer;
+    enum status status = file_writer_open(&writer, path, err);
+    if (status != STATUS_OK)
+        return status;
+    if (size > 0)
+        fwrite(bytes, 1, size, writer.stream);
+    return file_writer_commit(&writer, err);
+}
+
 void file_writer_abort(struct file_writer *writer) {
     if (writer->stream) {
         fclose(writer->stream);

@@ -36,6 +36,8 @@ struct file_writer {
 enum status file_writer_open(struct file_writer *writer, const char *path, struct error *err);
 enum status file_writer_commit(struct file_writer *writer, struct error *err);
 void file_writer_abort(struct file_writer *writer); /* also after a failed open or commit */
+/* The same for a file whose bytes are all there. */
+enum status file_replace(const char *path, const void *bytes, size_t size, struct error *err);
 
 /* Creates the folder and its missing parents. */
 enum status file_make_folder(const char *path, struct error *err);

@@ -33,7 +33,6 @@ static enum status copy_tokenizer(const char *from, const char *folder, int voca
                                   struct error *err) {
     struct buffer bytes = {0};
     struct tokenizer *tokenizer = NULL;
-    struct file_writer writer;
     char to[4096];
     weights_path(to, sizeof to, folder, "tokenizer.model");
     enum status status = file_read(from, TOKENIZER_LIMIT_BYTES, &bytes, err);
@@ -44,11 +43,7 @@ static enum status copy_tokenizer(const char *from, const char *folder, int voca
                                  "%s has %zu pieces, the preset has %d", from,
                                  tokenizer_vocab_size(tokenizer), vocab);
     if (status == STATUS_OK)
-        status = file_writer_open(&writer, to, err);
-    if (status == STATUS_OK) {
-        fwrite(bytes.data, 1, bytes.size, writer.stream);
-        status = file_writer_commit(&writer, err);
-    }
+        status = file_replace(to, bytes.data, bytes.size, err);
     tokenizer_free(tokenizer);
     buffer_free(&bytes);
     return status;

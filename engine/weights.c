@@ -165,19 +165,9 @@ static bool format_config(struct buffer *text, const char *name,
 enum status config_write(const char *path, const char *name, const struct model_config *config,
                          struct error *err) {
     struct buffer text = {0};
-    struct file_writer writer;
-    enum status status = STATUS_OK;
-    if (!format_config(&text, name, config)) {
-        status = error_set(err, STATUS_NO_MEMORY, "no memory to write %s", path);
-        goto cleanup;
-    }
-    status = file_writer_open(&writer, path, err);
-    if (status != STATUS_OK)
-        goto cleanup;
-    fwrite(text.data, 1, text.size, writer.stream);
-    status = file_writer_commit(&writer, err);
-
-cleanup:
+    enum status status = format_config(&text, name, config)
+                             ? file_replace(path, text.data, text.size, err)
+                             : error_set(err, STATUS_NO_MEMORY, "no memory to write %s", path);
     buffer_free(&text);
     return status;
 }

@@ -205,6 +205,10 @@ static void test_files_are_replaced_whole_or_not(void **state) {
     assert_file(path, 10);
     assert_int_equal(replace(path, 20, NULL), STATUS_OK);
     assert_file(path, 20);
+    assert_int_equal(file_replace(path, "story", 5, NULL), STATUS_OK);
+    assert_file(path, 5);
+    assert_int_equal(file_replace(path, NULL, 0, NULL), STATUS_OK);
+    assert_file(path, 0);
     assert_int_equal(scratch_count(&scratch), 1); /* no temporaries stay */
 }
 

@@ -257,21 +257,14 @@ static void fit_close(struct fit *f) {
 static enum status save_model(struct fit *f, struct error *err) {
     char path[1200];
     struct buffer tokenizer = {0};
-    struct file_writer writer;
-    enum status status = file_read(f->options.tokenizer, (size_t)64 << 20, &tokenizer, err);
-    if (status != STATUS_OK)
-        goto cleanup;
     weights_path(path, sizeof path, f->out, "tokenizer.model");
-    status = file_writer_open(&writer, path, err);
-    if (status != STATUS_OK)
-        goto cleanup;
-    fwrite(tokenizer.data, 1, tokenizer.size, writer.stream);
-    status = file_writer_commit(&writer, err);
+    enum status status = file_read(f->options.tokenizer, (size_t)64 << 20, &tokenizer, err);
+    if (status == STATUS_OK)
+        status = file_replace(path, tokenizer.data, tokenizer.size, err);
+    buffer_free(&tokenizer);
     if (status == STATUS_OK)
         status = weights_save(f->out, f->options.preset, f->model,
                               f->plan.float32 ? SAFETENSORS_F32 : SAFETENSORS_BF16, err);
-cleanup:
-    buffer_free(&tokenizer);
     return status;
 }
 

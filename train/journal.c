@@ -24,7 +24,6 @@ static void keep_lines(const struct buffer *text, uint64_t step, struct buffer *
 
 static enum status truncate_to(const char *path, uint64_t step, struct error *err) {
     struct buffer text = {0}, kept = {0};
-    struct file_writer writer;
     enum status status = file_read(path, (size_t)1 << 30, &text, err);
     if (status != STATUS_OK)
         goto cleanup;
@@ -33,11 +32,7 @@ static enum status truncate_to(const char *path, uint64_t step, struct error *er
         status = error_set(err, STATUS_NO_MEMORY, "no memory to read %s", path);
         goto cleanup;
     }
-    status = file_writer_open(&writer, path, err);
-    if (status == STATUS_OK) {
-        fwrite(kept.size ? kept.data : "", 1, kept.size, writer.stream);
-        status = file_writer_commit(&writer, err);
-    }
+    status = file_replace(path, kept.data, kept.size, err);
 cleanup:
     buffer_free(&text);
     buffer_free(&kept);

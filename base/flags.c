@@ -194,9 +194,12 @@ void flags_print_help(const struct flag_table *table, FILE *out) {
             fprintf(out, " (default %s)", *flag->fallback ? flag->fallback : "\"\"");
         fputc('\n', out);
     }
-    if (table->env_prefix)
+    if (table->env_prefix) {
+        char variable[96];
+        environment_name(table, &table->flags[0], variable, sizeof variable);
         fprintf(out, "\nEach option can also be set by a variable: --%s as %s, and so on.\n",
-                table->flags[0].name, table->env_prefix);
+                table->flags[0].name, variable);
+    }
 }
 
 void flags_print_markdown(const struct flag_table *table, FILE *out) {

@@ -167,6 +167,8 @@ static void test_flags_document_themselves(void **state) {
             assert_non_null(strstr(text, flags[f].help));
         }
         assert_non_null(strstr(text, "1 to 4096"));
+        assert_non_null(
+            strstr(text, i ? "`ALPACA_TEST_BATCH_ROWS`" : "--model as ALPACA_TEST_MODEL"));
         free(text);
     }
 }

@@ -2,15 +2,19 @@
 
 #include "base/flags.h"
 #include "base/pool.h"
+#include "engine/sampler.h"
 #include "engine/weights.h"
 #include "train/evaluation.h"
+#include "train/sample.h"
 
 #include <stdio.h>
 #include <string.h>
 
 struct evaluate_options {
-    const char *model, *data;
+    const char *model, *data, *tell;
     int threads;
+    double temperature;
+    uint64_t seed;
     bool unmasked, json;
 };
 
@@ -22,6 +26,11 @@ static const struct flag flags[] = {
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"unmasked", FLAG_SWITCH, AT(unmasked), NULL, 0, 0, "",
      "run without the causal mask, as no model is trained: every token sees its whole story"},
+    {"tell", FLAG_TEXT, AT(tell), NULL, 0, 0, "TEXT",
+     "after the figures, a story that goes on from this"},
+    {"temperature", FLAG_REAL, AT(temperature), "0.7", 0, SAMPLING_TEMPERATURE_MAX, "",
+     "of that story"},
+    {"seed", FLAG_U64, AT(seed), "1", 0, 1e15, "", "of that story"},
     {"json", FLAG_SWITCH, AT(json), NULL, 0, 0, "", "print one JSON object"},
 };
 static const struct flag_table table = {
@@ -37,8 +46,24 @@ static void print(const struct evaluate_options *o, const struct evaluation *e) 
         printf("{\"loss\":%.6f,\"bits_per_byte\":%.6f,\"tokens\":%zu,\"stories\":%zu}\n", e->loss,
                e->bits_per_byte, e->tokens, e->stories);
     else
-        printf("%s on %s%s\n  %.4f nats per token\n  %.4f bits per byte\n  %zu tokens, %zu stories\n",
-               o->model, o->data, o->unmasked ? ", without the causal mask" : "", e->loss, e->bits_per_byte, e->tokens, e->stories);
+        printf("%s on %s%s\n  %.4f nats per token\n  %.4f bits per byte\n"
+               "  %zu tokens, %zu stories\n",
+               o->model, o->data, o->unmasked ? ", without the causal mask" : "", e->loss,
+               e->bits_per_byte, e->tokens, e->stories);
+}
+
+static enum status tell(const struct evaluate_options *o, const struct model *model,
+                        struct pool *pool, const struct tokenizer *tokenizer, struct error *err) {
+    struct sampling sampling = sampling_defaults();
+    struct buffer story = {0};
+    sampling.temperature = (float)o->temperature;
+    sampling.seed = o->seed;
+    enum status status =
+        sample_story(model, pool, tokenizer, o->tell, &sampling, o->unmasked, &story, err);
+    if (status == STATUS_OK)
+        printf("%.*s\n", (int)story.size, story.size ? story.data : "");
+    buffer_free(&story);
+    return status;
 }
 
 static enum status run(const struct evaluate_options *o, struct error *err) {
@@ -49,6 +74,8 @@ static enum status run(const struct evaluate_options *o, struct error *err) {
     struct evaluation evaluation;
     char path[4096];
     weights_path(path, sizeof path, o->model, "tokenizer.model");
+    if (o->json && o->tell)
+        return error_set_field(err, STATUS_INVALID, "tell", "--tell does not go with --json");
     enum status status = pool_create(&pool, o->threads, err);
     if (status == STATUS_OK)
         status = weights_load(o->model, &model, err);
@@ -64,6 +91,8 @@ static enum status run(const struct evaluate_options *o, struct error *err) {
         status = evaluate(model, pool, &dataset, o->unmasked, &evaluation, err);
     if (status == STATUS_OK)
         print(o, &evaluation);
+    if (status == STATUS_OK && o->tell)
+        status = tell(o, model, pool, tokenizer, err);
     dataset_free(&dataset);
     tokenizer_free(tokenizer);
     model_destroy(model);

@@ -346,6 +346,37 @@ def test_evaluation_without_the_mask_is_worse(data, finished):
     assert abs(masked["loss"] - unmasked["loss"]) > 1e-3
 
 
+def told(data, model, *options):
+    done = subprocess.run([BINARY, "evaluate", "--data", data / "valid.txt", *options, model],
+                          check=True, capture_output=True, text=True)
+    return done.stdout.strip().split("\n")[-1]
+
+
+@pytest.mark.parametrize("temperature", ["0", "1"])
+def test_a_story_beside_the_figures(data, finished, temperature):
+    """It is the one that the engine tells with its cache."""
+    folder = finished("adam").folder
+    options = ["--temperature", temperature, "--seed", "7"]
+    story = told(data, folder / "out", "--tell", "once upon a time", *options)
+    teller = subprocess.run([BINARY.parent / "alpaca-tell", "--quiet", "--numeric", "f32",
+                             "--model", folder / "out", *options, "once upon a time"],
+                            check=True, capture_output=True, text=True)
+    assert story.startswith("once upon a time")
+    assert story.split() == teller.stdout.split()
+
+
+def test_a_story_without_the_mask_is_another(data):
+    """With more than one layer: what the first makes of a word then depends on what follows."""
+    mini, beginning = ROOT / "weights" / "mini", ["--tell", "once upon a time"]
+    assert told(data, mini, *beginning) != told(data, mini, *beginning, "--unmasked")
+
+
+def test_a_beginning_that_leaves_no_room(data, finished):
+    done = subprocess.run([BINARY, "evaluate", "--data", data / "valid.txt", "--tell", "cat " * 300,
+                           finished("adam").folder / "out"], capture_output=True, text=True)
+    assert done.returncode == 1 and "at most 254" in done.stderr
+
+
 def test_batches_smaller_than_a_story(data, tmp_path):
     fit(data, tmp_path, "--batch-tokens", "10", steps=5)
     steps = [line for line in log(tmp_path) if "loss" in line]

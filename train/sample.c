@@ -1,0 +1,91 @@
+#include "train/sample.h"
+
+#include "engine/activations.h"
+#include "engine/forward.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct sample {
+    const struct model *model;
+    struct pool *pool;
+    const struct sampling *sampling;
+    bool unmasked;
+    struct activations activations;
+    struct sampler *sampler;
+    float *logits; /* [vocab] */
+    int32_t *ids;  /* [positions] */
+    int count;
+};
+
+static enum status sample_open(struct sample *s, struct error *err) {
+    const struct model_config *c = &s->model->config;
+    enum status status = activations_create(&s->activations, c, c->positions, false,
+                                            pool_workers(s->pool), err);
+    if (status == STATUS_OK)
+        status = sampler_create(&s->sampler, c->vocab, err);
+    s->logits = malloc((size_t)c->vocab * sizeof *s->logits);
+    s->ids = malloc((size_t)c->positions * sizeof *s->ids);
+    if (status == STATUS_OK && (!s->logits || !s->ids))
+        status = error_set(err, STATUS_NO_MEMORY, "no memory for a story");
+    return status;
+}
+
+static void sample_close(struct sample *s) {
+    activations_destroy(&s->activations);
+    sampler_destroy(s->sampler);
+    free(s->logits);
+    free(s->ids);
+}
+
+static enum status read_prompt(struct sample *s, const struct tokenizer *tokenizer,
+                               const char *prompt, struct error *err) {
+    const struct model_config *c = &s->model->config;
+    struct token_list pieces = {0};
+    enum status status = tokenizer_encode(tokenizer, prompt, strlen(prompt), &pieces, err);
+    if (status == STATUS_OK && pieces.count + 1 >= (size_t)c->positions)
+        status = error_set_field(err, STATUS_INVALID, "tell",
+                                 "the beginning has %zu tokens, at most %d leave room for a story",
+                                 pieces.count, c->positions - 2);
+    if (status == STATUS_OK) {
+        s->ids[s->count++] = c->bos_id;
+        for (size_t i = 0; i < pieces.count; i++)
+            s->ids[s->count++] = pieces.ids[i];
+    }
+    token_list_free(&pieces);
+    return status;
+}
+
+static int32_t next_token(struct sample *s) {
+    const struct model_config *c = &s->model->config;
+    const int32_t forbidden[] = {c->unk_id, c->bos_id, c->pad_id};
+    struct span span = {.rows = s->count};
+    struct batch batch = {.ids = s->ids, .rows = s->count, .spans = &span, .span_count = 1,
+                          .unmasked = s->unmasked};
+    forward(s->model, s->pool, &s->activations, &batch);
+    forward_logits_range(s->model, s->pool, &s->activations, s->count - 1, 1, s->logits);
+    return sampler_next(s->sampler, s->sampling, s->logits, s->ids, s->count, forbidden, 3);
+}
+
+enum status sample_story(const struct model *model, struct pool *pool,
+                         const struct tokenizer *tokenizer, const char *prompt,
+                         const struct sampling *sampling, bool unmasked, struct buffer *text,
+                         struct error *err) {
+    struct sample s = {.model = model, .pool = pool, .sampling = sampling, .unmasked = unmasked};
+    enum status status = sampling_check(sampling, err);
+    if (status != STATUS_OK)
+        return status;
+    status = sample_open(&s, err);
+    if (status == STATUS_OK)
+        status = read_prompt(&s, tokenizer, prompt, err);
+    while (status == STATUS_OK && s.count < model->config.positions) {
+        int32_t id = next_token(&s);
+        if (id == model->config.eos_id)
+            break;
+        s.ids[s.count++] = id;
+    }
+    if (status == STATUS_OK)
+        status = tokenizer_decode(tokenizer, s.ids, (size_t)s.count, text, err);
+    sample_close(&s);
+    return status;
+}

@@ -1,0 +1,25 @@
+/* sample.h - a story told with fp32 weights and no cache, every token by a new pass over the whole
+ * story so far: slow, but it can leave out the causal mask, as this model's first server did by
+ * mistake. Otherwise the stories are those of `alpaca-tell --numeric f32`. Uses the pool: one
+ * caller at a time.
+ */
+#ifndef ALPACA_TRAIN_SAMPLE_H
+#define ALPACA_TRAIN_SAMPLE_H
+
+#include "base/buffer.h"
+#include "base/pool.h"
+#include "base/status.h"
+#include "engine/model.h"
+#include "engine/sampler.h"
+#include "tokenizer/tokenizer.h"
+
+#include <stdbool.h>
+
+/* Appends the prompt, as the tokenizer reads it, and its continuation to *text. STATUS_INVALID: a
+ * prompt that leaves no position for the story, or settings out of range. */
+enum status sample_story(const struct model *model, struct pool *pool,
+                         const struct tokenizer *tokenizer, const char *prompt,
+                         const struct sampling *sampling, bool unmasked, struct buffer *text,
+                         struct error *err);
+
+#endif

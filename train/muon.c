@@ -16,6 +16,11 @@ static size_t parts_of(const struct tensor_info *info, const struct model_config
                : 1;
 }
 
+/* Floats that a matrix takes when what follows it begins a cache line. */
+static size_t aligned_floats(size_t count) {
+    return (count + 15) / 16 * 16;
+}
+
 /* What one worker needs: the largest matrix's update and the scratch to orthogonalise it. */
 static size_t worker_floats(const struct model_config *config) {
     size_t most = 0;
@@ -25,17 +30,16 @@ static size_t worker_floats(const struct model_config *config) {
         if (!muon_applies(&info))
             continue;
         size_t rows = info.rows / parts_of(&info, config);
-        size_t floats = (rows * info.columns + 15) / 16 * 16 +
+        size_t floats = aligned_floats(rows * info.columns) +
                         orthogonalise_scratch_floats(rows, info.columns);
         most = floats > most ? floats : most;
     }
-    return (most + 15) / 16 * 16;
+    return aligned_floats(most);
 }
 
 size_t muon_scratch_floats(const struct model_config *config, int workers) {
     return (size_t)workers * worker_floats(config);
 }
-
 
 struct task {
     const struct muon_options *options;
@@ -56,7 +60,7 @@ static void update_matrix(const struct task *t, size_t offset, size_t rows, size
         m[i] = o->momentum * m[i] + gradient;
         update[i] = gradient + o->momentum * m[i];
     }
-    orthogonalise(update, rows, columns, o->numeric, scratch + (count + 15) / 16 * 16);
+    orthogonalise(update, rows, columns, o->numeric, scratch + aligned_floats(count));
     float ratio = rows > columns ? sqrtf((float)rows / (float)columns) : 1.0f;
     float kept = 1.0f - o->rate * o->weight_decay;
     for (size_t i = 0; i < count; i++)

@@ -66,7 +66,7 @@ static void on_tick(void *context) {
     pthread_mutex_lock(&exchange->lock);
     exchange->ping = true;
     pthread_mutex_unlock(&exchange->lock);
-    http_wake(exchange, false);
+    wake_now(exchange); /* and the first token still counts as the first wake */
 }
 
 static void start_watching(struct http_exchange *exchange) {

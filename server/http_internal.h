@@ -48,7 +48,7 @@ struct http_exchange {
     pthread_mutex_t lock; /* guards the next four */
     bool news;            /* something came while the exchange was not suspended */
     bool suspended;
-    bool woken;           /* before: from now on the herald's rounds will do */
+    bool woken;           /* by its story: from now on the herald's rounds will do */
     bool ping;            /* the stream has been silent for long */
     struct herald_entry herald;
 

@@ -29,6 +29,12 @@ const struct model_config *model_preset(const char *name) {
     return NULL;
 }
 
+void model_unspoken(const struct model_config *config, int32_t ids[MODEL_UNSPOKEN]) {
+    ids[0] = config->unk_id;
+    ids[1] = config->bos_id;
+    ids[2] = config->pad_id;
+}
+
 static enum status check_range(const char *field, long value, long min, long max,
                                struct error *err) {
     if (value >= min && value <= max)

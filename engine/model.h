@@ -34,6 +34,9 @@ struct model_config {
 
 /* Presets "small", "mini", "alpaca"; NULL for another name. */
 const struct model_config *model_preset(const char *name);
+/* The ids that a story never holds: unk, bos and pad (-1 where the model has none). */
+enum { MODEL_UNSPOKEN = 3 };
+void model_unspoken(const struct model_config *config, int32_t ids[MODEL_UNSPOKEN]);
 /* STATUS_INVALID with the field and its range when the dimensions make no model. */
 enum status model_config_check(const struct model_config *config, struct error *err);
 

@@ -265,7 +265,8 @@ static void sample(void *context, int worker, int workers) {
     struct scheduler *s = context;
     struct step *step = &s->step;
     const struct model_config *c = &s->model->config;
-    const int32_t forbidden[] = {c->unk_id, c->bos_id, c->pad_id};
+    int32_t forbidden[MODEL_UNSPOKEN];
+    model_unspoken(c, forbidden);
     size_t begin, end;
     pool_slice((size_t)step->heard_count, 1, worker, workers, &begin, &end);
     for (size_t i = begin; i < end; i++) {
@@ -276,7 +277,7 @@ static void sample(void *context, int worker, int workers) {
         if (generation->logprobs)
             sampler_weigh(sampler, logits);
         step->tokens[i] = sampler_next(sampler, &generation->sampling, logits,
-                                       generation->tokens, known, forbidden, 3);
+                                       generation->tokens, known, forbidden, MODEL_UNSPOKEN);
         if (generation->logprobs) /* seen by nobody until the token is delivered */
             generation->logprobs[known] =
                 sampler_logprobs(sampler, step->tokens[i], generation->top_logprobs);

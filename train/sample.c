@@ -57,14 +57,15 @@ static enum status read_prompt(struct sample *s, const struct tokenizer *tokeniz
 }
 
 static int32_t next_token(struct sample *s) {
-    const struct model_config *c = &s->model->config;
-    const int32_t forbidden[] = {c->unk_id, c->bos_id, c->pad_id};
+    int32_t forbidden[MODEL_UNSPOKEN];
+    model_unspoken(&s->model->config, forbidden);
     struct span span = {.rows = s->count};
     struct batch batch = {.ids = s->ids, .rows = s->count, .spans = &span, .span_count = 1,
                           .unmasked = s->unmasked};
     forward(s->model, s->pool, &s->activations, &batch);
     forward_logits_range(s->model, s->pool, &s->activations, s->count - 1, 1, s->logits);
-    return sampler_next(s->sampler, s->sampling, s->logits, s->ids, s->count, forbidden, 3);
+    return sampler_next(s->sampler, s->sampling, s->logits, s->ids, s->count, forbidden,
+                        MODEL_UNSPOKEN);
 }
 
 enum status sample_story(const struct model *model, struct pool *pool,

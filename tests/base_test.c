@@ -22,20 +22,6 @@
 
 #include <cmocka.h>
 
-static struct scratch scratch;
-
-static int setup(void **state) {
-    (void)state;
-    scratch_open(&scratch);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    scratch_close(&scratch);
-    return 0;
-}
-
 /* ---- flags ------------------------------------------------------------------------ */
 
 struct options {
@@ -476,11 +462,11 @@ int main(void) {
         cmocka_unit_test(test_wrong_flags_are_named),
         cmocka_unit_test(test_flags_from_the_environment),
         cmocka_unit_test(test_flags_document_themselves),
-        cmocka_unit_test_setup_teardown(test_files_are_replaced_whole_or_not, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_full_disk_loses_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_writing_where_one_cannot, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_reading_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_folders, setup, teardown),
+        SCRATCH_TEST(test_files_are_replaced_whole_or_not),
+        SCRATCH_TEST(test_full_disk_loses_nothing),
+        SCRATCH_TEST(test_writing_where_one_cannot),
+        SCRATCH_TEST(test_reading_files),
+        SCRATCH_TEST(test_folders),
         cmocka_unit_test(test_buffers_grow),
         cmocka_unit_test(test_buffers_remember_failure),
         cmocka_unit_test(test_arenas_measure_and_serve),

@@ -18,7 +18,6 @@
  * of n characters has n + 1 pieces, since an encoded text begins with a space mark. */
 enum { UNK, BOS, EOS, PAD, SPACE, LETTER_A, VOCAB = LETTER_A + 26, POSITIONS = 12 };
 
-static struct scratch scratch;
 static struct tokenizer *tokenizer;
 static struct pool *pool;
 
@@ -54,18 +53,6 @@ static int group_teardown(void **state) {
     (void)state;
     tokenizer_free(tokenizer);
     pool_destroy(pool);
-    return 0;
-}
-
-static int setup(void **state) {
-    (void)state;
-    scratch_open(&scratch);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    scratch_close(&scratch);
     return 0;
 }
 
@@ -342,18 +329,17 @@ static void cursor_of_other_data_is_refused(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(stories_become_ids),
-        TEST(long_stories_are_cut),
-        TEST(every_form_gives_the_same),
-        TEST(threads_do_not_matter),
-        TEST(nothing_to_load),
-        TEST(orders_are_permutations),
-        TEST(batches_cover_each_epoch_once),
-        TEST(evaluation_sees_each_story_once),
-        TEST(resumed_runs_go_on_the_same),
-        TEST(cursor_of_other_data_is_refused),
+        SCRATCH_TEST(stories_become_ids),
+        SCRATCH_TEST(long_stories_are_cut),
+        SCRATCH_TEST(every_form_gives_the_same),
+        SCRATCH_TEST(threads_do_not_matter),
+        SCRATCH_TEST(nothing_to_load),
+        SCRATCH_TEST(orders_are_permutations),
+        SCRATCH_TEST(batches_cover_each_epoch_once),
+        SCRATCH_TEST(evaluation_sees_each_story_once),
+        SCRATCH_TEST(resumed_runs_go_on_the_same),
+        SCRATCH_TEST(cursor_of_other_data_is_refused),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

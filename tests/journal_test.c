@@ -13,20 +13,6 @@
 
 #include <cmocka.h>
 
-static struct scratch scratch;
-
-static int setup(void **state) {
-    (void)state;
-    scratch_open(&scratch);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    scratch_close(&scratch);
-    return 0;
-}
-
 static struct journal open_log(uint64_t step) {
     struct journal journal;
     struct error err = {0};
@@ -176,11 +162,11 @@ static void durations_are_short(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(lines_hold_what_happened, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_better_of_newest_and_average_counts, setup, teardown),
-        cmocka_unit_test_setup_teardown(lines_after_the_checkpoint_are_dropped, setup, teardown),
-        cmocka_unit_test_setup_teardown(torn_and_foreign_lines_are_dropped, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_log_that_cannot_be_written_is_an_error, setup, teardown),
+        SCRATCH_TEST(lines_hold_what_happened),
+        SCRATCH_TEST(the_better_of_newest_and_average_counts),
+        SCRATCH_TEST(lines_after_the_checkpoint_are_dropped),
+        SCRATCH_TEST(torn_and_foreign_lines_are_dropped),
+        SCRATCH_TEST(a_log_that_cannot_be_written_is_an_error),
         cmocka_unit_test(durations_are_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,20 +15,6 @@
 
 #include <cmocka.h>
 
-static struct scratch scratch;
-
-static int setup(void **state) {
-    (void)state;
-    scratch_open(&scratch);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    scratch_close(&scratch);
-    return 0;
-}
-
 /* ---- cleaning --------------------------------------------------------------- */
 
 static void assert_cleans(const char *text, const char *expected, size_t expected_repairs) {
@@ -317,21 +303,20 @@ static void command_checks_its_arguments(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(white_space_becomes_one_space),
-        TEST(mojibake_is_undone),
-        TEST(correct_text_stays),
-        TEST(no_text_is_empty),
-        TEST(broken_utf8_is_told),
-        TEST(set_remembers_each_text),
-        TEST(hash_is_the_published_one),
-        TEST(drops_and_counts),
-        TEST(split_is_a_partition),
-        TEST(split_depends_on_seed_and_text_alone),
-        TEST(vocabulary_takes_the_first_share),
-        TEST(failure_leaves_the_old_files),
-        TEST(command_checks_its_arguments),
+        SCRATCH_TEST(white_space_becomes_one_space),
+        SCRATCH_TEST(mojibake_is_undone),
+        SCRATCH_TEST(correct_text_stays),
+        SCRATCH_TEST(no_text_is_empty),
+        SCRATCH_TEST(broken_utf8_is_told),
+        SCRATCH_TEST(set_remembers_each_text),
+        SCRATCH_TEST(hash_is_the_published_one),
+        SCRATCH_TEST(drops_and_counts),
+        SCRATCH_TEST(split_is_a_partition),
+        SCRATCH_TEST(split_depends_on_seed_and_text_alone),
+        SCRATCH_TEST(vocabulary_takes_the_first_share),
+        SCRATCH_TEST(failure_leaves_the_old_files),
+        SCRATCH_TEST(command_checks_its_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,6 @@
 
 #include <cmocka.h>
 
-static struct scratch scratch;
 static struct pool *pool;
 static struct model *model;
 static struct dataset dataset;

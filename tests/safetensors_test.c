@@ -14,20 +14,6 @@
 
 #include <cmocka.h>
 
-static struct scratch scratch;
-
-static int setup(void **state) {
-    (void)state;
-    scratch_open(&scratch);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    scratch_close(&scratch);
-    return 0;
-}
-
 /* A file of this header and `data_bytes` bytes of data; returns its path. */
 static const char *write_raw(uint64_t header_length, const char *header, size_t header_bytes,
                              size_t data_bytes) {
@@ -407,5 +393,5 @@ int main(void) {
         cmocka_unit_test(test_refuses_every_truncation),
         cmocka_unit_test(test_survives_every_changed_byte),
     };
-    return cmocka_run_group_tests_name("safetensors", tests, setup, teardown);
+    return cmocka_run_group_tests_name("safetensors", tests, scratch_setup, scratch_teardown);
 }

@@ -19,10 +19,8 @@ static void test_without_a_file_everyone_may(void **state) {
 
 static void test_only_the_keys_of_the_file_are_accepted(void **state) {
     (void)state;
-    struct scratch scratch;
     struct keys keys;
     struct error err = {0};
-    scratch_open(&scratch);
     const char *path = scratch_write_text(&scratch, "keys",
                                           "# who: the reading room\nfirst-key\n\n  second key \r\nlast");
     assert_int_equal(keys_load(&keys, path, &err), STATUS_OK);
@@ -40,29 +38,25 @@ static void test_only_the_keys_of_the_file_are_accepted(void **state) {
             fail_msg("accepted \"%s\"", wrong[i]);
     assert_false(keys_accept(&keys, NULL));
     keys_free(&keys);
-    scratch_close(&scratch);
 }
 
 static void test_a_file_without_a_key_is_an_error(void **state) {
     (void)state;
-    struct scratch scratch;
     struct keys keys;
     struct error err = {0};
-    scratch_open(&scratch);
     const char *path = scratch_write_text(&scratch, "keys", "# nobody yet\n \n");
     assert_int_equal(keys_load(&keys, path, &err), STATUS_INVALID);
     assert_non_null(strstr(err.message, "keys"));
     path = scratch_write_text(&scratch, "empty", "");
     assert_int_equal(keys_load(&keys, path, &err), STATUS_INVALID);
     assert_int_equal(keys_load(&keys, scratch_path(&scratch, "none"), &err), STATUS_NOT_FOUND);
-    scratch_close(&scratch);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_without_a_file_everyone_may),
-        cmocka_unit_test(test_only_the_keys_of_the_file_are_accepted),
-        cmocka_unit_test(test_a_file_without_a_key_is_an_error),
+        SCRATCH_TEST(test_only_the_keys_of_the_file_are_accepted),
+        SCRATCH_TEST(test_a_file_without_a_key_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,20 +12,6 @@
 
 #include <cmocka.h>
 
-static struct scratch scratch;
-
-static int setup(void **state) {
-    (void)state;
-    scratch_open(&scratch);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    scratch_close(&scratch);
-    return 0;
-}
-
 /* All stories, each followed by '|', until the end or an error. */
 static enum status read_joined(const char *path, struct buffer *joined, struct error *err) {
     struct story_reader *reader = NULL;
@@ -336,25 +322,24 @@ static void late_separator_is_an_error(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(separated_text),
-        TEST(lines),
-        TEST(json_objects),
-        TEST(json_array),
-        TEST(json_escapes_that_are_no_text),
-        TEST(hostile_json),
-        TEST(deep_json_is_an_error),
-        TEST(records_have_a_limit),
-        TEST(records_over_the_ends_of_reads),
-        TEST(folder_in_order),
-        TEST(standard_input),
-        TEST(packed_xz),
-        TEST(packed_gzip),
-        TEST(packed_zstd),
-        TEST(missing_tool),
-        TEST(foreign_files_are_named),
-        TEST(late_separator_is_an_error),
+        SCRATCH_TEST(separated_text),
+        SCRATCH_TEST(lines),
+        SCRATCH_TEST(json_objects),
+        SCRATCH_TEST(json_array),
+        SCRATCH_TEST(json_escapes_that_are_no_text),
+        SCRATCH_TEST(hostile_json),
+        SCRATCH_TEST(deep_json_is_an_error),
+        SCRATCH_TEST(records_have_a_limit),
+        SCRATCH_TEST(records_over_the_ends_of_reads),
+        SCRATCH_TEST(folder_in_order),
+        SCRATCH_TEST(standard_input),
+        SCRATCH_TEST(packed_xz),
+        SCRATCH_TEST(packed_gzip),
+        SCRATCH_TEST(packed_zstd),
+        SCRATCH_TEST(missing_tool),
+        SCRATCH_TEST(foreign_files_are_named),
+        SCRATCH_TEST(late_separator_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,6 @@ static const struct scheduler_options scheduling = {
 static const enum fault_mode modes[] = {FAULT_ONCE, FAULT_LASTING};
 enum { MODES = 2, CALLS_MAX = 100000 /* a loop that never succeeds is a failed test */ };
 
-static struct scratch scratch;
 static char folder[512]; /* a whole model folder */
 
 static struct model *random_model(uint64_t seed) {

@@ -21,7 +21,6 @@ static const struct model_config tiny = {
     .norm_eps = 1e-5f, .unk_id = 0, .bos_id = 1, .eos_id = 2, .pad_id = 3,
 };
 
-static struct scratch scratch;
 static struct model *model;
 
 static int setup(void **state) {

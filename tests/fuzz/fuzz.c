@@ -30,8 +30,7 @@ void fuzz_check_utf8(const char *text, size_t bytes) {
 
 /* ---- files ------------------------------------------------------------------ */
 
-static struct scratch scratch; /* lives until the process ends */
-
+/* The scratch folder lives until the process ends. */
 static void close_scratch(void) {
     scratch_close(&scratch);
 }

@@ -16,12 +16,12 @@ static void give_up(const char *what, const char *path) {
     exit(1);
 }
 
-void scratch_open(struct scratch *scratch) {
+void scratch_open(struct scratch *s) {
     const char *parent = getenv("TMPDIR");
-    snprintf(scratch->folder, sizeof scratch->folder, "%s/alpaca-test-XXXXXX",
+    snprintf(s->folder, sizeof s->folder, "%s/alpaca-test-XXXXXX",
              parent && *parent ? parent : "/tmp");
-    if (!mkdtemp(scratch->folder))
-        give_up("create", scratch->folder);
+    if (!mkdtemp(s->folder))
+        give_up("create", s->folder);
 }
 
 static void remove_tree(const char *path) {
@@ -41,21 +41,35 @@ static void remove_tree(const char *path) {
     remove(path);
 }
 
-void scratch_close(struct scratch *scratch) {
-    remove_tree(scratch->folder);
+void scratch_close(struct scratch *s) {
+    remove_tree(s->folder);
 }
 
-const char *scratch_path(const struct scratch *scratch, const char *name) {
+struct scratch scratch;
+
+int scratch_setup(void **state) {
+    (void)state;
+    scratch_open(&scratch);
+    return 0;
+}
+
+int scratch_teardown(void **state) {
+    (void)state;
+    scratch_close(&scratch);
+    return 0;
+}
+
+const char *scratch_path(const struct scratch *s, const char *name) {
     static char paths[64][1024];
     static unsigned next;
     char *path = paths[next++ % 64];
-    snprintf(path, sizeof paths[0], "%s/%s", scratch->folder, name);
+    snprintf(path, sizeof paths[0], "%s/%s", s->folder, name);
     return path;
 }
 
-const char *scratch_write(const struct scratch *scratch, const char *name, const void *bytes,
+const char *scratch_write(const struct scratch *s, const char *name, const void *bytes,
                           size_t count) {
-    const char *path = scratch_path(scratch, name);
+    const char *path = scratch_path(s, name);
     char folder[1024];
     snprintf(folder, sizeof folder, "%s", path);
     *strrchr(folder, '/') = '\0';
@@ -65,13 +79,13 @@ const char *scratch_write(const struct scratch *scratch, const char *name, const
     return path;
 }
 
-const char *scratch_write_text(const struct scratch *scratch, const char *name, const char *text) {
-    return scratch_write(scratch, name, text, strlen(text));
+const char *scratch_write_text(const struct scratch *s, const char *name, const char *text) {
+    return scratch_write(s, name, text, strlen(text));
 }
 
-char *scratch_read(const struct scratch *scratch, const char *name) {
+char *scratch_read(const struct scratch *s, const char *name) {
     struct buffer bytes = {0};
-    if (file_read(scratch_path(scratch, name), (size_t)1 << 30, &bytes, NULL) != STATUS_OK ||
+    if (file_read(scratch_path(s, name), (size_t)1 << 30, &bytes, NULL) != STATUS_OK ||
         !buffer_append(&bytes, "", 0)) {
         buffer_free(&bytes);
         return NULL;
@@ -79,11 +93,11 @@ char *scratch_read(const struct scratch *scratch, const char *name) {
     return buffer_release(&bytes);
 }
 
-size_t scratch_count(const struct scratch *scratch) {
+size_t scratch_count(const struct scratch *s) {
     size_t count = 0;
-    DIR *entries = opendir(scratch->folder);
+    DIR *entries = opendir(s->folder);
     if (!entries)
-        give_up("list", scratch->folder);
+        give_up("list", s->folder);
     for (const struct dirent *entry; (entry = readdir(entries)) != NULL;)
         count += entry->d_name[0] != '.';
     closedir(entries);

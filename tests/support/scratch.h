@@ -13,17 +13,23 @@ struct scratch {
     char folder[256];
 };
 
-void scratch_open(struct scratch *scratch);
-void scratch_close(struct scratch *scratch); /* removes the folder and all in it */
+void scratch_open(struct scratch *s);
+void scratch_close(struct scratch *s); /* removes the folder and all in it */
 
-const char *scratch_path(const struct scratch *scratch, const char *name);
+/* For cmocka: a new `scratch` for each SCRATCH_TEST, or for a group of tests. */
+extern struct scratch scratch;
+int scratch_setup(void **state);
+int scratch_teardown(void **state);
+#define SCRATCH_TEST(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
+
+const char *scratch_path(const struct scratch *s, const char *name);
 /* Creates or replaces the file and its folders; returns its path. */
-const char *scratch_write(const struct scratch *scratch, const char *name, const void *bytes,
+const char *scratch_write(const struct scratch *s, const char *name, const void *bytes,
                           size_t count);
-const char *scratch_write_text(const struct scratch *scratch, const char *name, const char *text);
+const char *scratch_write_text(const struct scratch *s, const char *name, const char *text);
 /* The whole file, NUL-terminated, for the caller to free; NULL when there is none. */
-char *scratch_read(const struct scratch *scratch, const char *name);
+char *scratch_read(const struct scratch *s, const char *name);
 /* Entries of the folder. */
-size_t scratch_count(const struct scratch *scratch);
+size_t scratch_count(const struct scratch *s);
 
 #endif

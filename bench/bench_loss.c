@@ -134,7 +134,8 @@ cleanup:
     return status;
 }
 
-static enum status run(const struct loss_options *o, struct error *err) {
+static enum status run(const void *options, struct error *err) {
+    const struct loss_options *o = options;
     struct pool *pool = NULL;
     double exact = 0, narrow = 0;
     enum status status = kernels_select(o->cpu, err);
@@ -157,18 +158,5 @@ static enum status run(const struct loss_options *o, struct error *err) {
 
 int bench_loss(int argc, char **argv) {
     struct loss_options options;
-    const char *folder = NULL;
-    struct error err;
-    int help = 0, folders = 0;
-    enum status status =
-        flags_parse(&table, &options, argc, argv, &folder, 1, &folders, &help, &err);
-    if (help)
-        return 0;
-    if (folders)
-        options.model = folder;
-    if (status == STATUS_OK)
-        status = run(&options, &err);
-    if (status != STATUS_OK)
-        fprintf(stderr, "alpaca-bench loss: %s\n", err.message);
-    return status == STATUS_OK ? 0 : 1;
+    return bench_command("loss", &table, &options, argc, argv, run);
 }

@@ -24,8 +24,9 @@ struct telling;
 
 enum telling_form { TELLING_JSON, TELLING_TEXT };
 
-/* Takes over *request (also on failure); the times between tokens go to *metrics unless NULL. A request without a seed gets one. Look with
- * telling_advance() before waiting for `wake`. Errors: the prompt's, and scheduler_submit()'s. */
+/* Takes over *request (also on failure); the times between tokens go to *metrics unless NULL. A
+ * request without a seed gets one. Look with telling_advance() before waiting for `wake`. Errors:
+ * the prompt's, and scheduler_submit()'s. */
 enum status telling_start(struct telling **telling, struct storyteller *teller,
                           struct metrics *metrics, struct api_request *request,
                           enum telling_form form,

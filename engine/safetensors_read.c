@@ -1,17 +1,13 @@
-#include "engine/safetensors.h"
+#include "engine/safetensors_internal.h"
 
 #include <cjson/cJSON.h>
 
-#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTH_BYTES = 8, HEADER_ALIGNMENT = 8 };
-/* A hundred times what any model of ours needs. cJSON takes some 40 bytes per byte of header. */
-static const size_t header_limit = (size_t)4 << 20;
 /* cJSON keeps numbers as doubles; up to here they are exact. */
 static const double exact_limit = 9007199254740992.0;
 
@@ -34,7 +30,7 @@ static const struct dtype_name {
 };
 enum { DTYPE_NAMES = sizeof dtype_names / sizeof dtype_names[0] };
 
-/* ---- little-endian values, on any machine and at any alignment ------------- */
+/* ---- little-endian values, on any machine and at any alignment -------------- */
 
 static uint64_t load_u64(const unsigned char *bytes) {
     uint64_t value = 0;
@@ -43,31 +39,13 @@ static uint64_t load_u64(const unsigned char *bytes) {
     return value;
 }
 
-static void store_le(unsigned char *bytes, int count, uint64_t value) {
-    for (int i = 0; i < count; i++)
-        bytes[i] = (unsigned char)(value >> 8 * i);
-}
-
 static float float_of_bits(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-static uint32_t bits_of_float(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-static uint16_t bf16_of_float(float value) {
-    uint32_t bits = bits_of_float(value);
-    if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return (uint16_t)(bits >> 16 | 0x40u); /* rounding could turn a NaN into infinity */
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16); /* ties to even */
-}
-
-/* ---- reading ---------------------------------------------------------------- */
+/* ---- the header -------------------------------------------------------------- */
 
 static enum status corrupt(struct error *err, const char *name, const char *what) {
     return error_set_field(err, STATUS_CORRUPT, name, "tensor \"%.96s\": %s", name, what);
@@ -266,15 +244,15 @@ static enum status parse_entries(const cJSON *root, struct safetensors *file,
 }
 
 static enum status parse_file(struct safetensors *file, struct error *err) {
-    if (file->map.size < LENGTH_BYTES)
+    if (file->map.size < SAFETENSORS_LENGTH_BYTES)
         return error_set(err, STATUS_CORRUPT, "shorter than the header's length field");
     uint64_t length = load_u64(file->map.data);
-    if (length > header_limit)
-        return error_set(err, STATUS_CORRUPT, "the header's length is above %zu bytes",
-                         header_limit);
-    if (length > file->map.size - LENGTH_BYTES)
+    if (length > SAFETENSORS_HEADER_BYTES_MAX)
+        return error_set(err, STATUS_CORRUPT, "the header's length is above %d bytes",
+                         SAFETENSORS_HEADER_BYTES_MAX);
+    if (length > file->map.size - SAFETENSORS_LENGTH_BYTES)
         return error_set(err, STATUS_CORRUPT, "the header goes beyond the end of the file");
-    const char *header = (const char *)file->map.data + LENGTH_BYTES;
+    const char *header = (const char *)file->map.data + SAFETENSORS_LENGTH_BYTES;
     size_t header_bytes = (size_t)length;
     /* cJSON's strings end at a NUL, so two different names could look alike. */
     if (memchr(header, '\0', header_bytes))
@@ -296,11 +274,13 @@ static enum status parse_file(struct safetensors *file, struct error *err) {
                      : error_set(err, STATUS_CORRUPT, "the header is not JSON");
     else
         status = parse_entries(root, file, (const unsigned char *)header + header_bytes,
-                               file->map.size - LENGTH_BYTES - header_bytes, err);
+                               file->map.size - SAFETENSORS_LENGTH_BYTES - header_bytes, err);
     cJSON_Delete(root);
     free(copy);
     return status;
 }
+
+/* ---- the open file ----------------------------------------------------------- */
 
 enum status safetensors_open(struct safetensors *file, const char *path, struct error *err) {
     struct error reason = {0};
@@ -372,124 +352,4 @@ enum status safetensors_copy_f32(const struct safetensors_tensor *tensor, float 
         return error_set_field(err, STATUS_UNSUPPORTED, tensor->name,
                                "tensor \"%.96s\" is neither F32 nor BF16", tensor->name);
     }
-}
-
-/* ---- writing ---------------------------------------------------------------- */
-
-static int dtype_bytes(enum safetensors_dtype dtype) {
-    switch (dtype) {
-    case SAFETENSORS_F32:
-    case SAFETENSORS_I32: return 4;
-    case SAFETENSORS_BF16: return 2;
-    case SAFETENSORS_I64: return 8;
-    case SAFETENSORS_OTHER: break;
-    }
-    assert(false); /* OTHER cannot be written */
-    return 0;
-}
-
-static const char *dtype_text(enum safetensors_dtype dtype) {
-    for (int i = 0; i < DTYPE_NAMES; i++) {
-        if (dtype_names[i].dtype == dtype)
-            return dtype_names[i].name;
-    }
-    return "";
-}
-
-static size_t output_count(const struct safetensors_output *tensor) {
-    size_t count = 1;
-    for (int i = 0; i < tensor->rank; i++)
-        count *= tensor->shape[i];
-    return count;
-}
-
-static bool add_tensor(cJSON *root, const struct safetensors_output *tensor, size_t begin,
-                       size_t end) {
-    cJSON *entry = cJSON_AddObjectToObject(root, tensor->name);
-    cJSON *dtype = cJSON_AddStringToObject(entry, "dtype", dtype_text(tensor->dtype));
-    cJSON *shape = cJSON_AddArrayToObject(entry, "shape");
-    cJSON *offsets = cJSON_AddArrayToObject(entry, "data_offsets");
-    bool added = dtype && shape && offsets;
-    for (int i = 0; added && i < tensor->rank; i++)
-        added = cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)tensor->shape[i]));
-    return added && cJSON_AddItemToArray(offsets, cJSON_CreateNumber((double)begin)) &&
-           cJSON_AddItemToArray(offsets, cJSON_CreateNumber((double)end));
-}
-
-/* The header as text, or NULL when memory runs out. */
-static char *format_header(const struct safetensors_output *tensors, size_t count,
-                           const struct safetensors_text *metadata, size_t metadata_count) {
-    char *text = NULL;
-    size_t offset = 0;
-    cJSON *root = cJSON_CreateObject();
-    bool built = root != NULL;
-    if (built && metadata_count > 0) {
-        cJSON *object = cJSON_AddObjectToObject(root, "__metadata__");
-        built = object != NULL;
-        for (size_t i = 0; built && i < metadata_count; i++)
-            built = cJSON_AddStringToObject(object, metadata[i].key, metadata[i].value);
-    }
-    for (size_t i = 0; built && i < count; i++) {
-        assert(tensors[i].rank <= SAFETENSORS_MAX_RANK);
-        size_t end = offset + output_count(&tensors[i]) * (size_t)dtype_bytes(tensors[i].dtype);
-        built = add_tensor(root, &tensors[i], offset, end);
-        offset = end;
-    }
-    if (built)
-        text = cJSON_PrintUnformatted(root);
-    cJSON_Delete(root);
-    return text;
-}
-
-static uint64_t output_bits(const struct safetensors_output *tensor, size_t i) {
-    switch (tensor->dtype) {
-    case SAFETENSORS_F32: return bits_of_float(((const float *)tensor->values)[i]);
-    case SAFETENSORS_BF16: return bf16_of_float(((const float *)tensor->values)[i]);
-    case SAFETENSORS_I32: return ((const uint32_t *)tensor->values)[i];
-    default: return ((const uint64_t *)tensor->values)[i];
-    }
-}
-
-/* Errors stay in the stream; the commit finds them. */
-static void write_values(FILE *stream, const struct safetensors_output *tensor) {
-    unsigned char chunk[16384];
-    int width = dtype_bytes(tensor->dtype);
-    size_t count = output_count(tensor), per_chunk = sizeof chunk / (size_t)width;
-    for (size_t done = 0; done < count && !ferror(stream); done += per_chunk) {
-        size_t now = count - done < per_chunk ? count - done : per_chunk;
-        for (size_t i = 0; i < now; i++)
-            store_le(chunk + i * (size_t)width, width, output_bits(tensor, done + i));
-        fwrite(chunk, (size_t)width, now, stream);
-    }
-}
-
-enum status safetensors_write(const char *path, const struct safetensors_output *tensors,
-                              size_t count, const struct safetensors_text *metadata,
-                              size_t metadata_count, struct error *err) {
-    char *header = format_header(tensors, count, metadata, metadata_count);
-    if (!header)
-        return error_set(err, STATUS_NO_MEMORY, "no memory to write %s", path);
-    struct file_writer writer;
-    enum status status = STATUS_OK;
-    size_t length = strlen(header);
-    size_t padded = (length + HEADER_ALIGNMENT - 1) / HEADER_ALIGNMENT * HEADER_ALIGNMENT;
-    if (padded > header_limit) {
-        status = error_set(err, STATUS_TOO_LARGE, "the header of %s would be too long", path);
-        goto cleanup;
-    }
-    status = file_writer_open(&writer, path, err);
-    if (status != STATUS_OK)
-        goto cleanup;
-    unsigned char length_field[LENGTH_BYTES];
-    store_le(length_field, LENGTH_BYTES, padded);
-    fwrite(length_field, 1, LENGTH_BYTES, writer.stream);
-    fwrite(header, 1, length, writer.stream);
-    fprintf(writer.stream, "%*s", (int)(padded - length), "");
-    for (size_t i = 0; i < count; i++)
-        write_values(writer.stream, &tensors[i]);
-    status = file_writer_commit(&writer, err);
-
-cleanup:
-    cJSON_free(header);
-    return status;
 }

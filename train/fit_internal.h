@@ -1,0 +1,42 @@
+/* fit_internal.h - what train/fit*.c share: a run of `alpaca-train fit`. */
+#ifndef ALPACA_TRAIN_FIT_INTERNAL_H
+#define ALPACA_TRAIN_FIT_INTERNAL_H
+
+#include "train/fit_options.h"
+#include "train/forecast.h"
+#include "train/journal.h"
+#include "train/run_folder.h"
+#include "train/teacher.h"
+
+/* Everything a run holds; zeroed, then filled by fit_open(), emptied by fit_close(). */
+struct fit {
+    struct fit_options options;
+    struct fit_plan plan;
+    struct run_folder run;
+    char out[1024], checkpoint[1100], log[1100];
+    struct pool *pool;
+    struct tokenizer *tokenizer;
+    struct dataset train, valid;
+    struct model *model;
+    struct trainer trainer;
+    struct teacher *teacher;
+    struct average_plan average;
+    struct batch_cutter *cutter;
+    struct schedule schedule;
+    struct buffer recipe;
+    struct progress progress;
+    struct journal journal;
+    double checkpoint_at; /* clock_seconds() when the next one is due */
+    struct forecast forecast;
+    uint64_t first_step; /* that this process found done */
+    bool forecast_told;
+    double step_start; /* clock_seconds() when the step began */
+    size_t step_rows;  /* and how many it has */
+};
+
+/* Opens all that the options name and goes to where the checkpoint stands. fit_close() also after
+ * an error. */
+enum status fit_open(struct fit *fit, struct error *err);
+void fit_close(struct fit *fit);
+
+#endif

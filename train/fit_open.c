@@ -1,0 +1,200 @@
+#include "base/file.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "engine/blas.h"
+#include "engine/kernels/kernels.h"
+#include "engine/weights.h"
+#include "train/checkpoint.h"
+#include "train/digest.h"
+#include "train/fit_internal.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+static enum status open_folders(struct fit *f, struct error *err) {
+    struct fit_options *o = &f->options;
+    char run[1024];
+    snprintf(f->out, sizeof f->out, o->out ? "%s" : "build/models/%s", o->out ? o->out : o->preset);
+    snprintf(run, sizeof run, o->run ? "%s" : "build/runs/%s", o->run ? o->run : o->preset);
+    snprintf(f->checkpoint, sizeof f->checkpoint, "%s/checkpoint.safetensors", run);
+    snprintf(f->log, sizeof f->log, "%s/log.jsonl", run);
+    enum status status = run_folder_open(&f->run, run, err);
+    if (status == STATUS_OK)
+        status = file_make_folder(f->out, err);
+    if (status != STATUS_OK)
+        return status;
+    run_folder_sweep(run, "checkpoint.safetensors");
+    run_folder_sweep(run, "log.jsonl");
+    run_folder_sweep(f->out, "model.safetensors");
+    run_folder_sweep(f->out, "config.json");
+    run_folder_sweep(f->out, "tokenizer.model");
+    return STATUS_OK;
+}
+
+static enum status open_data(struct fit *f, struct error *err) {
+    size_t positions = (size_t)f->plan.config.positions;
+    enum status status = tokenizer_load(&f->tokenizer, f->options.tokenizer, err);
+    if (status != STATUS_OK)
+        return status;
+    log_info("reading %s and %s", f->options.train, f->options.valid);
+    struct tokenizer_specials specials = tokenizer_specials(f->tokenizer);
+    const struct model_config *c = &f->plan.config;
+    if (tokenizer_vocab_size(f->tokenizer) != (size_t)c->vocab || specials.unk != c->unk_id ||
+        specials.bos != c->bos_id || specials.eos != c->eos_id || specials.pad != c->pad_id)
+        return error_set(err, STATUS_INVALID,
+                         "%s is not a tokenizer for %s: it needs %d pieces and the ids unk %d, "
+                         "bos %d, eos %d, pad %d",
+                         f->options.tokenizer, f->options.preset, c->vocab, c->unk_id, c->bos_id,
+                         c->eos_id, c->pad_id);
+    status = dataset_load(&f->train, f->options.train, f->tokenizer, positions, f->pool, err);
+    if (status == STATUS_OK)
+        status = dataset_load(&f->valid, f->options.valid, f->tokenizer, positions, f->pool, err);
+    return status;
+}
+
+static struct batch_plan plan_batches(const struct fit_options *o) {
+    return (struct batch_plan){.seed = o->seed,
+                               .shuffle = true,
+                               .max_stories = (size_t)o->batch_stories,
+                               .max_rows = (size_t)o->batch_tokens};
+}
+
+/* Batches of whole stories are rarely full to the last token, so those of the first epoch are
+ * cut and counted; the last of them, which goes on into the next epoch, by its share. */
+static enum status count_steps(const struct fit *f, uint64_t *count, struct error *err) {
+    const struct fit_options *o = &f->options;
+    struct batch_plan plan = plan_batches(o);
+    struct batch_cutter *cutter;
+    *count = o->steps;
+    if (o->steps)
+        return STATUS_OK;
+    plan.once = true;
+    enum status status =
+        batch_cutter_open(&cutter, &f->train, &plan, (struct batch_cursor){0}, err);
+    if (status != STATUS_OK)
+        return status;
+    double batches = 0, rows = 0;
+    for (const struct story_batch *batch; (batch = batch_cutter_next(cutter))->stories > 0;) {
+        bool last = batch_cutter_cursor(cutter).epoch > 0;
+        batches += last && batches > 0 ? (double)batch->rows / (rows / batches) : 1;
+        rows += (double)batch->rows;
+    }
+    batch_cutter_close(cutter);
+    double steps = ceil(batches * o->epochs);
+    *count = steps < 1 ? 1 : (uint64_t)steps;
+    return STATUS_OK;
+}
+
+static enum status resume(struct fit *f, struct error *err) {
+    f->progress.best_loss = INFINITY;
+    if (f->options.fresh || !file_exists(f->checkpoint))
+        return STATUS_OK;
+    enum status status =
+        checkpoint_load(f->checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
+    if (status == STATUS_OK)
+        log_info("going on from step %" PRIu64 " of %s", f->progress.step, f->checkpoint);
+    return status;
+}
+
+/* Random weights, or those of --start. */
+static enum status open_model(struct fit *f, struct error *err) {
+    const struct fit_options *o = &f->options;
+    const struct model_config *c = &f->plan.config;
+    if (!o->start) {
+        enum status status = model_create(&f->model, c, err);
+        if (status == STATUS_OK)
+            model_initialise(f->model, o->seed);
+        return status;
+    }
+    enum status status = weights_load(o->start, &f->model, err);
+    if (status == STATUS_OK && memcmp(&f->model->config, c, sizeof *c) != 0)
+        status = error_set_field(err, STATUS_INVALID, "start", "%s is not a model of preset %s",
+                                 o->start, o->preset);
+    return status;
+}
+
+/* Needs everything that shapes the weights, so it comes after all has been opened. */
+static enum status describe(struct fit *f, struct error *err) {
+    struct fit_inputs inputs = {
+        .data = dataset_digest(&f->train),
+        .start = digest_bytes(0, f->model->buffer,
+                              model_buffer_floats(&f->model->config) * sizeof(float)),
+        .teacher = f->teacher ? teacher_digest(f->teacher) : 0,
+        .steps = f->schedule.steps,
+        .workers = pool_workers(f->pool),
+    };
+    fit_recipe(&f->options, &f->plan, &inputs, &f->recipe);
+    return f->recipe.failed ? error_set(err, STATUS_NO_MEMORY, "no memory for the recipe")
+                            : STATUS_OK;
+}
+
+static enum status open_schedule(struct fit *f, struct error *err) {
+    const struct fit_options *o = &f->options;
+    f->schedule = (struct schedule){.shape = f->plan.shape, .warmup = o->warmup,
+                                    .cooldown = o->cooldown, .final = o->final_rate};
+    enum status status = count_steps(f, &f->schedule.steps, err);
+    f->average = (struct average_plan){
+        .kind = f->plan.average,
+        .first = (uint64_t)(o->average_from * ((double)f->schedule.steps - 1)),
+        .decay = o->average_decay};
+    return status;
+}
+
+static enum status open_trainer(struct fit *f, struct error *err) {
+    const struct fit_options *o = &f->options;
+    enum status status = open_model(f, err);
+    if (status == STATUS_OK)
+        status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.trainer, err);
+    if (status == STATUS_OK && o->teacher)
+        status = teacher_open(&f->teacher, o->teacher, o->tokenizer, &f->plan.config,
+                              f->plan.trainer.numeric, o->micro_tokens, f->pool, err);
+    if (status == STATUS_OK)
+        status = open_schedule(f, err);
+    if (status == STATUS_OK)
+        status = describe(f, err);
+    if (status == STATUS_OK)
+        status = resume(f, err);
+    if (status != STATUS_OK)
+        return status;
+    struct batch_plan plan = plan_batches(o);
+    status = batch_cutter_open(&f->cutter, &f->train, &plan, f->progress.cursor, err);
+    if (status == STATUS_OK)
+        status = journal_open(&f->journal, f->log, f->progress.step, f->schedule.steps, err);
+    return status;
+}
+
+enum status fit_open(struct fit *f, struct error *err) {
+    enum status status = open_folders(f, err);
+    if (status == STATUS_OK)
+        status = pool_create(&f->pool, f->options.threads, err);
+    if (status == STATUS_OK)
+        status = open_data(f, err);
+    if (status == STATUS_OK)
+        status = open_trainer(f, err);
+    if (status != STATUS_OK)
+        return status;
+    log_info("%s: %zu parameters; %zu stories, %zu tokens per epoch; %" PRIu64 " steps; "
+             "%d threads, OpenBLAS %s, kernels %s",
+             f->options.preset, model_parameter_count(&f->plan.config), f->train.stories,
+             f->train.rows, f->schedule.steps, pool_workers(f->pool), blas_core_name(),
+             kernels_get()->name);
+    log_info("recipe: %s", f->recipe.data);
+    return STATUS_OK;
+}
+
+void fit_close(struct fit *f) {
+    struct error err;
+    if (journal_close(&f->journal, &err) != STATUS_OK)
+        log_warn("%s: %s", f->log, err.message); /* the weights do not depend on it */
+    batch_cutter_close(f->cutter);
+    trainer_destroy(&f->trainer);
+    teacher_close(f->teacher);
+    model_destroy(f->model);
+    dataset_free(&f->train);
+    dataset_free(&f->valid);
+    tokenizer_free(f->tokenizer);
+    pool_destroy(f->pool);
+    buffer_free(&f->recipe);
+    run_folder_close(&f->run);
+}

@@ -35,11 +35,7 @@ static void write_generate(const struct telling *telling, struct buffer *out) {
         buffer_append_text(out, "}]");
     }
     buffer_append_text(out, ",");
-    telling_write_model(telling, out);
-    buffer_append_text(out, ",");
-    telling_write_usage(telling, out);
-    buffer_append_text(out, ",");
-    telling_write_timings(telling, out);
+    telling_write_sums(telling, out);
     buffer_append_text(out, "}\n");
 }
 

@@ -36,10 +36,9 @@ struct telling {
 /* The prompt that story `index` goes on from. */
 const struct prompt *telling_prompt(const struct telling *telling, int index);
 
-/* Members of a JSON object, without the commas around them. */
-void telling_write_model(const struct telling *telling, struct buffer *out);
+/* Members of a JSON object, without the commas around them: "usage"; "model", "usage", "timings". */
 void telling_write_usage(const struct telling *telling, struct buffer *out);
-void telling_write_timings(const struct telling *telling, struct buffer *out);
+void telling_write_sums(const struct telling *telling, struct buffer *out);
 
 /* Up to the choices: what every object of a completion begins with. */
 void telling_write_completion_head(const struct telling *telling, struct buffer *out);

@@ -12,7 +12,7 @@ void telling_write_usage(const struct telling *telling, struct buffer *out) {
                   summary.prompt_tokens + summary.completion_tokens);
 }
 
-void telling_write_timings(const struct telling *telling, struct buffer *out) {
+static void write_timings(const struct telling *telling, struct buffer *out) {
     struct telling_summary summary = telling_summary(telling);
     double told_ns = (double)(summary.usage.prefill_ns + summary.usage.decode_ns);
     buffer_printf(out, "\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,"
@@ -22,16 +22,24 @@ void telling_write_timings(const struct telling *telling, struct buffer *out) {
                   told_ns > 0 ? 1e9 * summary.completion_tokens / told_ns : 0.0);
 }
 
-void telling_write_model(const struct telling *telling, struct buffer *out) {
+static void write_model(const struct telling *telling, struct buffer *out) {
     buffer_append_text(out, "\"model\":");
     json_append_text(out, telling->teller->name);
+}
+
+void telling_write_sums(const struct telling *telling, struct buffer *out) {
+    write_model(telling, out);
+    buffer_append_text(out, ",");
+    telling_write_usage(telling, out);
+    buffer_append_text(out, ",");
+    write_timings(telling, out);
 }
 
 void telling_write_completion_head(const struct telling *telling, struct buffer *out) {
     buffer_printf(out, "{\"id\":\"cmpl-%016" PRIx64 "\",\"object\":\"text_completion\","
                        "\"created\":%lld,",
                   telling->id, (long long)telling->created);
-    telling_write_model(telling, out);
+    write_model(telling, out);
     buffer_append_text(out, ",\"choices\":[");
 }
 

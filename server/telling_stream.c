@@ -51,11 +51,7 @@ static void write_end_event(struct telling *telling, int index, struct buffer *o
                       story_end_name(told->end), told->seed);
         if (telling->count == 1) {
             buffer_append_text(out, ",");
-            telling_write_model(telling, out);
-            buffer_append_text(out, ",");
-            telling_write_usage(telling, out);
-            buffer_append_text(out, ",");
-            telling_write_timings(telling, out);
+            telling_write_sums(telling, out);
         }
         buffer_append_text(out, "}");
     }
@@ -74,11 +70,7 @@ static void write_last_events(const struct telling *telling, struct buffer *out)
     } else if (telling->request.dialect == API_GENERATE && telling->count > 1) {
         event_begin(out);
         buffer_append_text(out, "{");
-        telling_write_model(telling, out);
-        buffer_append_text(out, ",");
-        telling_write_usage(telling, out);
-        buffer_append_text(out, ",");
-        telling_write_timings(telling, out);
+        telling_write_sums(telling, out);
         buffer_append_text(out, "}");
         event_end(out);
     }

@@ -10,7 +10,8 @@
 #ifndef ALPACA_ENGINE_ATTENTION_H
 #define ALPACA_ENGINE_ATTENTION_H
 
-#include "engine/forward.h"
+#include "engine/activations.h"
+#include "engine/batch.h"
 
 enum { ATTENTION_BLOCK = 64 }; /* query rows whose scores are held at a time */
 

@@ -9,7 +9,8 @@
 #ifndef ALPACA_ENGINE_ATTENTION_BF16_H
 #define ALPACA_ENGINE_ATTENTION_BF16_H
 
-#include "engine/forward.h"
+#include "engine/activations.h"
+#include "engine/batch.h"
 
 enum { ATTENTION_BF16_BLOCK = 96 }; /* query rows at a time: whole tiles */
 

@@ -11,7 +11,8 @@
 #ifndef ALPACA_ENGINE_ATTENTION_HEAD_H
 #define ALPACA_ENGINE_ATTENTION_HEAD_H
 
-#include "engine/forward.h"
+#include "engine/activations.h"
+#include "engine/batch.h"
 
 /* Attention of one layer over a batch. */
 struct attention_pass {

@@ -10,7 +10,8 @@
 #ifndef ALPACA_ENGINE_ATTENTION_INT8_H
 #define ALPACA_ENGINE_ATTENTION_INT8_H
 
-#include "engine/forward.h"
+#include "engine/activations.h"
+#include "engine/batch.h"
 
 struct head_rows {
     const float *q, *k, *v; /* [rows] of head_dim floats, `stride` floats apart */

@@ -9,7 +9,12 @@
 #define ALPACA_ENGINE_DROPOUT_H
 
 #include "base/rng.h"
-#include "engine/forward.h"
+
+/* Of one training pass. */
+struct dropout {
+    float rate; /* 0: none */
+    uint64_t key;
+};
 
 /* Where torch's TransformerEncoderLayer has dropout. */
 enum dropout_site {

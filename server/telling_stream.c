@@ -12,7 +12,14 @@ static void event_end(struct buffer *out) {
     buffer_append_text(out, "\n\n");
 }
 
-/* Our own events: {"text":…}, with "index" when there are several stories. Takes over *lists. */
+/* What our own events of a story begin with: "index" tells several stories apart. */
+static void write_own_head(const struct telling *telling, int index, struct buffer *out) {
+    buffer_append_text(out, "{");
+    if (telling->count > 1)
+        buffer_printf(out, "\"index\":%d,", index);
+}
+
+/* Takes over *lists. */
 static void write_text_event(const struct telling *telling, int index, const char *text,
                              size_t bytes, struct logprobs *lists, struct buffer *out) {
     event_begin(out);
@@ -21,9 +28,7 @@ static void write_text_event(const struct telling *telling, int index, const cha
         telling_write_choice(index, text, bytes, lists, NULL, out);
         buffer_append_text(out, telling->request.include_usage ? "],\"usage\":null}" : "]}");
     } else {
-        buffer_append_text(out, "{");
-        if (telling->count > 1)
-            buffer_printf(out, "\"index\":%d,", index);
+        write_own_head(telling, index, out);
         buffer_append_text(out, "\"text\":");
         json_append_bytes(out, text, bytes);
         buffer_append_text(out, "}");
@@ -44,9 +49,7 @@ static void write_end_event(struct telling *telling, int index, struct buffer *o
         buffer_printf(out, "],\"seed\":%" PRIu64 "%s}", told->seed,
                       telling->request.include_usage ? ",\"usage\":null" : "");
     } else {
-        buffer_append_text(out, "{");
-        if (telling->count > 1)
-            buffer_printf(out, "\"index\":%d,", index);
+        write_own_head(telling, index, out);
         buffer_printf(out, "\"finish_reason\":\"%s\",\"seed\":%" PRIu64,
                       story_end_name(told->end), told->seed);
         if (telling->count == 1) {

@@ -56,13 +56,17 @@ static int group_teardown(void **state) {
     return 0;
 }
 
-static struct dataset load(const char *text) {
+static struct dataset load_cut(const char *text, size_t positions) {
     struct dataset dataset;
     struct error err = {0};
     const char *path = scratch_write_text(&scratch, "stories.txt", text);
-    if (dataset_load(&dataset, path, tokenizer, POSITIONS, pool, &err) != STATUS_OK)
+    if (dataset_load(&dataset, path, tokenizer, positions, pool, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     return dataset;
+}
+
+static struct dataset load(const char *text) {
+    return load_cut(text, POSITIONS);
 }
 
 static void assert_story(const struct dataset *dataset, size_t story, const int *ids,
@@ -287,31 +291,109 @@ static void evaluation_sees_each_story_once(void **state) {
 }
 
 /* From the cursor of any batch a new cutter goes on with the very same batches. */
+static void assert_resumes(const struct dataset *dataset, const struct batch_plan *plan) {
+    enum { BATCHES = 40 };
+    struct batch_cutter *whole, *resumed;
+    assert_int_equal(batch_cutter_open(&whole, dataset, plan, (struct batch_cursor){0}, NULL),
+                     STATUS_OK);
+    for (int b = 0; b < BATCHES; b++) {
+        assert_int_equal(batch_cutter_open(&resumed, dataset, plan, batch_cutter_cursor(whole),
+                                           NULL), STATUS_OK);
+        const struct story_batch *expected = batch_cutter_next(whole);
+        const struct story_batch *batch = batch_cutter_next(resumed);
+        assert_int_equal(batch->stories, expected->stories);
+        assert_int_equal(batch->rows, expected->rows);
+        assert_memory_equal(batch->story, expected->story, batch->stories * sizeof *batch->story);
+        assert_memory_equal(batch->inputs, expected->inputs, batch->rows * sizeof *batch->inputs);
+        assert_memory_equal(batch->targets, expected->targets,
+                            batch->rows * sizeof *batch->targets);
+        batch_cutter_close(resumed);
+    }
+    batch_cutter_close(whole);
+}
+
 static void resumed_runs_go_on_the_same(void **state) {
     (void)state;
-    enum { COUNT = 60, BATCHES = 40 };
-    struct dataset dataset = load_numbered(COUNT);
-    for (size_t p = 0; p < PLANS; p++) {
-        struct batch_cutter *whole, *resumed;
-        assert_int_equal(batch_cutter_open(&whole, &dataset, &plans[p], (struct batch_cursor){0},
-                                           NULL), STATUS_OK);
-        for (int b = 0; b < BATCHES; b++) {
-            assert_int_equal(batch_cutter_open(&resumed, &dataset, &plans[p],
-                                               batch_cutter_cursor(whole), NULL), STATUS_OK);
-            const struct story_batch *expected = batch_cutter_next(whole);
-            const struct story_batch *batch = batch_cutter_next(resumed);
-            assert_int_equal(batch->stories, expected->stories);
-            assert_int_equal(batch->rows, expected->rows);
-            assert_memory_equal(batch->story, expected->story,
-                                batch->stories * sizeof *batch->story);
-            assert_memory_equal(batch->inputs, expected->inputs,
-                                batch->rows * sizeof *batch->inputs);
-            assert_memory_equal(batch->targets, expected->targets,
-                                batch->rows * sizeof *batch->targets);
-            batch_cutter_close(resumed);
-        }
-        batch_cutter_close(whole);
+    struct dataset dataset = load_numbered(60);
+    for (size_t p = 0; p < PLANS; p++)
+        assert_resumes(&dataset, &plans[p]);
+    dataset_free(&dataset);
+}
+
+/* ---- crops ------------------------------------------------------------------ */
+
+/* Stories of 29 ids, the alphabet from other letters on: a letter says where it stands. */
+static struct dataset load_alphabets(size_t count) {
+    struct buffer text = {0};
+    for (size_t i = 0; i < count; i++) {
+        for (size_t letter = i; letter < i + 26; letter++)
+            buffer_printf(&text, "%c", (int)('a' + letter % 26));
+        buffer_append_text(&text, "\n");
     }
+    struct dataset dataset = load_cut(text.data, DATASET_UNCUT);
+    buffer_free(&text);
+    assert_int_equal(dataset.longest_rows, 28);
+    return dataset;
+}
+
+/* Whether the rows behind the first say story[place ..] and what comes after each. */
+static bool says(const uint16_t *story, const int32_t *inputs, const int32_t *targets,
+                 size_t rows) {
+    for (size_t i = 1; i < rows; i++) {
+        if (inputs[i] != story[i - 1] || targets[i] != story[i])
+            return false;
+    }
+    return true;
+}
+
+/* Where in story[count] a crop begins that goes on to the end, or has as many rows as there may
+ * be; fails when it is not of this story. */
+static size_t crop_place(const uint16_t *story, size_t count, const int32_t *inputs,
+                         const int32_t *targets, size_t rows, size_t most) {
+    size_t place = rows < most ? count - rows : 2;
+    while (place + rows <= count && !says(story + place, inputs, targets, rows))
+        place++;
+    assert_true(place >= 2 && place + CROP_LEFT < count && place + rows <= count);
+    return place;
+}
+
+static void crops_begin_at_a_random_place(void **state) {
+    (void)state;
+    enum { COUNT = 40, EPOCHS = 50, IDS = 29, MOST = 20 };
+    struct dataset dataset = load_alphabets(COUNT);
+    struct batch_plan plan = {.seed = 4, .shuffle = true, .max_rows = 200, .positions = MOST + 1,
+                              .crop = 0.25};
+    struct batch_cutter *cutter;
+    assert_int_equal(batch_cutter_open(&cutter, &dataset, &plan, (struct batch_cursor){0}, NULL),
+                     STATUS_OK);
+    int handed_out = 0, cropped = 0, places[IDS] = {0};
+    while (batch_cutter_cursor(cutter).epoch < EPOCHS) {
+        const struct story_batch *batch = batch_cutter_next(cutter);
+        size_t row = 0;
+        for (size_t i = 0; i < batch->stories; row += (size_t)batch->lengths[i++], handed_out++) {
+            const uint16_t *story = dataset.ids + dataset.offsets[batch->story[i]];
+            const int32_t *inputs = batch->inputs + row, *targets = batch->targets + row;
+            size_t rows = (size_t)batch->lengths[i];
+            assert_true(rows <= MOST);
+            assert_int_equal(inputs[0], BOS);
+            if (targets[0] == -1) {
+                cropped++;
+                places[crop_place(story, IDS, inputs, targets, rows, MOST)]++;
+                continue;
+            }
+            assert_int_equal(rows, MOST);
+            for (size_t r = 0; r < rows; r++) {
+                assert_int_equal(inputs[r], story[r]);
+                assert_int_equal(targets[r], story[r + 1]);
+            }
+        }
+        assert_int_equal(batch->rows, row);
+    }
+    assert_in_range(cropped, handed_out / 5, handed_out * 3 / 10);
+    for (int place = 2; place < IDS - CROP_LEFT; place++)
+        assert_true(places[place] > 0);
+    batch_cutter_close(cutter);
+    assert_resumes(&dataset, &plan);
     dataset_free(&dataset);
 }
 
@@ -339,6 +421,7 @@ int main(void) {
         SCRATCH_TEST(batches_cover_each_epoch_once),
         SCRATCH_TEST(evaluation_sees_each_story_once),
         SCRATCH_TEST(resumed_runs_go_on_the_same),
+        SCRATCH_TEST(crops_begin_at_a_random_place),
         SCRATCH_TEST(cursor_of_other_data_is_refused),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);

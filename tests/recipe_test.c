@@ -1,4 +1,5 @@
-/* What a recipe may add: a second loss, a teacher, averaged weights, stochastic depth. */
+/* What a recipe may add: a second loss, a teacher, averaged weights, stochastic depth,
+ * rows that nothing is learned from. */
 #include "tests/support/scratch.h"
 #include "tests/support/tiny_model.h"
 #include "train/trainer.h"
@@ -317,6 +318,42 @@ static void stochastic_depth_changes_with_its_key(void **state) {
     trainer_destroy(&trainer);
 }
 
+/* ---- targets of -1 -------------------------------------------------------- */
+
+/* The mean over all rows is that over some and that over the others, each by its share. */
+static void rows_without_a_target_do_not_count(void **state) {
+    (void)state;
+    struct trainer trainer;
+    open_trainer(&trainer, false, false);
+    struct step_options options = {0};
+    int32_t *targets = malloc(batch.rows * sizeof *targets);
+    const int32_t *all_targets = batch.targets;
+    assert_non_null(targets);
+    double all = take(&trainer, &options).loss, parts = 0;
+    float *expected = copy_of(trainer.gradients, floats), *sum = calloc(floats, sizeof *sum);
+    assert_non_null(sum);
+    for (size_t part = 0; part < 2; part++) {
+        size_t count = 0;
+        for (size_t row = 0; row < batch.rows; row++) {
+            bool learned = (row % 5 == 0) == (part == 0);
+            targets[row] = learned ? all_targets[row] : -1;
+            count += learned;
+        }
+        double share = (double)count / (double)batch.rows;
+        batch.targets = targets;
+        parts += share * take(&trainer, &options).loss;
+        batch.targets = all_targets;
+        for (size_t i = 0; i < floats; i++)
+            sum[i] += (float)share * trainer.gradients[i];
+    }
+    assert_true(fabs(all - parts) < 1e-6 * all);
+    assert_true(relative_difference(sum, expected, floats) < 1e-5);
+    free(targets);
+    free(expected);
+    free(sum);
+    trainer_destroy(&trainer);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_second_loss_is_weighted_and_added, setup, teardown),
@@ -328,6 +365,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_average_follows_the_weights, setup, teardown),
         cmocka_unit_test_setup_teardown(stochastic_depth_drops_whole_stories, setup, teardown),
         cmocka_unit_test_setup_teardown(stochastic_depth_changes_with_its_key, setup, teardown),
+        cmocka_unit_test_setup_teardown(rows_without_a_target_do_not_count, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,7 @@
 #include "train/dataset.h"
 
+#include "base/rng.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -14,10 +16,37 @@ struct batch_cutter {
     struct story_batch batch; /* points into those four */
 };
 
+/* What is handed out of a story this time. */
+struct view {
+    const uint16_t *ids; /* [rows + 1], or behind a bos [rows] */
+    size_t rows;
+    bool cropped;
+};
+
+static size_t limit_rows(const struct batch_plan *plan, size_t rows) {
+    return plan->positions && rows > plan->positions - 1 ? plan->positions - 1 : rows;
+}
+
+static struct view look_at(const struct batch_cutter *cutter, int32_t story) {
+    const struct dataset *dataset = cutter->dataset;
+    const struct batch_plan *plan = &cutter->plan;
+    size_t count = (size_t)(dataset->offsets[story + 1] - dataset->offsets[story]), first = 0;
+    const uint16_t *ids = dataset->ids + dataset->offsets[story];
+    if (plan->crop > 0 && count > CROP_LEFT + 2) {
+        uint64_t key = rng_derive(rng_derive(plan->seed, 0x63726f70 /* "crop" */),
+                                  cutter->cursor.epoch);
+        uint64_t place = (uint64_t)story * 2;
+        if (rng_uniform(key, place) < plan->crop)
+            first = 2 + rng_bits(key, place + 1) % (count - CROP_LEFT - 2);
+    }
+    return (struct view){ids + first, limit_rows(plan, first ? count - first : count - 1),
+                         first > 0};
+}
+
 /* The most stories and rows a batch of this plan can have. */
 static bool measure(const struct dataset *dataset, const struct batch_plan *plan, size_t *stories,
                     size_t *rows) {
-    size_t longest = dataset->longest_rows;
+    size_t longest = limit_rows(plan, dataset->longest_rows);
     *stories = plan->max_stories;
     *rows = plan->max_rows > longest ? plan->max_rows : longest;
     if (!*stories || (plan->max_rows && *stories > *rows))
@@ -83,29 +112,29 @@ void batch_cutter_close(struct batch_cutter *cutter) {
     free(cutter);
 }
 
-static void add_story(struct batch_cutter *cutter, int32_t story) {
-    const struct dataset *dataset = cutter->dataset;
-    const uint16_t *ids = dataset->ids + dataset->offsets[story];
-    size_t rows = (size_t)(dataset->offsets[story + 1] - dataset->offsets[story]) - 1;
+static void add_story(struct batch_cutter *cutter, int32_t story, const struct view *view) {
     struct story_batch *batch = &cutter->batch;
-    for (size_t i = 0; i < rows; i++) {
-        cutter->inputs[batch->rows + i] = ids[i];
-        cutter->targets[batch->rows + i] = ids[i + 1];
+    int32_t *inputs = cutter->inputs + batch->rows, *targets = cutter->targets + batch->rows;
+    size_t row = 0;
+    const uint16_t *next = view->ids;
+    inputs[row] = view->cropped ? cutter->dataset->ids[cutter->dataset->offsets[story]] : *next++;
+    targets[row++] = view->cropped ? -1 : *next;
+    for (; row < view->rows; row++, next++) {
+        inputs[row] = next[0];
+        targets[row] = next[1];
     }
     cutter->story[batch->stories] = story;
-    cutter->lengths[batch->stories] = (int32_t)rows;
+    cutter->lengths[batch->stories] = (int32_t)view->rows;
     batch->stories++;
-    batch->rows += rows;
+    batch->rows += view->rows;
 }
 
-static bool has_room(const struct batch_cutter *cutter, int32_t story) {
-    const uint64_t *offset = cutter->dataset->offsets + story;
+static bool has_room(const struct batch_cutter *cutter, size_t rows) {
     const struct story_batch *batch = &cutter->batch;
     if (batch->stories == 0)
         return true;
     return batch->stories < cutter->story_capacity &&
-           (!cutter->plan.max_rows ||
-            batch->rows + (size_t)(offset[1] - offset[0]) - 1 <= cutter->plan.max_rows);
+           (!cutter->plan.max_rows || batch->rows + rows <= cutter->plan.max_rows);
 }
 
 const struct story_batch *batch_cutter_next(struct batch_cutter *cutter) {
@@ -116,9 +145,10 @@ const struct story_batch *batch_cutter_next(struct batch_cutter *cutter) {
         if (cutter->ordered != cursor->epoch)
             put_in_order(cutter);
         int32_t story = cutter->order[cursor->index];
-        if (!has_room(cutter, story))
+        struct view view = look_at(cutter, story);
+        if (!has_room(cutter, view.rows))
             break;
-        add_story(cutter, story);
+        add_story(cutter, story, &view);
         if (++cursor->index == cutter->dataset->stories)
             *cursor = (struct batch_cursor){.epoch = cursor->epoch + 1};
     }

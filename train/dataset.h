@@ -39,7 +39,9 @@ struct dataset {
 };
 
 /* Reads every story of `path` (whatever story_reader takes), cleans and encodes
- * it; `pool` encodes. STATUS_INVALID when there is no story at all. */
+ * it; `pool` encodes. `positions` of DATASET_UNCUT cuts none. STATUS_INVALID when
+ * there is no story at all. */
+#define DATASET_UNCUT ((size_t)INT32_MAX)
 enum status dataset_load(struct dataset *dataset, const char *path,
                          const struct tokenizer *tokenizer, size_t positions, struct pool *pool,
                          struct error *err);
@@ -59,7 +61,15 @@ struct batch_plan {
     bool once;          /* stop after one epoch (evaluation); otherwise never stop */
     size_t max_stories; /* 0: no limit. At least one of the limits is set. */
     size_t max_rows;    /* 0: no limit. A longer story still makes a batch of its own. */
+    size_t positions;   /* 0: no limit. Of a longer story only so many ids are handed out. */
+    double crop;        /* share of the stories that are handed out cropped */
 };
+
+/* A cropped story is handed out as bos and its ids from a random place on, another place every
+ * epoch, so that the end of a long story is seen too and no context is always the same. Its first
+ * target is -1: no story is to begin like that. Where it is cropped depends on (seed, epoch,
+ * story) alone; a story with no more than CROP_LEFT ids after every such place stays whole. */
+enum { CROP_LEFT = 16 };
 
 /* Where a cutter stands; all that a checkpoint needs to go on. */
 struct batch_cursor {
@@ -73,7 +83,7 @@ struct story_batch {
     const int32_t *story;   /* [stories] indices into the dataset */
     const int32_t *lengths; /* [stories] rows of each; they sum to `rows` */
     const int32_t *inputs;  /* [rows], story after story, no padding */
-    const int32_t *targets; /* [rows] */
+    const int32_t *targets; /* [rows], -1 where nothing is to be learned */
 };
 
 struct batch_cutter;

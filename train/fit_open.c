@@ -47,24 +47,28 @@ static enum status open_data(struct fit *f, struct error *err) {
                          "bos %d, eos %d, pad %d",
                          f->options.tokenizer, f->options.preset, c->vocab, c->unk_id, c->bos_id,
                          c->eos_id, c->pad_id);
-    status = dataset_load(&f->train, f->options.train, f->tokenizer, positions, f->pool, err);
+    status = dataset_load(&f->train, f->options.train, f->tokenizer,
+                          f->options.crop > 0 ? DATASET_UNCUT : positions, f->pool, err);
     if (status == STATUS_OK)
         status = dataset_load(&f->valid, f->options.valid, f->tokenizer, positions, f->pool, err);
     return status;
 }
 
-static struct batch_plan plan_batches(const struct fit_options *o) {
+static struct batch_plan plan_batches(const struct fit *f) {
+    const struct fit_options *o = &f->options;
     return (struct batch_plan){.seed = o->seed,
                                .shuffle = true,
                                .max_stories = (size_t)o->batch_stories,
-                               .max_rows = (size_t)o->batch_tokens};
+                               .max_rows = (size_t)o->batch_tokens,
+                               .positions = (size_t)f->plan.config.positions,
+                               .crop = o->crop};
 }
 
 /* Batches of whole stories are rarely full to the last token, so those of the first epoch are
  * cut and counted; the last of them, which goes on into the next epoch, by its share. */
 static enum status count_steps(const struct fit *f, uint64_t *count, struct error *err) {
     const struct fit_options *o = &f->options;
-    struct batch_plan plan = plan_batches(o);
+    struct batch_plan plan = plan_batches(f);
     struct batch_cutter *cutter;
     *count = o->steps;
     if (o->steps)
@@ -157,7 +161,7 @@ static enum status open_trainer(struct fit *f, struct error *err) {
         status = resume(f, err);
     if (status != STATUS_OK)
         return status;
-    struct batch_plan plan = plan_batches(o);
+    struct batch_plan plan = plan_batches(f);
     status = batch_cutter_open(&f->cutter, &f->train, &plan, f->progress.cursor, err);
     if (status == STATUS_OK)
         status = journal_open(&f->journal, f->log, f->progress.step, f->schedule.steps, err);

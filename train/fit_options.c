@@ -40,6 +40,9 @@ static const struct flag flags[] = {
     {"drop-branch", FLAG_REAL, AT(drop_branch), "0", 0, 0.9, "",
      "stochastic depth: share of stories that pass by a sublayer of the last layer, linearly fewer "
      "before"},
+    {"crop", FLAG_REAL, AT(crop), "0", 0, 1, "",
+     "share of the stories that begin at a random place, another one every epoch; with it the rest "
+     "of stories longer than the model's positions is learned too"},
     {"schedule", FLAG_TEXT, AT(shape), "cosine", 0, 0, "SHAPE",
      "of the learning rate after the warm-up: cosine, linear or trapezoid"},
     {"warmup", FLAG_REAL, AT(warmup), "400", 0, 1e9, "",
@@ -165,6 +168,8 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
         buffer_printf(recipe, "cooldown=%g ", o->cooldown);
     if (o->drop_branch > 0)
         buffer_printf(recipe, "drop-branch=%g ", o->drop_branch);
+    if (o->crop > 0)
+        buffer_printf(recipe, "crop=%g ", o->crop);
     if (plan->average != AVERAGE_NONE)
         buffer_printf(recipe, "average=%s average-decay=%g average-from=%g ", o->average,
                       o->average_decay, o->average_from);

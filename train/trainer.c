@@ -136,18 +136,28 @@ static void draw_branches(const struct trainer *t, struct batch *batch, float ra
     batch->branch_scales = t->branch_scales;
 }
 
-/* The token after next of each row, -1 for the last of a story. */
+static size_t learned_rows(const struct story_batch *batch) {
+    size_t count = 0;
+    for (size_t row = 0; row < batch->rows; row++)
+        count += batch->targets[row] >= 0;
+    return count;
+}
+
+/* The token after next of each row, -1 for the last of a story and where nothing is learned. */
 static void shift_targets(const struct trainer *t, const struct batch *batch,
                           const int32_t *targets) {
     int row = 0;
     for (int s = 0; s < batch->span_count; s++)
         for (int r = 0; r < batch->spans[s].rows; r++, row++)
-            t->second_targets[row] = r + 1 < batch->spans[s].rows ? targets[row + 1] : -1;
+            t->second_targets[row] =
+                r + 1 < batch->spans[s].rows && targets[row] >= 0 ? targets[row + 1] : -1;
 }
 
+/* Returns the mean loss. */
 static double add_gradients(struct trainer *t, const struct story_batch *stories,
                             const struct step_options *o) {
-    float weight = (float)(1.0 / (double)stories->rows);
+    double learned = (double)learned_rows(stories);
+    float weight = (float)(1.0 / learned);
     bool second = t->options.second_head && o->second_weight > 0;
     struct loss_extras extras = {.teacher = o->teacher,
                                  .teacher_weight = o->teacher_weight,
@@ -173,7 +183,7 @@ static double add_gradients(struct trainer *t, const struct story_batch *stories
         if (o->on_rows)
             o->on_rows(o->context, row);
     }
-    return sum;
+    return sum / learned;
 }
 
 /* ---- the step ------------------------------------------------------------- */
@@ -223,7 +233,7 @@ enum status trainer_step(struct trainer *t, const struct story_batch *batch,
                          struct error *err) {
     assert(batch->rows > 0);
     pool_run(t->pool, clear_gradients, t);
-    result->loss = add_gradients(t, batch, options) / (double)batch->rows;
+    result->loss = add_gradients(t, batch, options);
     result->gradient_norm = whole_norm(t);
     if (!isfinite(result->loss) || !isfinite(result->gradient_norm))
         return refuse(t, result, err);

@@ -113,7 +113,8 @@ RECIPES = {
     "muon": ["--optimizer", "muon", "--weight-decay", "0.1", "--lr", "0.02"],
     "all": ["--optimizer", "muon", "--lr", "0.02", "--average", "ema", "--average-from", "0.3",
             "--average-decay", "0.8", "--second-loss", "0.3", "--drop-branch", "0.2",
-            "--schedule", "trapezoid", "--weight-decay", "0.1", "--final-decay", "0.5"],
+            "--schedule", "trapezoid", "--weight-decay", "0.1", "--final-decay", "0.5",
+            "--crop", "0.4"],
 }
 
 

@@ -67,8 +67,8 @@ struct batch_plan {
 
 /* A cropped story is handed out as bos and its ids from a random place on, another place every
  * epoch, so that the end of a long story is seen too and no context is always the same. Its first
- * target is -1: no story is to begin like that. Where it is cropped depends on (seed, epoch,
- * story) alone; a story with no more than CROP_LEFT ids after every such place stays whole. */
+ * target is -1: no story is to begin like that. The place depends on (seed, epoch, story) alone
+ * and leaves at least CROP_LEFT ids; a story that is too short for that stays whole. */
 enum { CROP_LEFT = 16 };
 
 /* Where a cutter stands; all that a checkpoint needs to go on. */

@@ -128,6 +128,15 @@ enum status file_replace(const char *path, const void *bytes, size_t size, struc
     return file_writer_commit(&writer, err);
 }
 
+enum status file_copy(const char *from, const char *path, struct error *err) {
+    struct file_map map;
+    enum status status = file_map_open(&map, from, err);
+    if (status == STATUS_OK)
+        status = file_replace(path, map.data, map.size, err);
+    file_map_close(&map);
+    return status;
+}
+
 void file_writer_abort(struct file_writer *writer) {
     if (writer->stream) {
         fclose(writer->stream);

@@ -38,6 +38,8 @@ enum status file_writer_commit(struct file_writer *writer, struct error *err);
 void file_writer_abort(struct file_writer *writer); /* also after a failed open or commit */
 /* The same for a file whose bytes are all there. */
 enum status file_replace(const char *path, const void *bytes, size_t size, struct error *err);
+/* The same with the bytes of the regular file `from`. */
+enum status file_copy(const char *from, const char *path, struct error *err);
 
 /* Creates the folder and its missing parents. */
 enum status file_make_folder(const char *path, struct error *err);

@@ -26,26 +26,20 @@ static const struct flag_table table = {
     .count = sizeof flags / sizeof *flags,
 };
 
-enum { TOKENIZER_LIMIT_BYTES = 16 << 20 };
-
 /* Checks that the vocabulary fits, so that the folder opens, and copies it. */
 static enum status copy_tokenizer(const char *from, const char *folder, int vocab,
                                   struct error *err) {
-    struct buffer bytes = {0};
     struct tokenizer *tokenizer = NULL;
     char to[4096];
     weights_path(to, sizeof to, folder, "tokenizer.model");
-    enum status status = file_read(from, TOKENIZER_LIMIT_BYTES, &bytes, err);
-    if (status == STATUS_OK)
-        status = tokenizer_load_bytes(&tokenizer, bytes.data, bytes.size, from, err);
+    enum status status = tokenizer_load(&tokenizer, from, err);
     if (status == STATUS_OK && tokenizer_vocab_size(tokenizer) != (size_t)vocab)
         status = error_set_field(err, STATUS_INVALID, "tokenizer",
                                  "%s has %zu pieces, the preset has %d", from,
                                  tokenizer_vocab_size(tokenizer), vocab);
     if (status == STATUS_OK)
-        status = file_replace(to, bytes.data, bytes.size, err);
+        status = file_copy(from, to, err);
     tokenizer_free(tokenizer);
-    buffer_free(&bytes);
     return status;
 }
 

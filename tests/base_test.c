@@ -236,6 +236,22 @@ static void test_writing_where_one_cannot(void **state) {
     assert_int_equal(scratch_count(&scratch), 1);
 }
 
+static void test_copying_files(void **state) {
+    (void)state;
+    struct buffer bytes = {0};
+    struct error err = {0};
+    const char *from = scratch_write_text(&scratch, "from", "some text");
+    const char *to = scratch_write_text(&scratch, "to", "what was there before");
+    assert_int_equal(file_copy(from, to, &err), STATUS_OK);
+    assert_int_equal(file_copy(to, to, &err), STATUS_OK);
+    assert_int_equal(file_read(to, 100, &bytes, NULL), STATUS_OK);
+    assert_string_equal(bytes.data, "some text");
+    assert_int_equal(file_copy(scratch_path(&scratch, "none"), to, &err), STATUS_NOT_FOUND);
+    assert_int_equal(file_copy("/dev/zero", to, &err), STATUS_INVALID);
+    assert_int_equal(scratch_count(&scratch), 2); /* no temporary stays */
+    buffer_free(&bytes);
+}
+
 static void test_reading_files(void **state) {
     (void)state;
     struct buffer bytes = {0};
@@ -465,6 +481,7 @@ int main(void) {
         SCRATCH_TEST(test_files_are_replaced_whole_or_not),
         SCRATCH_TEST(test_full_disk_loses_nothing),
         SCRATCH_TEST(test_writing_where_one_cannot),
+        SCRATCH_TEST(test_copying_files),
         SCRATCH_TEST(test_reading_files),
         SCRATCH_TEST(test_folders),
         cmocka_unit_test(test_buffers_grow),

@@ -31,12 +31,8 @@ static void catch_signals(void) {
 
 static enum status save_model(struct fit *f, struct error *err) {
     char path[1200];
-    struct buffer tokenizer = {0};
     weights_path(path, sizeof path, f->out, "tokenizer.model");
-    enum status status = file_read(f->options.tokenizer, (size_t)64 << 20, &tokenizer, err);
-    if (status == STATUS_OK)
-        status = file_replace(path, tokenizer.data, tokenizer.size, err);
-    buffer_free(&tokenizer);
+    enum status status = file_copy(f->options.tokenizer, path, err);
     if (status == STATUS_OK)
         status = weights_save(f->out, f->options.preset, f->model,
                               f->plan.float32 ? SAFETENSORS_F32 : SAFETENSORS_BF16, err);

@@ -1,6 +1,5 @@
 #include "train/teacher.h"
 
-#include "base/buffer.h"
 #include "base/file.h"
 #include "base/pool.h"
 #include "engine/kernels/kernels.h"
@@ -28,17 +27,17 @@ struct teacher {
 
 /* ---- opening -------------------------------------------------------------- */
 
-static enum status check_tokenizer(const char *folder, const struct buffer *expected,
+static enum status check_tokenizer(const char *folder, const struct file_map *expected,
                                    struct error *err) {
     char path[4096];
-    struct buffer bytes = {0};
+    struct file_map map;
     weights_path(path, sizeof path, folder, "tokenizer.model");
-    enum status status = file_read(path, (size_t)64 << 20, &bytes, err);
-    if (status == STATUS_OK && (bytes.size != expected->size ||
-                                memcmp(bytes.data, expected->data, bytes.size) != 0))
+    enum status status = file_map_open(&map, path, err);
+    if (status == STATUS_OK &&
+        (map.size != expected->size || memcmp(map.data, expected->data, map.size) != 0))
         status = error_set(err, STATUS_INVALID, "%s is not the tokenizer that is trained with",
                            path);
-    buffer_free(&bytes);
+    file_map_close(&map);
     return status;
 }
 
@@ -62,8 +61,8 @@ static enum status open_member(struct member *m, const char *folder,
 }
 
 static enum status open_members(struct teacher *t, const char *folders,
-                                const struct buffer *tokenizer, const struct model_config *student,
-                                enum numeric numeric, int max_rows, struct pool *pool,
+                                const struct file_map *tokenizer,
+                                const struct model_config *student, enum numeric numeric, int max_rows, struct pool *pool,
                                 struct error *err) {
     enum status status = STATUS_OK;
     for (const char *name = folders; status == STATUS_OK && *name;) {
@@ -93,7 +92,7 @@ enum status teacher_open(struct teacher **out, const char *folders, const char *
                          const struct model_config *student, enum numeric numeric, int max_rows,
                          struct pool *pool, struct error *err) {
     *out = NULL;
-    struct buffer bytes = {0};
+    struct file_map file = {0};
     struct teacher *t = calloc(1, sizeof *t);
     if (!t)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the teacher");
@@ -102,12 +101,12 @@ enum status teacher_open(struct teacher **out, const char *folders, const char *
     layout(t, &measure);
     enum status status = arena_create(&t->arena, measure.used, err);
     if (status == STATUS_OK)
-        status = file_read(tokenizer, (size_t)64 << 20, &bytes, err);
+        status = file_map_open(&file, tokenizer, err);
     if (status == STATUS_OK) {
         layout(t, &t->arena);
-        status = open_members(t, folders, &bytes, student, numeric, max_rows, pool, err);
+        status = open_members(t, folders, &file, student, numeric, max_rows, pool, err);
     }
-    buffer_free(&bytes);
+    file_map_close(&file);
     if (status != STATUS_OK)
         teacher_close(t);
     else

@@ -16,11 +16,11 @@ struct batch_cutter {
     struct story_batch batch; /* points into those four */
 };
 
-/* What is handed out of a story this time. */
+/* What is handed out of a story this time: its bos, then its ids from `first` on. */
 struct view {
-    const uint16_t *ids; /* [rows + 1], or behind a bos [rows] */
+    const uint16_t *ids; /* [first + rows], of the story */
+    size_t first;        /* 1 unless the story is cropped */
     size_t rows;
-    bool cropped;
 };
 
 static size_t limit_rows(const struct batch_plan *plan, size_t rows) {
@@ -30,7 +30,7 @@ static size_t limit_rows(const struct batch_plan *plan, size_t rows) {
 static struct view look_at(const struct batch_cutter *cutter, int32_t story) {
     const struct dataset *dataset = cutter->dataset;
     const struct batch_plan *plan = &cutter->plan;
-    size_t count = (size_t)(dataset->offsets[story + 1] - dataset->offsets[story]), first = 0;
+    size_t count = (size_t)(dataset->offsets[story + 1] - dataset->offsets[story]), first = 1;
     const uint16_t *ids = dataset->ids + dataset->offsets[story];
     if (plan->crop > 0 && count > CROP_LEFT + 2) {
         uint64_t key = rng_derive(rng_derive(plan->seed, 0x63726f70 /* "crop" */),
@@ -39,8 +39,7 @@ static struct view look_at(const struct batch_cutter *cutter, int32_t story) {
         if (rng_uniform(key, place) < plan->crop)
             first = 2 + rng_bits(key, place + 1) % (count - CROP_LEFT - 2);
     }
-    return (struct view){ids + first, limit_rows(plan, first ? count - first : count - 1),
-                         first > 0};
+    return (struct view){ids, first, limit_rows(plan, count - first)};
 }
 
 /* The most stories and rows a batch of this plan can have. */
@@ -115,11 +114,10 @@ void batch_cutter_close(struct batch_cutter *cutter) {
 static void add_story(struct batch_cutter *cutter, int32_t story, const struct view *view) {
     struct story_batch *batch = &cutter->batch;
     int32_t *inputs = cutter->inputs + batch->rows, *targets = cutter->targets + batch->rows;
-    size_t row = 0;
-    const uint16_t *next = view->ids;
-    inputs[row] = view->cropped ? cutter->dataset->ids[cutter->dataset->offsets[story]] : *next++;
-    targets[row++] = view->cropped ? -1 : *next;
-    for (; row < view->rows; row++, next++) {
+    const uint16_t *next = view->ids + view->first;
+    inputs[0] = view->ids[0];
+    targets[0] = view->first == 1 ? *next : -1;
+    for (size_t row = 1; row < view->rows; row++, next++) {
         inputs[row] = next[0];
         targets[row] = next[1];
     }

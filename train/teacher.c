@@ -62,8 +62,8 @@ static enum status open_member(struct member *m, const char *folder,
 
 static enum status open_members(struct teacher *t, const char *folders,
                                 const struct file_map *tokenizer,
-                                const struct model_config *student, enum numeric numeric, int max_rows, struct pool *pool,
-                                struct error *err) {
+                                const struct model_config *student, enum numeric numeric,
+                                int max_rows, struct pool *pool, struct error *err) {
     enum status status = STATUS_OK;
     for (const char *name = folders; status == STATUS_OK && *name;) {
         char folder[4096];

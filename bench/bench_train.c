@@ -26,7 +26,7 @@ static const struct flag flags[] = {
     {"batch-tokens", FLAG_INT, AT(batch_tokens), "8192", 1, 1e7, "tokens", "per step"},
     {"micro-tokens", FLAG_INT, AT(micro_tokens), "2048", 256, 1e7, "tokens", "computed at a time"},
     {"numeric", FLAG_TEXT, AT(numeric), "all", 0, 0, "FORM",
-     "of the matrix products: bf16, f32, or all that the CPU has"},
+     "of the matrix products: int8, bf16, f32, or all that the CPU has"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"seconds", FLAG_REAL, AT(seconds), "10", 0, 3600, "s", "of steps per preset, at least one"},
     {"dropout", FLAG_REAL, AT(dropout), "0.1", 0, 0.9, "", "share of values dropped"},
@@ -77,7 +77,7 @@ static void print_row(const char *name, const struct model *model, enum numeric 
                       const struct story_batch *batch, double seconds, double peak) {
     double rate = steps * step_flops(&model->config, batch) / seconds / 1e9;
     printf("%-8s %10zu %7s %7d %10.0f %10.1f", name, model_parameter_count(&model->config),
-           numeric == NUMERIC_BF16 ? "bf16" : "f32", steps, steps * (double)batch->rows / seconds,
+           numeric_name(numeric), steps, steps * (double)batch->rows / seconds,
            rate);
     if (peak > 0)
         printf(" %6.0f %%", 100 * rate / peak);
@@ -127,10 +127,14 @@ static enum status run(const void *options_of_command, struct error *err) {
         return error_set_field(err, STATUS_INVALID, "optimizer",
                                "--optimizer must be adam, adamw or muon, not \"%s\"",
                                o->optimizer);
-    bool both = strcmp(o->numeric, "all") == 0;
-    if (!both && strcmp(o->numeric, "bf16") != 0 && strcmp(o->numeric, "f32") != 0)
+    bool every = strcmp(o->numeric, "all") == 0;
+    enum numeric only = NUMERIC_F32;
+    if (!every && !numeric_parse(o->numeric, &only))
         return error_set_field(err, STATUS_INVALID, "numeric",
-                               "--numeric must be bf16, f32 or all, not \"%s\"", o->numeric);
+                               "--numeric must be int8, bf16, f32 or all, not \"%s\"", o->numeric);
+    if (only != NUMERIC_F32 && !bf16_available())
+        return error_set_field(err, STATUS_UNSUPPORTED, "numeric",
+                               "this CPU has no BF16 products (avx512_bf16)");
     bool all = strcmp(o->preset, "all") == 0;
     if (!all && !model_preset(o->preset))
         return error_set_field(err, STATUS_INVALID, "preset",
@@ -139,21 +143,26 @@ static enum status run(const void *options_of_command, struct error *err) {
     enum status status = pool_create(&pool, o->threads, err);
     if (status != STATUS_OK)
         return status;
-    double f32_peak = peak_f32_gflops(pool), bf16_peak = peak_bf16_gflops(pool);
-    printf("%d threads, %d tokens a step, %s; at most %.0f GFLOP/s in fp32 and %.0f in BF16\n",
-           pool_workers(pool), o->batch_tokens, o->optimizer, f32_peak, bf16_peak);
+    double peaks[] = {[NUMERIC_F32] = peak_f32_gflops(pool), [NUMERIC_BF16] = peak_bf16_gflops(pool)};
+    /* Two of the three products of a weight are of integers, the third stays in BF16. */
+    double int8_gops = peak_int8_gops(pool);
+    double mixed = bf16_available() ? 3 / (2 / int8_gops + 1 / peaks[NUMERIC_BF16]) : 0;
+    printf("%d threads, %d tokens a step, %s; at most %.0f GFLOP/s in fp32, %.0f in BF16, and %.0f "
+           "with two thirds in INT8\n",
+           pool_workers(pool), o->batch_tokens, o->optimizer, peaks[NUMERIC_F32],
+           peaks[NUMERIC_BF16], mixed);
     printf("%-8s %10s %7s %7s %10s %10s %8s\n", "preset", "parameters", "numeric", "steps",
            "tokens/s", "GFLOP/s", "of peak");
-    const enum numeric forms[] = {NUMERIC_BF16, NUMERIC_F32};
-    for (int f = 0; f < 2; f++) {
-        bool bf16 = forms[f] == NUMERIC_BF16;
-        if (both ? bf16 && !bf16_available() : strcmp(o->numeric, bf16 ? "bf16" : "f32") != 0)
+    const enum numeric forms[] = {NUMERIC_INT8, NUMERIC_BF16, NUMERIC_F32};
+    for (int f = 0; f < 3; f++) {
+        if (every ? forms[f] != NUMERIC_F32 && !bf16_available() : forms[f] != only)
             continue;
-        options.numeric = options.optimizer.numeric = forms[f];
+        options.numeric = forms[f];
+        options.optimizer.numeric = forms[f] == NUMERIC_F32 ? NUMERIC_F32 : NUMERIC_BF16;
+        double peak = forms[f] == NUMERIC_INT8 ? mixed : peaks[forms[f]];
         for (size_t i = 0; i < sizeof presets / sizeof *presets && status == STATUS_OK; i++)
             if (all || strcmp(o->preset, presets[i]) == 0)
-                status = run_preset(presets[i], o, &options, bf16 ? bf16_peak : f32_peak, pool,
-                                    err);
+                status = run_preset(presets[i], o, &options, peak, pool, err);
     }
     pool_destroy(pool);
     return status;

@@ -132,7 +132,7 @@ static void forward_layer(const struct model *model, struct pool *pool,
     uint64_t since_ns = start_ns(activations);
     linear_forward(&linears->in_proj, pool, &activations->linear, x, rows, a->qkv, false);
     charge(activations, PART_LINEARS, &since_ns);
-    if (linears->in_proj.numeric == NUMERIC_BF16 && attention_bf16_takes(batch))
+    if (linears->in_proj.bf16 && attention_bf16_takes(batch))
         attention_bf16_forward(c, pool, batch, layer, a, activations->max_rows,
                                activations->scores);
     else

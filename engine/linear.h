@@ -2,7 +2,8 @@
  *
  * F32 goes through OpenBLAS, split over the pool: the reference, on any CPU.
  * BF16 is for training on CPUs that have it: products of bfloat16, fp32 sums.
- * INT8 is for serving: weights scaled per output row, activations per row at
+ * INT8 is for serving, and for training where that may be less exact
+ * (train/int8_set.h): weights scaled per output row, activations per row at
  * run time, exact integer sums, so a row's result depends on nothing but that
  * row. Each form is a file, linear_FORM.c, behind linear_forward()'s switch.
  * A linear only points at parameters; whoever owns those owns the memory.
@@ -20,6 +21,7 @@
 struct pool;
 struct bf16_matrix;
 struct int8_matrix;
+struct int8_gradient;
 struct row_form;
 
 enum numeric { NUMERIC_F32, NUMERIC_BF16, NUMERIC_INT8 };
@@ -35,6 +37,7 @@ struct linear {
     const float *bias;   /* [out] */
     const struct bf16_matrix *bf16;
     const struct int8_matrix *int8;
+    const struct int8_gradient *int8_gradient; /* in training only */
 };
 
 enum {

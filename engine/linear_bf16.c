@@ -114,6 +114,9 @@ static void layout(struct bf16_set *set, int workers, struct arena *arena) {
         struct bf16_matrix *m = &set->matrices[i];
         size_t in = (size_t)l->in, out = (size_t)l->out;
         m->workspace = &set->workspace;
+        widest = in > widest ? in : widest;
+        if (l->numeric == NUMERIC_INT8)
+            continue;
         m->forward = arena_take(arena, bf16_packed_words(out, BF16_TILE_COLUMNS, in),
                                 sizeof *m->forward);
         room = bf16_room_words(in) > room ? bf16_room_words(in) : room;
@@ -122,7 +125,6 @@ static void layout(struct bf16_set *set, int workers, struct arena *arena) {
         m->backward = arena_take(arena, bf16_packed_words(in, BF16_TILE_COLUMNS, out),
                                  sizeof *m->backward);
         room = bf16_room_words(out) > room ? bf16_room_words(out) : room;
-        widest = in > widest ? in : widest;
     }
     set->workspace.worker_words = (room + 15) / 16 * 16;
     set->workspace.workers =
@@ -157,7 +159,8 @@ enum status bf16_set_create(struct bf16_set **out, struct linear *const *linears
     }
     layout(set, pool_workers(pool), &set->arena);
     for (int i = 0; i < set->count; i++) {
-        set->linears[i]->numeric = NUMERIC_BF16;
+        if (set->linears[i]->numeric == NUMERIC_F32)
+            set->linears[i]->numeric = NUMERIC_BF16;
         set->linears[i]->bf16 = &set->matrices[i];
     }
     bf16_set_refresh(set, pool);
@@ -174,7 +177,7 @@ static void refresh_worker(void *context, int worker, int workers) {
         const struct linear *l = set->linears[i];
         const struct bf16_matrix *m = &set->matrices[i];
         size_t in = (size_t)l->in, out = (size_t)l->out;
-        for (size_t o = 0; o < out; o += BF16_TILE_COLUMNS, item++)
+        for (size_t o = 0; m->forward && o < out; o += BF16_TILE_COLUMNS, item++)
             if (item % (size_t)workers == (size_t)worker)
                 kernels->pack_rows(m->forward + o * ((in + 1) / 2), BF16_TILE_COLUMNS,
                                    l->weight + o * in, in,
@@ -197,7 +200,8 @@ void bf16_set_destroy(struct bf16_set *set) {
     if (!set)
         return;
     for (int i = 0; i < set->count; i++) {
-        set->linears[i]->numeric = NUMERIC_F32;
+        if (set->linears[i]->numeric == NUMERIC_BF16)
+            set->linears[i]->numeric = NUMERIC_F32;
         set->linears[i]->bf16 = NULL;
     }
     arena_destroy(&set->arena);

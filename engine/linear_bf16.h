@@ -44,7 +44,7 @@ bool bf16_available(void);
 enum { BF16_MAX_LINEARS = 4 * MODEL_MAX_LAYERS + 2 };
 
 /* Packs the matrices of linears[count] and switches them to BF16. `gradients`: also the form
- * that backward needs. */
+ * that backward needs. A linear that runs in INT8 stays so and only gets the workspace. */
 enum status bf16_set_create(struct bf16_set **set, struct linear *const *linears, int count,
                             bool gradients, struct pool *pool, struct error *err);
 /* All linears of a model, into linears[BF16_MAX_LINEARS]; returns how many. */

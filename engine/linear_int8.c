@@ -39,9 +39,14 @@ static void fill_row(const struct int8_matrix *m, size_t row, const float *weigh
     m->bias[row] = bias;
 }
 
+void int8_matrix_fill_rows(const struct int8_matrix *m, size_t first, size_t count,
+                           const float *weight, const float *bias) {
+    for (size_t i = 0; i < count; i++)
+        fill_row(m, first + i, weight + i * m->in, bias[i]);
+}
+
 void int8_matrix_fill(const struct int8_matrix *m, const float *weight, const float *bias) {
-    for (size_t row = 0; row < m->out; row++)
-        fill_row(m, row, weight + row * m->in, bias[row]);
+    int8_matrix_fill_rows(m, 0, m->out, weight, bias);
 }
 
 /* ---- the product -------------------------------------------------------------- */

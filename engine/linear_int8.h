@@ -15,4 +15,8 @@ void int8_matrix_layout(struct int8_matrix *matrix, int in, int out, struct aren
 /* Quantises weight[out, in] and copies bias[out] into a laid-out matrix. */
 void int8_matrix_fill(const struct int8_matrix *matrix, const float *weight, const float *bias);
 
+/* The same for rows [first, first + count), whose values are weight[count, in] and bias[count]. */
+void int8_matrix_fill_rows(const struct int8_matrix *matrix, size_t first, size_t count,
+                           const float *weight, const float *bias);
+
 #endif

@@ -4,7 +4,9 @@
 
 #include "base/pool.h"
 #include "base/rng.h"
+#include "engine/activations.h"
 #include "engine/linear_bf16.h"
+#include "train/int8_set.h"
 #include "train/linear_backward.h"
 #include "train/trainer.h"
 
@@ -234,35 +236,42 @@ static float *random_floats(size_t count, uint64_t key) {
     return x;
 }
 
-/* Forward and backward of one layer in BF16 against fp32, with more rows than one chunk, and the
- * same bits for any number of workers. */
-static void layers_agree_with_fp32_for_any_workers(void **state) {
-    (void)state;
+/* Forward and backward of one layer in BF16, or with all but the weights' gradient in INT8, against
+ * fp32, with more rows than one chunk, and the same bits for any number of workers. */
+static void check_layer(bool int8, double tolerance) {
     if (!kernels)
         skip();
     struct model_config config = tiny_config();
     struct model *model = tiny_model(&config, 1);
     struct linear *layer = &model->linears[0].linear2;
+    struct activations activations; /* for its linear scratch */
+    assert_int_equal(activations_create(&activations, &config, 1, false, 1, NULL), STATUS_OK);
     size_t rows = BF16_CHUNK_ROWS + 77, in = (size_t)layer->in, out = (size_t)layer->out;
     float *x = random_floats(rows * in, 1), *dy = random_floats(rows * out, 2);
     float *y[4], *dx[4], *dw[4], *db[4];
     for (int run = 0; run < 4; run++) {
         struct pool *pool;
+        struct int8_set *integers = NULL;
         struct bf16_set *set = NULL;
         y[run] = random_floats(rows * out, 3);
         dx[run] = random_floats(rows * in, 4);
         dw[run] = random_floats(in * out, 5);
         db[run] = random_floats(out, 6);
         assert_int_equal(pool_create(&pool, run ? run : 2, NULL), STATUS_OK);
-        if (run) /* the first is fp32 */
+        if (run && int8) /* the first is fp32 */
+            assert_int_equal(int8_set_create(&integers, &layer, 1, pool, NULL), STATUS_OK);
+        if (run)
             assert_int_equal(bf16_set_create(&set, &layer, 1, true, pool, NULL), STATUS_OK);
-        linear_forward(layer, pool, NULL, x, rows, y[run], true);
+        assert_int_equal(layer->numeric, !run ? NUMERIC_F32 : int8 ? NUMERIC_INT8 : NUMERIC_BF16);
+        linear_forward(layer, pool, &activations.linear, x, rows, y[run], true);
         linear_backward(layer, pool, x, dy, rows, dw[run], db[run], dx[run], true);
         bf16_set_destroy(set);
+        int8_set_destroy(integers);
+        assert_int_equal(layer->numeric, NUMERIC_F32);
         pool_destroy(pool);
     }
-    assert_true(relative_difference(y[1], y[0], rows * out) < 5e-3);
-    assert_true(relative_difference(dx[1], dx[0], rows * in) < 5e-3);
+    assert_true(relative_difference(y[1], y[0], rows * out) < tolerance);
+    assert_true(relative_difference(dx[1], dx[0], rows * in) < tolerance);
     assert_true(relative_difference(dw[1], dw[0], in * out) < 5e-3);
     assert_true(relative_difference(db[1], db[0], out) < 1e-5);
     for (int run = 2; run < 4; run++) {
@@ -279,7 +288,18 @@ static void layers_agree_with_fp32_for_any_workers(void **state) {
     }
     free(x);
     free(dy);
+    activations_destroy(&activations);
     model_destroy(model);
+}
+
+static void layers_agree_with_fp32_for_any_workers(void **state) {
+    (void)state;
+    check_layer(false, 5e-3);
+}
+
+static void int8_layers_agree_with_fp32_for_any_workers(void **state) {
+    (void)state;
+    check_layer(true, 2e-2);
 }
 
 /* Stories of more than one block of attention, with a head size that no vector divides: every
@@ -336,6 +356,7 @@ int main(void) {
         cmocka_unit_test(a_nan_is_not_lost),
         cmocka_unit_test(a_set_needs_the_cpu_and_gives_the_model_back),
         cmocka_unit_test(layers_agree_with_fp32_for_any_workers),
+        cmocka_unit_test(int8_layers_agree_with_fp32_for_any_workers),
         cmocka_unit_test(long_stories_agree_with_fp32),
     };
     kernels = bf16_kernels_get();

@@ -88,22 +88,21 @@ static void the_loss_falls_with_muon(void **state) {
     check_loss_falls(&MUON, 1e-2f);
 }
 
-static void open_in_bf16(struct bench *b, int threads, const struct optimizer_options *options) {
-    open_bench(b, threads, options, 64, 20);
+static void open_narrow(struct bench *b, enum numeric numeric) {
+    open_bench(b, 2, &MUON, 64, 20);
     trainer_destroy(&b->trainer);
-    struct trainer_options trainer = {
-        .optimizer = *options, .numeric = NUMERIC_BF16, .micro_rows = 64};
+    struct trainer_options trainer = {.optimizer = MUON, .numeric = numeric, .micro_rows = 64};
     trainer.optimizer.numeric = NUMERIC_BF16;
     assert_int_equal(trainer_create(&b->trainer, b->model, b->pool, &trainer, NULL), STATUS_OK);
 }
 
-static void bf16_follows_fp32(void **state) {
-    (void)state;
+static void check_follows_fp32(enum numeric numeric) {
     if (!bf16_available())
         skip();
     struct bench exact, narrow;
     open_bench(&exact, 2, &MUON, 64, 20);
-    open_in_bf16(&narrow, 2, &MUON);
+    open_narrow(&narrow, numeric);
+    assert_int_equal(narrow.model->linears[0].linear1.numeric, numeric);
     assert_int_equal(narrow.model->head.numeric, NUMERIC_BF16);
     double a = 0, b = 0;
     for (uint64_t i = 0; i < 100; i++) {
@@ -118,13 +117,22 @@ static void bf16_follows_fp32(void **state) {
     close_bench(&narrow);
 }
 
-static void bf16_repeats_bit_for_bit(void **state) {
+static void bf16_follows_fp32(void **state) {
     (void)state;
+    check_follows_fp32(NUMERIC_BF16);
+}
+
+static void int8_follows_fp32(void **state) {
+    (void)state;
+    check_follows_fp32(NUMERIC_INT8);
+}
+
+static void check_narrow_repeats(enum numeric numeric) {
     if (!bf16_available())
         skip();
     struct bench a, b;
-    open_in_bf16(&a, 2, &MUON);
-    open_in_bf16(&b, 2, &MUON);
+    open_narrow(&a, numeric);
+    open_narrow(&b, numeric);
     for (uint64_t i = 0; i < 10; i++) {
         step(&a, 1e-3f, 0.1f, i);
         step(&b, 1e-3f, 0.1f, i);
@@ -132,6 +140,16 @@ static void bf16_repeats_bit_for_bit(void **state) {
     assert_memory_equal(a.model->buffer, b.model->buffer, a.floats * sizeof(float));
     close_bench(&a);
     close_bench(&b);
+}
+
+static void bf16_repeats_bit_for_bit(void **state) {
+    (void)state;
+    check_narrow_repeats(NUMERIC_BF16);
+}
+
+static void int8_repeats_bit_for_bit(void **state) {
+    (void)state;
+    check_narrow_repeats(NUMERIC_INT8);
 }
 
 static void micro_batches_add_up_to_the_whole(void **state) {
@@ -391,7 +409,9 @@ int main(void) {
         cmocka_unit_test(the_loss_falls_with_adam),
         cmocka_unit_test(the_loss_falls_with_muon),
         cmocka_unit_test(bf16_follows_fp32),
+        cmocka_unit_test(int8_follows_fp32),
         cmocka_unit_test(bf16_repeats_bit_for_bit),
+        cmocka_unit_test(int8_repeats_bit_for_bit),
         cmocka_unit_test(micro_batches_add_up_to_the_whole),
         cmocka_unit_test(micro_batches_tell_their_rows),
         cmocka_unit_test(gradients_are_slopes),

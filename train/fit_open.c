@@ -152,7 +152,7 @@ static enum status open_trainer(struct fit *f, struct error *err) {
         status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.trainer, err);
     if (status == STATUS_OK && o->teacher)
         status = teacher_open(&f->teacher, o->teacher, o->tokenizer, &f->plan.config,
-                              f->plan.trainer.numeric, o->micro_tokens, f->pool, err);
+                              f->plan.trainer.optimizer.numeric, o->micro_tokens, f->pool, err);
     if (status == STATUS_OK)
         status = open_schedule(f, err);
     if (status == STATUS_OK)

@@ -74,7 +74,8 @@ static const struct flag flags[] = {
     {"micro-tokens", FLAG_INT, AT(micro_tokens), "2048", 1, 1e7, "tokens",
      "rows computed at a time; bounds the memory"},
     {"numeric", FLAG_TEXT, AT(numeric), "auto", 0, 0, "FORM",
-     "of the matrix products: bf16, f32, or auto for bf16 where the CPU has it"},
+     "of the matrix products: bf16, int8 (all but the gradients of the weights), f32, or auto for "
+     "bf16 where the CPU has it"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"log-every", FLAG_INT, AT(log_every), "10", 1, 1e6, "steps", "between lines of the log"},
     {"valid-every", FLAG_INT, AT(valid_every), "100", 1, 1e9, "steps", "between validations"},
@@ -116,12 +117,11 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     if (!plan->float32 && strcmp(o->dtype, "bf16") != 0)
         return one_of("dtype", "bf16 or f32", o->dtype, err);
 
-    plan->trainer.numeric = bf16_available() ? NUMERIC_BF16 : NUMERIC_F32;
-    if (strcmp(o->numeric, "f32") == 0)
-        plan->trainer.numeric = NUMERIC_F32;
-    else if (strcmp(o->numeric, "bf16") != 0 && strcmp(o->numeric, "auto") != 0)
-        return one_of("numeric", "bf16, f32 or auto", o->numeric, err);
-    else if (strcmp(o->numeric, "bf16") == 0 && !bf16_available())
+    if (strcmp(o->numeric, "auto") == 0)
+        plan->trainer.numeric = bf16_available() ? NUMERIC_BF16 : NUMERIC_F32;
+    else if (!numeric_parse(o->numeric, &plan->trainer.numeric))
+        return one_of("numeric", "bf16, int8, f32 or auto", o->numeric, err);
+    if (plan->trainer.numeric != NUMERIC_F32 && !bf16_available())
         return error_set_field(err, STATUS_UNSUPPORTED, "numeric",
                                "this CPU has no BF16 products (avx512_bf16); give --numeric f32");
 
@@ -144,7 +144,8 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     plan->trainer.optimizer.beta2 = (float)o->beta2;
     plan->trainer.optimizer.eps = (float)o->eps;
     plan->trainer.optimizer.momentum = (float)o->momentum;
-    plan->trainer.optimizer.numeric = plan->trainer.numeric;
+    plan->trainer.optimizer.numeric =
+        plan->trainer.numeric == NUMERIC_F32 ? NUMERIC_F32 : NUMERIC_BF16;
     plan->trainer.micro_rows = o->micro_tokens;
     plan->trainer.average = plan->average != AVERAGE_NONE;
     plan->trainer.second_head = o->second_weight > 0;
@@ -156,7 +157,7 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
     buffer_printf(recipe,
                   "preset=%s numeric=%s optimizer=%s lr=%g adam-lr=%g beta1=%g beta2=%g eps=%g "
                   "momentum=%g clip=%g weight-decay=%g final-decay=%g dropout=%g ",
-                  o->preset, plan->trainer.numeric == NUMERIC_BF16 ? "bf16" : "f32", o->optimizer,
+                  o->preset, numeric_name(plan->trainer.numeric), o->optimizer,
                   o->rate, o->others_rate, o->beta1, o->beta2, o->eps, o->momentum, o->clip,
                   o->weight_decay, o->final_decay, o->dropout);
     buffer_printf(recipe,

@@ -4,8 +4,7 @@
 #include "engine/blas.h"
 #include "engine/kernels/kernels.h"
 #include "engine/linear_bf16.h"
-
-#include <assert.h>
+#include "train/int8_set.h"
 
 struct task {
     const struct linear *linear;
@@ -40,7 +39,7 @@ static void f32_worker(void *context, int worker, int workers) {
     f32_parameters(t, begin, end);
 }
 
-/* ---- bf16 ----------------------------------------------------------------- */
+/* ---- bf16, with the gradient of the inputs in bf16 or int8 ----------------- */
 
 static uint32_t *room_of(const struct task *t, int worker) {
     const struct bf16_workspace *w = t->linear->bf16->workspace;
@@ -54,8 +53,11 @@ static void bf16_inputs(void *context, int worker, int workers) {
     size_t in = (size_t)t->linear->in, out = (size_t)t->linear->out, begin, end;
     struct bf16_finish finish = {.add = t->add};
     pool_slice(t->rows, BF16_TILE_ROWS, worker, workers, &begin, &end);
-    bf16_multiply_rows(t->dx, in, in, t->dy, out, begin, end, m->backward, room_of(t, worker),
-                       &finish);
+    if (t->linear->numeric == NUMERIC_INT8)
+        int8_input_gradient(t->linear, worker, t->dy, begin, end, t->dx, t->add);
+    else
+        bf16_multiply_rows(t->dx, in, in, t->dy, out, begin, end, m->backward,
+                           room_of(t, worker), &finish);
     pool_slice(t->rows, 2, worker, workers, &begin, &end);
     bf16_kernels_get()->pack_columns(m->workspace->chunk + begin / 2 * BF16_TILE_COLUMNS,
                                      BF16_TILE_COLUMNS, (t->rows + 1) / 2, t->x + begin * in, in,
@@ -81,7 +83,6 @@ static void bf16_parameters(void *context, int worker, int workers) {
 
 static void bf16_backward(const struct task *whole, struct pool *pool) {
     size_t in = (size_t)whole->linear->in, out = (size_t)whole->linear->out;
-    assert(whole->linear->bf16->backward);
     for (size_t row = 0; row < whole->rows; row += BF16_CHUNK_ROWS) {
         struct task part = *whole;
         part.x += row * in;
@@ -99,7 +100,7 @@ void linear_backward(const struct linear *linear, struct pool *pool, const float
     struct task task = {linear, x, dy, rows, weight_grad, bias_grad, dx, add};
     switch (linear->numeric) {
     case NUMERIC_F32: pool_run(pool, f32_worker, &task); break;
-    case NUMERIC_BF16: bf16_backward(&task, pool); break;
-    case NUMERIC_INT8: assert(false); break; /* a form for serving only */
+    case NUMERIC_BF16:
+    case NUMERIC_INT8: bf16_backward(&task, pool); break;
     }
 }

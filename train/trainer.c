@@ -5,6 +5,7 @@
 #include "engine/linear_bf16.h"
 #include "train/average.h"
 #include "train/broken_tensor.h"
+#include "train/int8_set.h"
 #include "train/teacher.h"
 
 #include <assert.h>
@@ -22,9 +23,16 @@ static void layout(struct trainer *t, struct arena *arena) {
     t->second_targets = arena_take(arena, rows, sizeof *t->second_targets);
 }
 
-static enum status switch_to_bf16(struct trainer *t, struct error *err) {
+/* BF16, with INT8 where that is asked for. The heads stay in BF16: most of a softmax's gradient is
+ * so small beside its largest value that 8 bits would make it 0. */
+static enum status switch_to_narrow(struct trainer *t, struct error *err) {
     struct linear *linears[BF16_MAX_LINEARS];
     int count = bf16_model_linears(t->model, linears);
+    enum status status = STATUS_OK;
+    if (t->options.numeric == NUMERIC_INT8)
+        status = int8_set_create(&t->int8, linears, count - 1, t->pool, err);
+    if (status != STATUS_OK)
+        return status;
     if (t->options.second_head)
         linears[count++] = &t->second.linear;
     return bf16_set_create(&t->bf16, linears, count, true, t->pool, err);
@@ -48,8 +56,8 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
         status = loss_scratch_create(&t->loss, c, err);
     if (status == STATUS_OK && options->second_head)
         status = second_head_create(&t->second, c, err);
-    if (status == STATUS_OK && options->numeric == NUMERIC_BF16)
-        status = switch_to_bf16(t, err);
+    if (status == STATUS_OK && options->numeric != NUMERIC_F32)
+        status = switch_to_narrow(t, err);
     if (status != STATUS_OK) {
         trainer_destroy(t);
         return status;
@@ -61,6 +69,7 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
 
 void trainer_destroy(struct trainer *t) {
     bf16_set_destroy(t->bf16);
+    int8_set_destroy(t->int8);
     optimizer_destroy(&t->optimizer);
     second_head_destroy(&t->second);
     activations_destroy(&t->activations);
@@ -88,6 +97,8 @@ int trainer_state(const struct trainer *t, struct state_buffer *state) {
 }
 
 void trainer_refresh(struct trainer *t) {
+    if (t->int8)
+        int8_set_refresh(t->int8, t->pool);
     if (t->bf16)
         bf16_set_refresh(t->bf16, t->pool);
 }

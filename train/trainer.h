@@ -18,10 +18,12 @@
 #include "train/second_head.h"
 
 struct bf16_set;
+struct int8_set;
 
 struct trainer_options {
     struct optimizer_options optimizer;
-    enum numeric numeric; /* of the linear layers: F32, or BF16 where bf16_available() */
+    enum numeric numeric; /* of the linear layers: F32, or where bf16_available() BF16 or INT8
+                           * (int8_set.h) */
     int micro_rows;       /* at least the rows of the longest story */
     bool average;         /* keep a running average of the weights (average.h) */
     bool second_head;     /* learn the token after next too (second_head.h) */
@@ -31,6 +33,7 @@ struct trainer {
     struct trainer_options options;
     struct model *model;
     struct pool *pool;
+    struct int8_set *int8; /* the linears quantised, or NULL */
     struct bf16_set *bf16; /* the linears packed, or NULL in fp32 */
     struct optimizer optimizer;
     struct second_head second; /* when options.second_head */

@@ -116,6 +116,9 @@ RECIPES = {
             "--schedule", "trapezoid", "--weight-decay", "0.1", "--final-decay", "0.5",
             "--crop", "0.4"],
 }
+CPU = Path("/proc/cpuinfo")
+if CPU.exists() and "avx512_bf16" in CPU.read_text():
+    RECIPES["int8"] = [*RECIPES["muon"], "--numeric", "int8"]
 
 
 class Run:

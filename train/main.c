@@ -2,6 +2,7 @@
 #include "engine/blas.h"
 #include "train/evaluate.h"
 #include "train/fit.h"
+#include "train/grow.h"
 #include "train/prepare.h"
 
 #include <stdio.h>
@@ -13,6 +14,7 @@ static const struct command {
 } commands[] = {
     {"prepare", "clean story files and split them for training and validation", prepare_command},
     {"fit", "train a model, going on from the last checkpoint", fit_command},
+    {"grow", "a larger model that begins as smaller ones side by side", grow_command},
     {"evaluate", "the validation figures of a model folder", evaluate_command},
 };
 

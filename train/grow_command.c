@@ -1,0 +1,129 @@
+/* `alpaca-train grow`: model folders in, a larger model folder out. */
+#include "base/file.h"
+#include "base/flags.h"
+#include "base/pool.h"
+#include "engine/weights.h"
+#include "train/dataset.h"
+#include "train/grow.h"
+
+#include <stdio.h>
+
+struct grow_options {
+    const char *preset, *out, *data;
+    int threads;
+    uint64_t seed;
+};
+
+#define AT(member) offsetof(struct grow_options, member)
+static const struct flag flags[] = {
+    {"preset", FLAG_TEXT, AT(preset), "alpaca", 0, 0, "NAME", "the larger model's"},
+    {"out", FLAG_TEXT, AT(out), NULL, 0, 0, "DIR",
+     "model folder to write (default build/models/PRESET-grown)"},
+    {"data", FLAG_TEXT, AT(data), "build/data/train.txt", 0, 0, "FILE",
+     "stories, the first of which the norms are set on"},
+    {"seed", FLAG_U64, AT(seed), "1", 0, 1e15, "", "of what the smaller models do not fill"},
+    {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
+};
+static const struct flag_table table = {
+    .usage = "alpaca-train grow [options] MODEL_FOLDER...",
+    .summary = "Writes a larger model that begins as smaller ones side by side, to be trained on by\n"
+               "`fit --start`. Two models of preset mini are just as wide as one of preset alpaca.",
+    .flags = flags,
+    .count = sizeof flags / sizeof *flags,
+};
+
+enum { CALIBRATION_ROWS = 4096 };
+
+static enum status calibrate(struct model *model, const struct model *const *sources, int count,
+                             const struct dataset *dataset, struct pool *pool,
+                             struct error *err) {
+    struct batch_plan plan = {.once = true, .max_rows = CALIBRATION_ROWS};
+    struct batch_cutter *cutter;
+    struct span spans[CALIBRATION_ROWS];
+    enum status status =
+        batch_cutter_open(&cutter, dataset, &plan, (struct batch_cursor){0}, err);
+    if (status != STATUS_OK)
+        return status;
+    const struct story_batch *stories = batch_cutter_next(cutter);
+    for (size_t i = 0; i < stories->stories; i++)
+        spans[i] = (struct span){.rows = stories->lengths[i]};
+    struct batch batch = {.ids = stories->inputs,
+                          .rows = (int)stories->rows,
+                          .spans = spans,
+                          .span_count = (int)stories->stories};
+    status = grow_calibrate(model, sources, count, &batch, pool, err);
+    batch_cutter_close(cutter);
+    return status;
+}
+
+static enum status write_folder(const struct grow_options *o, const struct model *model,
+                                const char *tokenizer, struct error *err) {
+    char folder[1024], path[4096];
+    snprintf(folder, sizeof folder, o->out ? "%s" : "build/models/%s-grown",
+             o->out ? o->out : o->preset);
+    enum status status = weights_save(folder, o->preset, model, SAFETENSORS_F32, err);
+    weights_path(path, sizeof path, folder, "tokenizer.model");
+    if (status == STATUS_OK)
+        status = file_copy(tokenizer, path, err);
+    if (status == STATUS_OK)
+        printf("%s\n", folder);
+    return status;
+}
+
+static enum status run(const struct grow_options *o, const char *const *folders, int count,
+                       struct error *err) {
+    struct pool *pool = NULL;
+    struct model *model = NULL, *sources[GROW_MAX_SOURCES] = {0};
+    struct tokenizer *tokenizer = NULL;
+    struct dataset dataset = {0};
+    char path[4096];
+    const struct model_config *config = model_preset(o->preset);
+    if (!config)
+        return error_set_field(err, STATUS_INVALID, "preset",
+                               "--preset must be small, mini or alpaca, not \"%s\"", o->preset);
+    weights_path(path, sizeof path, folders[0], "tokenizer.model");
+    enum status status = pool_create(&pool, o->threads, err);
+    if (status == STATUS_OK)
+        status = model_create(&model, config, err);
+    for (int i = 0; i < count && status == STATUS_OK; i++)
+        status = weights_load(folders[i], &sources[i], err);
+    const struct model *const *read = (const struct model *const *)sources;
+    if (status == STATUS_OK)
+        status = grow(model, read, count, o->seed, err);
+    if (status == STATUS_OK)
+        status = tokenizer_load(&tokenizer, path, err);
+    if (status == STATUS_OK)
+        status = dataset_load(&dataset, o->data, tokenizer, (size_t)config->positions, pool, err);
+    if (status == STATUS_OK)
+        status = calibrate(model, read, count, &dataset, pool, err);
+    if (status == STATUS_OK)
+        status = write_folder(o, model, path, err);
+    dataset_free(&dataset);
+    tokenizer_free(tokenizer);
+    for (int i = 0; i < count; i++)
+        model_destroy(sources[i]);
+    model_destroy(model);
+    pool_destroy(pool);
+    return status;
+}
+
+int grow_command(int argc, char **argv) {
+    struct grow_options options;
+    const char *folders[GROW_MAX_SOURCES];
+    struct error err;
+    int help = 0, count = 0;
+    enum status status = flags_parse(&table, &options, argc, argv, folders, GROW_MAX_SOURCES,
+                                     &count, &help, &err);
+    if (help)
+        return 0;
+    if (status == STATUS_OK && count == 0)
+        status = error_set(&err, STATUS_INVALID, "name the model folders to grow from");
+    if (status != STATUS_OK) {
+        fprintf(stderr, "alpaca-train grow: %s\n", err.message);
+        return 2;
+    }
+    status = run(&options, folders, count, &err);
+    if (status != STATUS_OK)
+        fprintf(stderr, "alpaca-train grow: %s\n", err.message);
+    return status == STATUS_OK ? 0 : 1;
+}

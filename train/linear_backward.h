@@ -1,7 +1,7 @@
 /* linear_backward.h - the gradient of linear_forward() (engine/linear.h), in the
- * same numeric form as the layer.
+ * same numeric form as the layer; in INT8 the gradient of the weights is one of BF16.
  *
- * Every sum has a fixed order for a given number of workers; in BF16 for any.
+ * Every sum has a fixed order for a given number of workers; in BF16 and INT8 for any.
  * Uses the pool, so one caller at a time.
  */
 #ifndef ALPACA_TRAIN_LINEAR_BACKWARD_H

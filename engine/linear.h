@@ -50,6 +50,8 @@ struct linear_scratch {
     uint8_t *rows;          /* [LINEAR_SCRATCH_ROWS, widest input rounded up to LINEAR_ALIGNMENT] */
     struct row_form *forms; /* [LINEAR_SCRATCH_ROWS] what the bytes of a row mean */
 };
+/* `in` bytes rounded up to LINEAR_ALIGNMENT: from one row in linear_scratch to the next. */
+size_t linear_row_bytes(int in);
 /* Enough for every linear of at most `widest` inputs. */
 void linear_scratch_layout(struct linear_scratch *scratch, int widest, struct arena *arena);
 

@@ -18,7 +18,4 @@ void linear_int8_forward(const struct linear *linear, struct pool *pool,
                          const struct linear_scratch *scratch, const float *x, size_t rows,
                          float *y, bool relu);
 
-/* `in` bytes rounded up to LINEAR_ALIGNMENT: from one row in linear_scratch to the next. */
-size_t linear_row_bytes(int in);
-
 #endif

@@ -8,17 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_ROWS = 96 }; /* of activations at a time, so that they stay in the second cache */
+enum { BLOCK_ROWS = 96 }; /* of gradients at a time, so that they stay in the second cache */
+_Static_assert((int)BLOCK_ROWS <= (int)LINEAR_SCRATCH_ROWS, "a block has its scratch");
 
+/* A worker's. */
 struct int8_room {
-    uint8_t *bytes;                     /* [BLOCK_ROWS, row_bytes] */
-    float *products;                    /* [BLOCK_ROWS, widest input] */
-    struct row_form forms[BLOCK_ROWS];
-};
-
-struct int8_rooms {
-    size_t row_bytes;
-    struct int8_room *workers;
+    struct linear_scratch scratch;
+    float *products; /* [BLOCK_ROWS, widest input] */
 };
 
 struct int8_set {
@@ -28,8 +24,8 @@ struct int8_set {
     struct int8_gradient *gradients; /* [count] */
     float *no_bias;                  /* [widest input], zeros */
     float *columns;                  /* [workers, INT8_PANEL, widest output] */
-    size_t widest_in, widest_out;
-    struct int8_rooms rooms;
+    int widest_in, widest_out;
+    struct int8_room *rooms; /* [workers] */
     struct arena arena;
 };
 
@@ -37,12 +33,10 @@ struct int8_set {
 
 static void measure_widths(struct int8_set *set, struct linear *const *linears, int count) {
     for (int i = 0; i < count; i++) {
-        size_t in = (size_t)linears[i]->in, out = (size_t)linears[i]->out;
+        int in = linears[i]->in, out = linears[i]->out;
         set->widest_in = in > set->widest_in ? in : set->widest_in;
         set->widest_out = out > set->widest_out ? out : set->widest_out;
     }
-    set->rooms.row_bytes = (set->widest_out + LINEAR_ALIGNMENT - 1) / LINEAR_ALIGNMENT *
-                           LINEAR_ALIGNMENT;
 }
 
 static void layout(struct int8_set *set, struct linear *const *linears, int workers,
@@ -51,15 +45,16 @@ static void layout(struct int8_set *set, struct linear *const *linears, int work
     set->linears = arena_take(arena, count, sizeof(struct linear *));
     set->forward = arena_take(arena, count, sizeof *set->forward);
     set->gradients = arena_take(arena, count, sizeof *set->gradients);
-    set->no_bias = arena_take(arena, set->widest_in, sizeof(float));
-    set->columns = arena_take(arena, (size_t)workers * INT8_PANEL * set->widest_out, sizeof(float));
-    set->rooms.workers = arena_take(arena, (size_t)workers, sizeof *set->rooms.workers);
+    size_t widest_in = (size_t)set->widest_in, widest_out = (size_t)set->widest_out;
+    set->no_bias = arena_take(arena, widest_in, sizeof(float));
+    set->columns = arena_take(arena, (size_t)workers * INT8_PANEL * widest_out, sizeof(float));
+    set->rooms = arena_take(arena, (size_t)workers, sizeof *set->rooms);
     for (int i = 0; i < workers; i++) {
-        struct int8_room room = {
-            .bytes = arena_take(arena, BLOCK_ROWS * set->rooms.row_bytes, 1),
-            .products = arena_take(arena, BLOCK_ROWS * set->widest_in, sizeof(float))};
+        struct int8_room room;
+        linear_scratch_layout(&room.scratch, set->widest_out, arena);
+        room.products = arena_take(arena, BLOCK_ROWS * widest_in, sizeof(float));
         if (arena->memory)
-            set->rooms.workers[i] = room;
+            set->rooms[i] = room;
     }
     for (size_t i = 0; i < count; i++) {
         struct int8_matrix forward, gradient;
@@ -69,7 +64,7 @@ static void layout(struct int8_set *set, struct linear *const *linears, int work
             continue;
         set->linears[i] = linears[i];
         set->forward[i] = forward;
-        set->gradients[i] = (struct int8_gradient){gradient, &set->rooms};
+        set->gradients[i] = (struct int8_gradient){gradient, set->rooms};
     }
 }
 
@@ -127,7 +122,7 @@ static void quantise_columns(const struct int8_set *set, int i, size_t first, si
 /* Panel by panel in turn, so that matrices of any size spread over the workers. */
 static void refresh_worker(void *context, int worker, int workers) {
     const struct int8_set *set = context;
-    float *columns = set->columns + (size_t)worker * INT8_PANEL * set->widest_out;
+    float *columns = set->columns + (size_t)worker * INT8_PANEL * (size_t)set->widest_out;
     size_t item = 0;
     for (int i = 0; i < set->count; i++) {
         const struct linear *l = set->linears[i];
@@ -149,16 +144,15 @@ void int8_set_refresh(struct int8_set *set, struct pool *pool) {
 
 /* ---- products ------------------------------------------------------------- */
 
-static void block_gradient(const struct int8_matrix *m, const struct int8_rooms *rooms,
-                           struct int8_room *room, const float *dy, size_t rows, float *dx,
-                           bool add) {
+static void block_gradient(const struct int8_matrix *m, const struct int8_room *room,
+                           const float *dy, size_t rows, float *dx, bool add) {
     const struct kernels *k = kernels_get();
-    size_t panels = (m->out + INT8_PANEL - 1) / INT8_PANEL;
+    size_t panels = (m->out + INT8_PANEL - 1) / INT8_PANEL, row_bytes = linear_row_bytes((int)m->in);
     for (size_t r = 0; r < rows; r++)
-        k->quantise_row(room->bytes + r * rooms->row_bytes, rooms->row_bytes, &room->forms[r],
+        k->quantise_row(room->scratch.rows + r * row_bytes, row_bytes, &room->scratch.forms[r],
                         dy + r * m->in, m->in);
-    int8_kernels_get()->linear(m, room->bytes, rooms->row_bytes, room->forms, rows, 0, panels,
-                               add ? room->products : dx, m->out, false);
+    int8_kernels_get()->linear(m, room->scratch.rows, row_bytes, room->scratch.forms, rows, 0,
+                               panels, add ? room->products : dx, m->out, false);
     if (add)
         k->add(dx, room->products, rows * m->out);
 }
@@ -166,9 +160,8 @@ static void block_gradient(const struct int8_matrix *m, const struct int8_rooms 
 void int8_input_gradient(const struct linear *linear, int worker, const float *dy, size_t begin,
                          size_t end, float *dx, bool add) {
     const struct int8_gradient *g = linear->int8_gradient;
-    struct int8_room *room = &g->rooms->workers[worker];
     for (size_t row = begin; row < end; row += BLOCK_ROWS)
-        block_gradient(&g->matrix, g->rooms, room, dy + row * g->matrix.in,
+        block_gradient(&g->matrix, &g->rooms[worker], dy + row * g->matrix.in,
                        end - row < BLOCK_ROWS ? end - row : BLOCK_ROWS, dx + row * g->matrix.out,
                        add);
 }

@@ -21,10 +21,10 @@
 
 struct int8_set;
 
-/* W's columns as an integer matrix's rows, and a worker's room. */
+/* W's columns as an integer matrix's rows, and room to multiply in. */
 struct int8_gradient {
     struct int8_matrix matrix; /* in and out exchanged, without a bias */
-    const struct int8_rooms *rooms;
+    const struct int8_room *rooms; /* [workers] */
 };
 
 enum status int8_set_create(struct int8_set **set, struct linear *const *linears, int count,

@@ -343,6 +343,29 @@ def test_a_model_learns_from_an_earlier_one(data, finished, tmp_path):
     assert "other settings or data" in fit(data, tmp_path / "a", *options, status=1)
 
 
+def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
+    """It begins where they are, with their tokenizer, and a run can start from it."""
+    def grow(*options):
+        return subprocess.run([BINARY, "grow", "--data", data / "train.txt", "--out",
+                               tmp_path / "grown" / "out", *options], capture_output=True, text=True)
+
+    sources = [finished(recipe).folder for recipe in ("adam", "muon")]
+    folders = [folder / "out" for folder in sources]
+    done = grow(*folders)
+    assert done.returncode == 0, done.stderr
+    grown = evaluate(data, tmp_path / "grown")["loss"]
+    assert grown < max(evaluate(data, folder)["loss"] for folder in sources) + 0.1
+    fit(data, tmp_path, "--preset", "alpaca", "--start", str(tmp_path / "grown" / "out"),
+        "--batch-tokens", "300", steps=1)
+    for options, message in [(["--preset", "mini", *folders], "does not fit"),
+                             (folders * 5, "at most"),
+                             ([], "name the model folders"),
+                             (["--preset", "large", *folders], "--preset must be"),
+                             ([tmp_path], "config.json")]:
+        done = grow(*options)
+        assert done.returncode != 0 and message in done.stderr, done.stderr
+
+
 def test_evaluation_without_the_mask_is_worse(data, finished):
     folder = finished("adam").folder
     masked, unmasked = evaluate(data, folder), evaluate(data, folder, "--unmasked")

@@ -358,7 +358,7 @@ def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
     fit(data, tmp_path, "--preset", "alpaca", "--start", str(tmp_path / "grown" / "out"),
         "--batch-tokens", "300", steps=1)
     for options, message in [(["--preset", "mini", *folders], "does not fit"),
-                             (folders * 5, "at most"),
+                             (folders * 5, "unexpected argument"),
                              ([], "name the model folders"),
                              (["--preset", "large", *folders], "--preset must be"),
                              ([tmp_path], "config.json")]:

@@ -114,7 +114,8 @@ static void layout(struct bf16_set *set, int workers, struct arena *arena) {
         struct bf16_matrix *m = &set->matrices[i];
         size_t in = (size_t)l->in, out = (size_t)l->out;
         m->workspace = &set->workspace;
-        widest = in > widest ? in : widest;
+        if (set->gradients && in > widest)
+            widest = in;
         if (l->numeric == NUMERIC_INT8)
             continue;
         m->forward = arena_take(arena, bf16_packed_words(out, BF16_TILE_COLUMNS, in),

@@ -159,7 +159,8 @@ static void backward_layer(const struct model *model, struct pool *pool,
     add_and_norm_backward(&norm1, pool, gradients->norm1_weight, gradients->norm1_bias);
     linear_backward(&linears->out_proj, pool, a->attention, s->d_branch, rows,
                     gradients->out_proj_weight, gradients->out_proj_bias, s->d_attention, false);
-    attention_backward(c, linears->in_proj.bf16 ? NUMERIC_BF16 : NUMERIC_F32, pool, batch, layer, a, activations->max_rows,
+    enum numeric numeric = linears->in_proj.bf16 ? NUMERIC_BF16 : NUMERIC_F32; /* as in forward */
+    attention_backward(c, numeric, pool, batch, layer, a, activations->max_rows,
                        s->d_attention, s->scores, s->d_qkv);
     linear_backward(&linears->in_proj, pool, x, s->d_qkv, rows, gradients->in_proj_weight,
                     gradients->in_proj_bias, s->d_output, true);

@@ -143,7 +143,8 @@ static enum status run(const void *options_of_command, struct error *err) {
     enum status status = pool_create(&pool, o->threads, err);
     if (status != STATUS_OK)
         return status;
-    double peaks[] = {[NUMERIC_F32] = peak_f32_gflops(pool), [NUMERIC_BF16] = peak_bf16_gflops(pool)};
+    double peaks[] = {[NUMERIC_F32] = peak_f32_gflops(pool),
+                      [NUMERIC_BF16] = peak_bf16_gflops(pool)};
     /* Two of the three products of a weight are of integers, the third stays in BF16. */
     double int8_gops = peak_int8_gops(pool);
     double mixed = bf16_available() ? 3 / (2 / int8_gops + 1 / peaks[NUMERIC_BF16]) : 0;

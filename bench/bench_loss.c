@@ -106,8 +106,8 @@ static enum status measure(const struct loss_options *o, enum numeric numeric, s
     if (status == STATUS_OK)
         status = tokenizer_load(&tokenizer, path, err);
     if (status == STATUS_OK)
-        status = dataset_load(&dataset, o->data, tokenizer, (size_t)model->config.positions, pool,
-                              err);
+        status = dataset_load(&dataset, o->data, tokenizer, (size_t)model->config.positions, 0,
+                              pool, err);
     if (status == STATUS_OK)
         status = batch_cutter_open(&cutter, &dataset, &plan, (struct batch_cursor){0}, err);
     if (status == STATUS_OK)

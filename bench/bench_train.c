@@ -159,7 +159,6 @@ static enum status run(const void *options_of_command, struct error *err) {
         if (every ? forms[f] != NUMERIC_F32 && !bf16_available() : forms[f] != only)
             continue;
         options.numeric = forms[f];
-        options.optimizer.numeric = forms[f] == NUMERIC_F32 ? NUMERIC_F32 : NUMERIC_BF16;
         double peak = forms[f] == NUMERIC_INT8 ? mixed : peaks[forms[f]];
         for (size_t i = 0; i < sizeof presets / sizeof *presets && status == STATUS_OK; i++)
             if (all || strcmp(o->preset, presets[i]) == 0)

@@ -1,5 +1,7 @@
 #include "engine/weights.h"
 
+#include "base/file.h"
+
 #include <cjson/cJSON.h>
 
 #include <errno.h>
@@ -304,6 +306,21 @@ enum status weights_save(const char *folder, const char *name, const struct mode
 cleanup:
     free(outputs);
     free(infos);
+    return status;
+}
+
+enum status weights_check_tokenizer(const char *folder, const char *tokenizer, struct error *err) {
+    char path[4096];
+    struct file_map own = {0}, expected = {0};
+    weights_path(path, sizeof path, folder, "tokenizer.model");
+    enum status status = file_map_open(&own, path, err);
+    if (status == STATUS_OK)
+        status = file_map_open(&expected, tokenizer, err);
+    if (status == STATUS_OK &&
+        (own.size != expected.size || memcmp(own.data, expected.data, own.size) != 0))
+        status = error_set(err, STATUS_INVALID, "%s is not the tokenizer %s", path, tokenizer);
+    file_map_close(&own);
+    file_map_close(&expected);
     return status;
 }
 

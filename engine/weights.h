@@ -32,6 +32,9 @@ enum status weights_save(const char *folder, const char *name, const struct mode
 enum status weights_read_buffer(const struct safetensors *file, const char *prefix,
                                 const struct model_config *config, float *buffer,
                                 struct error *err);
+/* STATUS_INVALID unless the folder's tokenizer.model is the same bytes as the file `tokenizer`:
+ * models whose ids mean different pieces have nothing to do with each other. */
+enum status weights_check_tokenizer(const char *folder, const char *tokenizer, struct error *err);
 /* "tokenizer.model" and the like inside the folder. */
 void weights_path(char *path, size_t size, const char *folder, const char *file);
 

@@ -60,7 +60,7 @@ static struct dataset load_cut(const char *text, size_t positions) {
     struct dataset dataset;
     struct error err = {0};
     const char *path = scratch_write_text(&scratch, "stories.txt", text);
-    if (dataset_load(&dataset, path, tokenizer, positions, pool, &err) != STATUS_OK)
+    if (dataset_load(&dataset, path, tokenizer, positions, 0, pool, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     return dataset;
 }
@@ -119,7 +119,7 @@ static void every_form_gives_the_same(void **state) {
     struct dataset lines = load("a b\nccc\n"), json;
     const char *path = scratch_write_text(&scratch, "stories.jsonl",
                                           "{\"text\":\"a\\n\\nb\"}\n{\"story\":\" ccc\"}");
-    assert_int_equal(dataset_load(&json, path, tokenizer, POSITIONS, pool, NULL), STATUS_OK);
+    assert_int_equal(dataset_load(&json, path, tokenizer, POSITIONS, 0, pool, NULL), STATUS_OK);
     assert_int_equal(json.id_count, lines.id_count);
     assert_memory_equal(json.ids, lines.ids, lines.id_count * sizeof *lines.ids);
     assert_memory_equal(json.offsets, lines.offsets, 3 * sizeof *lines.offsets);
@@ -149,7 +149,7 @@ static void threads_do_not_matter(void **state) {
     struct pool *single;
     assert_int_equal(pool_create(&single, 1, NULL), STATUS_OK);
     assert_int_equal(dataset_load(&one, scratch_path(&scratch, "stories.txt"), tokenizer,
-                                  POSITIONS, single, NULL), STATUS_OK);
+                                  POSITIONS, 0, single, NULL), STATUS_OK);
     assert_int_equal(many.stories, COUNT);
     assert_int_equal(one.id_count, many.id_count);
     assert_memory_equal(one.ids, many.ids, many.id_count * sizeof *many.ids);
@@ -165,14 +165,31 @@ static void threads_do_not_matter(void **state) {
     dataset_free(&one);
 }
 
+static void only_the_first_stories(void **state) {
+    (void)state;
+    enum { COUNT = 5000 };
+    static const size_t wanted[] = {1, 4096, 4097, COUNT, COUNT + 1}; /* 4096 are encoded at once */
+    struct dataset all = load_numbered(COUNT), first;
+    const char *path = scratch_path(&scratch, "stories.txt");
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        assert_int_equal(dataset_load(&first, path, tokenizer, POSITIONS, wanted[i], pool, NULL),
+                         STATUS_OK);
+        assert_int_equal(first.stories, wanted[i] < COUNT ? wanted[i] : COUNT);
+        assert_int_equal(first.id_count, all.offsets[first.stories]);
+        assert_memory_equal(first.ids, all.ids, first.id_count * sizeof *all.ids);
+        dataset_free(&first);
+    }
+    dataset_free(&all);
+}
+
 static void nothing_to_load(void **state) {
     (void)state;
     struct dataset dataset;
     struct error err;
     const char *path = scratch_write_text(&scratch, "empty.txt", " \n\n");
-    assert_int_equal(dataset_load(&dataset, path, tokenizer, POSITIONS, pool, &err),
+    assert_int_equal(dataset_load(&dataset, path, tokenizer, POSITIONS, 0, pool, &err),
                      STATUS_INVALID);
-    assert_int_equal(dataset_load(&dataset, "/nonexistent", tokenizer, POSITIONS, pool, &err),
+    assert_int_equal(dataset_load(&dataset, "/nonexistent", tokenizer, POSITIONS, 0, pool, &err),
                      STATUS_NOT_FOUND);
     assert_null(dataset.ids);
     assert_null(dataset.offsets);
@@ -416,6 +433,7 @@ int main(void) {
         SCRATCH_TEST(long_stories_are_cut),
         SCRATCH_TEST(every_form_gives_the_same),
         SCRATCH_TEST(threads_do_not_matter),
+        SCRATCH_TEST(only_the_first_stories),
         SCRATCH_TEST(nothing_to_load),
         SCRATCH_TEST(orders_are_permutations),
         SCRATCH_TEST(batches_cover_each_epoch_once),

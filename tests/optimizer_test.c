@@ -68,7 +68,8 @@ static void check_adam(enum optimizer_kind kind, bool decay_all) {
     struct optimizer_options options = {.kind = kind, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-6f,
                                         .decay_all = decay_all};
     struct optimizer optimizer;
-    assert_int_equal(optimizer_create(&optimizer, &options, &config, 2, NULL), STATUS_OK);
+    assert_int_equal(optimizer_create(&optimizer, &options, NUMERIC_F32, &config, 2, NULL),
+                     STATUS_OK);
     float *parameters = random_buffer(floats, 1), *gradients = malloc(floats * sizeof(float));
     struct reference *expected = calloc(floats, sizeof *expected);
     assert_true(gradients && expected);
@@ -239,7 +240,8 @@ static void muon_takes_the_matrices_of_the_layers(void **state) {
     struct optimizer_options options = {.kind = OPTIMIZER_MUON, .beta1 = 0.9f, .beta2 = 0.99f,
                                         .eps = 1e-8f, .momentum = 0.9f};
     struct optimizer optimizer;
-    assert_int_equal(optimizer_create(&optimizer, &options, &config, 2, NULL), STATUS_OK);
+    assert_int_equal(optimizer_create(&optimizer, &options, NUMERIC_F32, &config, 2, NULL),
+                     STATUS_OK);
     float *start = random_buffer(floats, 1), *parameters = random_buffer(floats, 1);
     float *gradients = random_buffer(floats, 2);
     optimizer_step(&optimizer, pool, parameters, gradients, 1, (struct learning_rates){0.5f, 0.01f, 0.25f});
@@ -289,7 +291,8 @@ static void muon_has_nesterov_momentum(void **state) {
     struct optimizer_options options = {.kind = OPTIMIZER_MUON, .beta1 = 0.9f, .beta2 = 0.99f,
                                         .eps = 1e-8f, .momentum = 0.5f};
     struct optimizer optimizer;
-    assert_int_equal(optimizer_create(&optimizer, &options, &config, 2, NULL), STATUS_OK);
+    assert_int_equal(optimizer_create(&optimizer, &options, NUMERIC_F32, &config, 2, NULL),
+                     STATUS_OK);
     float *parameters = random_buffer(floats, 1), *first = random_buffer(floats, 2);
     float *second = random_buffer(floats, 3);
     struct learning_rates rates = {0.1f, 0.1f, 0};

@@ -92,7 +92,6 @@ static void open_narrow(struct bench *b, enum numeric numeric) {
     open_bench(b, 2, &MUON, 64, 20);
     trainer_destroy(&b->trainer);
     struct trainer_options trainer = {.optimizer = MUON, .numeric = numeric, .micro_rows = 64};
-    trainer.optimizer.numeric = NUMERIC_BF16;
     assert_int_equal(trainer_create(&b->trainer, b->model, b->pool, &trainer, NULL), STATUS_OK);
 }
 

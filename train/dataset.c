@@ -29,7 +29,7 @@ struct loader {
     struct dataset *dataset;
     const struct tokenizer *tokenizer;
     struct tokenizer_specials specials;
-    size_t positions;
+    size_t positions, max_stories;
     const char *path;
     struct buffer text;              /* the block's clean stories, one after another */
     size_t ends[BLOCK_STORIES];      /* of each in `text` */
@@ -182,7 +182,8 @@ static enum status read_all(struct loader *loader, struct pool *pool, struct err
     struct buffer story = {0}, clean = {0};
     size_t repairs = 0;
     enum status status = story_reader_open(&reader, loader->path, err);
-    while (status == STATUS_OK) {
+    while (status == STATUS_OK &&
+           loader->dataset->stories + loader->block < loader->max_stories) {
         bool got;
         status = story_reader_next(reader, &story, &got, err);
         if (status != STATUS_OK || !got)
@@ -224,8 +225,8 @@ static enum status check_tokenizer(const struct tokenizer *tokenizer, size_t pos
 }
 
 enum status dataset_load(struct dataset *dataset, const char *path,
-                         const struct tokenizer *tokenizer, size_t positions, struct pool *pool,
-                         struct error *err) {
+                         const struct tokenizer *tokenizer, size_t positions, size_t max_stories,
+                         struct pool *pool, struct error *err) {
     *dataset = (struct dataset){0};
     enum status status = check_tokenizer(tokenizer, positions, err);
     if (status != STATUS_OK)
@@ -238,6 +239,7 @@ enum status dataset_load(struct dataset *dataset, const char *path,
     loader->tokenizer = tokenizer;
     loader->specials = tokenizer_specials(tokenizer);
     loader->positions = positions;
+    loader->max_stories = max_stories ? max_stories : SIZE_MAX;
     loader->path = path;
     loader->slices = calloc(workers, sizeof *loader->slices);
     status = loader->slices ? read_all(loader, pool, err) : no_memory(loader, err);

@@ -39,12 +39,12 @@ struct dataset {
 };
 
 /* Reads every story of `path` (whatever story_reader takes), cleans and encodes
- * it; `pool` encodes. `positions` of DATASET_UNCUT cuts none. STATUS_INVALID when
- * there is no story at all. */
+ * it, at most the first `max_stories` unless that is 0; `pool` encodes. `positions` of
+ * DATASET_UNCUT cuts none. STATUS_INVALID when there is no story at all. */
 #define DATASET_UNCUT ((size_t)INT32_MAX)
 enum status dataset_load(struct dataset *dataset, const char *path,
-                         const struct tokenizer *tokenizer, size_t positions, struct pool *pool,
-                         struct error *err);
+                         const struct tokenizer *tokenizer, size_t positions, size_t max_stories,
+                         struct pool *pool, struct error *err);
 void dataset_free(struct dataset *dataset); /* a zeroed one is allowed */
 
 /* A number that another set of stories, or another order of them, hardly shares. */

@@ -85,8 +85,8 @@ static enum status run(const struct evaluate_options *o, struct error *err) {
         status = error_set(err, STATUS_INVALID, "%s has %zu pieces, the model %d", path,
                            tokenizer_vocab_size(tokenizer), model->config.vocab);
     if (status == STATUS_OK)
-        status = dataset_load(&dataset, o->data, tokenizer, (size_t)model->config.positions, pool,
-                              err);
+        status = dataset_load(&dataset, o->data, tokenizer, (size_t)model->config.positions, 0,
+                              pool, err);
     if (status == STATUS_OK)
         status = evaluate(model, pool, &dataset, o->unmasked, &evaluation, err);
     if (status == STATUS_OK)

@@ -48,9 +48,10 @@ static enum status open_data(struct fit *f, struct error *err) {
                          f->options.tokenizer, f->options.preset, c->vocab, c->unk_id, c->bos_id,
                          c->eos_id, c->pad_id);
     status = dataset_load(&f->train, f->options.train, f->tokenizer,
-                          f->options.crop > 0 ? DATASET_UNCUT : positions, f->pool, err);
+                          f->options.crop > 0 ? DATASET_UNCUT : positions, 0, f->pool, err);
     if (status == STATUS_OK)
-        status = dataset_load(&f->valid, f->options.valid, f->tokenizer, positions, f->pool, err);
+        status = dataset_load(&f->valid, f->options.valid, f->tokenizer, positions, 0, f->pool,
+                              err);
     return status;
 }
 
@@ -152,7 +153,7 @@ static enum status open_trainer(struct fit *f, struct error *err) {
         status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.trainer, err);
     if (status == STATUS_OK && o->teacher)
         status = teacher_open(&f->teacher, o->teacher, o->tokenizer, &f->plan.config,
-                              f->plan.trainer.optimizer.numeric, o->micro_tokens, f->pool, err);
+                              f->plan.trainer.numeric, o->micro_tokens, f->pool, err);
     if (status == STATUS_OK)
         status = open_schedule(f, err);
     if (status == STATUS_OK)

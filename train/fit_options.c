@@ -144,8 +144,6 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     plan->trainer.optimizer.beta2 = (float)o->beta2;
     plan->trainer.optimizer.eps = (float)o->eps;
     plan->trainer.optimizer.momentum = (float)o->momentum;
-    plan->trainer.optimizer.numeric =
-        plan->trainer.numeric == NUMERIC_F32 ? NUMERIC_F32 : NUMERIC_BF16;
     plan->trainer.micro_rows = o->micro_tokens;
     plan->trainer.average = plan->average != AVERAGE_NONE;
     plan->trainer.second_head = o->second_weight > 0;

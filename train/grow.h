@@ -25,7 +25,7 @@ enum { GROW_MAX_SOURCES = 8 };
 
 /* Fills `model`; what no source has is random, determined by the seed. STATUS_INVALID when the
  * sources do not fit: vocab and positions have to be the same, layers equally many in all of them,
- * dimensions, heads and d_ff add up to at most the model's, and no head is wider than one of its. */
+ * dimensions, heads and d_ff add up to at most the model's, and no head may be wider than its. */
 enum status grow(struct model *model, const struct model *const *sources, int count,
                  uint64_t seed, struct error *err);
 

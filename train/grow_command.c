@@ -26,8 +26,9 @@ static const struct flag flags[] = {
 };
 static const struct flag_table table = {
     .usage = "alpaca-train grow [options] MODEL_FOLDER...",
-    .summary = "Writes a larger model that begins as smaller ones side by side, to be trained on by\n"
-               "`fit --start`. Two models of preset mini are just as wide as one of preset alpaca.",
+    .summary = "Writes a larger model that begins as smaller ones side by side, to be trained on\n"
+               "by `fit --start`. Two models of preset mini are just as wide as one of preset\n"
+               "alpaca.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
 };
@@ -85,15 +86,19 @@ static enum status run(const struct grow_options *o, const char *const *folders,
     enum status status = pool_create(&pool, o->threads, err);
     if (status == STATUS_OK)
         status = model_create(&model, config, err);
-    for (int i = 0; i < count && status == STATUS_OK; i++)
-        status = weights_load(folders[i], &sources[i], err);
+    for (int i = 0; i < count && status == STATUS_OK; i++) {
+        status = weights_check_tokenizer(folders[i], path, err);
+        if (status == STATUS_OK)
+            status = weights_load(folders[i], &sources[i], err);
+    }
     const struct model *const *read = (const struct model *const *)sources;
     if (status == STATUS_OK)
         status = grow(model, read, count, o->seed, err);
     if (status == STATUS_OK)
         status = tokenizer_load(&tokenizer, path, err);
     if (status == STATUS_OK)
-        status = dataset_load(&dataset, o->data, tokenizer, (size_t)config->positions, pool, err);
+        status = dataset_load(&dataset, o->data, tokenizer, (size_t)config->positions,
+                              CALIBRATION_ROWS, pool, err); /* a story has a row or more */
     if (status == STATUS_OK)
         status = calibrate(model, read, count, &dataset, pool, err);
     if (status == STATUS_OK)

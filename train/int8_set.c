@@ -147,7 +147,8 @@ void int8_set_refresh(struct int8_set *set, struct pool *pool) {
 static void block_gradient(const struct int8_matrix *m, const struct int8_room *room,
                            const float *dy, size_t rows, float *dx, bool add) {
     const struct kernels *k = kernels_get();
-    size_t panels = (m->out + INT8_PANEL - 1) / INT8_PANEL, row_bytes = linear_row_bytes((int)m->in);
+    size_t panels = (m->out + INT8_PANEL - 1) / INT8_PANEL;
+    size_t row_bytes = linear_row_bytes((int)m->in);
     for (size_t r = 0; r < rows; r++)
         k->quantise_row(room->scratch.rows + r * row_bytes, row_bytes, &room->scratch.forms[r],
                         dy + r * m->in, m->in);

@@ -26,11 +26,11 @@ struct optimizer_options {
     float beta1, beta2, eps;
     bool decay_all;     /* biases and norms too, as torch's AdamW does */
     float momentum;     /* muon's */
-    enum numeric numeric; /* of muon's products */
 };
 
 struct optimizer {
     struct optimizer_options options;
+    enum numeric numeric; /* of muon's products */
     struct model_config config;
     uint64_t steps; /* taken so far */
     float *moment1; /* [model_buffer_floats] mean gradient, or muon's momentum */
@@ -42,9 +42,11 @@ struct optimizer {
 /* "adam", "adamw", "muon"; false for another name. */
 bool optimizer_kind_parse(const char *name, enum optimizer_kind *kind);
 
-/* `workers`: of the pool that the steps will run on. */
+/* numeric: of muon's products, F32 or, where bf16_available(), BF16. `workers`: of the pool that
+ * the steps will run on. */
 enum status optimizer_create(struct optimizer *optimizer, const struct optimizer_options *options,
-                             const struct model_config *config, int workers, struct error *err);
+                             enum numeric numeric, const struct model_config *config, int workers,
+                             struct error *err);
 void optimizer_destroy(struct optimizer *optimizer);
 
 /* What a schedule sets for one step: the learning rates of muon's matrices and of everything by

@@ -1,6 +1,5 @@
 #include "train/teacher.h"
 
-#include "base/file.h"
 #include "base/pool.h"
 #include "engine/kernels/kernels.h"
 #include "engine/linear_bf16.h"
@@ -27,20 +26,6 @@ struct teacher {
 
 /* ---- opening -------------------------------------------------------------- */
 
-static enum status check_tokenizer(const char *folder, const struct file_map *expected,
-                                   struct error *err) {
-    char path[4096];
-    struct file_map map;
-    weights_path(path, sizeof path, folder, "tokenizer.model");
-    enum status status = file_map_open(&map, path, err);
-    if (status == STATUS_OK &&
-        (map.size != expected->size || memcmp(map.data, expected->data, map.size) != 0))
-        status = error_set(err, STATUS_INVALID, "%s is not the tokenizer that is trained with",
-                           path);
-    file_map_close(&map);
-    return status;
-}
-
 static enum status open_member(struct member *m, const char *folder,
                                const struct model_config *student, enum numeric numeric,
                                int max_rows, struct pool *pool, struct error *err) {
@@ -53,15 +38,14 @@ static enum status open_member(struct member *m, const char *folder,
                          "%s has %d pieces and %d positions; as a teacher it needs %d and %d",
                          folder, c->vocab, c->positions, student->vocab, student->positions);
     status = activations_create(&m->activations, c, max_rows, false, pool_workers(pool), err);
-    if (status != STATUS_OK || numeric != NUMERIC_BF16)
+    if (status != STATUS_OK || numeric == NUMERIC_F32)
         return status;
     struct linear *linears[BF16_MAX_LINEARS];
     int count = bf16_model_linears(m->model, linears);
     return bf16_set_create(&m->bf16, linears, count, false, pool, err);
 }
 
-static enum status open_members(struct teacher *t, const char *folders,
-                                const struct file_map *tokenizer,
+static enum status open_members(struct teacher *t, const char *folders, const char *tokenizer,
                                 const struct model_config *student, enum numeric numeric,
                                 int max_rows, struct pool *pool, struct error *err) {
     enum status status = STATUS_OK;
@@ -75,7 +59,7 @@ static enum status open_members(struct teacher *t, const char *folders,
         memcpy(folder, name, length);
         folder[length] = '\0';
         name += length + (name[length] == ',');
-        status = check_tokenizer(folder, tokenizer, err);
+        status = weights_check_tokenizer(folder, tokenizer, err);
         if (status == STATUS_OK)
             status = open_member(&t->members[t->count++], folder, student, numeric, max_rows, pool,
                                  err);
@@ -92,7 +76,6 @@ enum status teacher_open(struct teacher **out, const char *folders, const char *
                          const struct model_config *student, enum numeric numeric, int max_rows,
                          struct pool *pool, struct error *err) {
     *out = NULL;
-    struct file_map file = {0};
     struct teacher *t = calloc(1, sizeof *t);
     if (!t)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the teacher");
@@ -100,13 +83,10 @@ enum status teacher_open(struct teacher **out, const char *folders, const char *
     struct arena measure = {0};
     layout(t, &measure);
     enum status status = arena_create(&t->arena, measure.used, err);
-    if (status == STATUS_OK)
-        status = file_map_open(&file, tokenizer, err);
     if (status == STATUS_OK) {
         layout(t, &t->arena);
-        status = open_members(t, folders, &file, student, numeric, max_rows, pool, err);
+        status = open_members(t, folders, tokenizer, student, numeric, max_rows, pool, err);
     }
-    file_map_close(&file);
     if (status != STATUS_OK)
         teacher_close(t);
     else

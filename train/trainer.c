@@ -43,11 +43,12 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
     *t = (struct trainer){.options = *options, .model = model, .pool = pool};
     const struct model_config *c = &model->config;
     int workers = pool_workers(pool), rows = options->micro_rows;
+    enum numeric products = options->numeric == NUMERIC_F32 ? NUMERIC_F32 : NUMERIC_BF16;
     struct arena measure = {0};
     layout(t, &measure);
     enum status status = arena_create(&t->arena, measure.used, err);
     if (status == STATUS_OK)
-        status = optimizer_create(&t->optimizer, &options->optimizer, c, workers, err);
+        status = optimizer_create(&t->optimizer, &options->optimizer, products, c, workers, err);
     if (status == STATUS_OK)
         status = activations_create(&t->activations, c, rows, true, workers, err);
     if (status == STATUS_OK)

@@ -23,7 +23,7 @@ struct int8_set;
 struct trainer_options {
     struct optimizer_options optimizer;
     enum numeric numeric; /* of the linear layers: F32, or where bf16_available() BF16 or INT8
-                           * (int8_set.h) */
+                           * (int8_set.h); muon's products are BF16 with both */
     int micro_rows;       /* at least the rows of the longest story */
     bool average;         /* keep a running average of the weights (average.h) */
     bool second_head;     /* learn the token after next too (second_head.h) */

@@ -346,8 +346,9 @@ def test_a_model_learns_from_an_earlier_one(data, finished, tmp_path):
 def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
     """It begins where they are, with their tokenizer, and a run can start from it."""
     def grow(*options):
-        return subprocess.run([BINARY, "grow", "--data", data / "train.txt", "--out",
-                               tmp_path / "grown" / "out", *options], capture_output=True, text=True)
+        return subprocess.run([BINARY, "grow", "--data", data / "train.txt",
+                               "--out", tmp_path / "grown" / "out", *options],
+                              capture_output=True, text=True)
 
     sources = [finished(recipe).folder for recipe in ("adam", "muon")]
     folders = [folder / "out" for folder in sources]
@@ -357,11 +358,14 @@ def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
     assert grown < max(evaluate(data, folder)["loss"] for folder in sources) + 0.1
     fit(data, tmp_path, "--preset", "alpaca", "--start", str(tmp_path / "grown" / "out"),
         "--batch-tokens", "300", steps=1)
+    foreign = shutil.copytree(folders[0], tmp_path / "foreign")
+    (foreign / "tokenizer.model").write_bytes(b"other pieces")
     for options, message in [(["--preset", "mini", *folders], "does not fit"),
                              (folders * 5, "unexpected argument"),
                              ([], "name the model folders"),
                              (["--preset", "large", *folders], "--preset must be"),
-                             ([tmp_path], "config.json")]:
+                             ([*folders, foreign], "is not the tokenizer"),
+                             ([*folders, tmp_path], "tokenizer.model")]:
         done = grow(*options)
         assert done.returncode != 0 and message in done.stderr, done.stderr
 

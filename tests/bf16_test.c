@@ -259,7 +259,7 @@ static void check_layer(bool int8, double tolerance) {
         db[run] = random_floats(out, 6);
         assert_int_equal(pool_create(&pool, run ? run : 2, NULL), STATUS_OK);
         if (run && int8) /* the first is fp32 */
-            assert_int_equal(int8_set_create(&integers, &layer, 1, pool, NULL), STATUS_OK);
+            assert_int_equal(int8_set_create(&integers, &layer, 1, true, pool, NULL), STATUS_OK);
         if (run)
             assert_int_equal(bf16_set_create(&set, &layer, 1, true, pool, NULL), STATUS_OK);
         assert_int_equal(layer->numeric, !run ? NUMERIC_F32 : int8 ? NUMERIC_INT8 : NUMERIC_BF16);

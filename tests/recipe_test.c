@@ -5,6 +5,7 @@
 #include "train/trainer.h"
 
 #include "base/pool.h"
+#include "engine/linear_bf16.h"
 #include "engine/weights.h"
 #include "train/average.h"
 #include "train/teacher.h"
@@ -159,9 +160,10 @@ static const char *save_teacher(const char *name, const struct model *weights, c
     return folder;
 }
 
-static enum status open_teacher(struct teacher **teacher, const char *folders, struct error *err) {
+static enum status open_teacher(struct teacher **teacher, const char *folders,
+                                enum numeric numeric, struct error *err) {
     const char *tokenizer = scratch_write_text(&scratch, "tokenizer.model", "pieces");
-    return teacher_open(teacher, folders, tokenizer, &model->config, NUMERIC_F32, 64, pool, err);
+    return teacher_open(teacher, folders, tokenizer, &model->config, numeric, 64, pool, err);
 }
 
 /* A teacher that predicts what the student predicts takes its weight off the gradient. */
@@ -170,7 +172,8 @@ static void a_teacher_is_part_of_the_target(void **state) {
     struct teacher *teacher;
     struct trainer trainer;
     struct error err = {0};
-    if (open_teacher(&teacher, save_teacher("same", model, "pieces"), &err) != STATUS_OK)
+    const char *folder = save_teacher("same", model, "pieces");
+    if (open_teacher(&teacher, folder, NUMERIC_F32, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     open_trainer(&trainer, false, false);
     struct step_options options = {0};
@@ -199,9 +202,9 @@ static void several_teachers_are_averaged(void **state) {
                               save_teacher("two", others[1], "pieces")};
     snprintf(both, sizeof both, "%s,%s", folders[0], folders[1]);
     struct teacher *teacher[3];
-    assert_int_equal(open_teacher(&teacher[0], folders[0], NULL), STATUS_OK);
-    assert_int_equal(open_teacher(&teacher[1], folders[1], NULL), STATUS_OK);
-    assert_int_equal(open_teacher(&teacher[2], both, NULL), STATUS_OK);
+    assert_int_equal(open_teacher(&teacher[0], folders[0], NUMERIC_F32, NULL), STATUS_OK);
+    assert_int_equal(open_teacher(&teacher[1], folders[1], NUMERIC_F32, NULL), STATUS_OK);
+    assert_int_equal(open_teacher(&teacher[2], both, NUMERIC_F32, NULL), STATUS_OK);
     assert_true(teacher_digest(teacher[0]) != teacher_digest(teacher[1]));
     assert_true(teacher_digest(teacher[0]) != teacher_digest(teacher[2]));
     struct span span = {.rows = 9};
@@ -223,10 +226,34 @@ static void several_teachers_are_averaged(void **state) {
     model_destroy(others[1]);
 }
 
+/* In every numeric form that its pupil is trained in. */
+static void narrow_teachers_predict_nearly_the_same(void **state) {
+    (void)state;
+    if (!bf16_available())
+        skip();
+    static const double tolerances[] = {[NUMERIC_BF16] = 0.01, [NUMERIC_INT8] = 0.02};
+    const char *folder = save_teacher("same", model, "pieces");
+    struct span span = {.rows = 9};
+    struct batch rows = {.ids = batch.inputs, .rows = 9, .spans = &span, .span_count = 1};
+    struct teacher *exact, *narrow;
+    assert_int_equal(open_teacher(&exact, folder, NUMERIC_F32, NULL), STATUS_OK);
+    teacher_run(exact, pool, &rows);
+    const float *expected = teacher_probabilities(exact, pool, 0, 9);
+    for (enum numeric form = NUMERIC_BF16; form <= NUMERIC_INT8; form++) {
+        assert_int_equal(open_teacher(&narrow, folder, form, NULL), STATUS_OK);
+        teacher_run(narrow, pool, &rows);
+        const float *got = teacher_probabilities(narrow, pool, 0, 9);
+        double difference = relative_difference(got, expected, 9 * TINY_VOCAB);
+        assert_true(difference > 0 && difference < tolerances[form]);
+        teacher_close(narrow);
+    }
+    teacher_close(exact);
+}
+
 static void refuse(const char *folders, const char *words) {
     struct teacher *teacher;
     struct error err = {0};
-    assert_int_not_equal(open_teacher(&teacher, folders, &err), STATUS_OK);
+    assert_int_not_equal(open_teacher(&teacher, folders, NUMERIC_F32, &err), STATUS_OK);
     assert_null(teacher);
     if (!strstr(err.message, words))
         fail_msg("\"%s\" does not say \"%s\"", err.message, words);
@@ -361,6 +388,7 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(a_teacher_is_part_of_the_target, setup, teardown),
         cmocka_unit_test_setup_teardown(several_teachers_are_averaged, setup, teardown),
+        cmocka_unit_test_setup_teardown(narrow_teachers_predict_nearly_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(unfit_teachers_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(the_average_follows_the_weights, setup, teardown),
         cmocka_unit_test_setup_teardown(stochastic_depth_drops_whole_stories, setup, teardown),

@@ -19,9 +19,10 @@ struct int8_room {
 
 struct int8_set {
     int count;
+    bool backward; /* input gradients too */
     struct linear **linears;         /* [count] */
     struct int8_matrix *forward;     /* [count] */
-    struct int8_gradient *gradients; /* [count] */
+    struct int8_gradient *gradients; /* [count], or NULL */
     float *no_bias;                  /* [widest input], zeros */
     float *columns;                  /* [workers, INT8_PANEL, widest output] */
     int widest_in, widest_out;
@@ -44,7 +45,8 @@ static void layout(struct int8_set *set, struct linear *const *linears, int work
     size_t count = (size_t)set->count;
     set->linears = arena_take(arena, count, sizeof(struct linear *));
     set->forward = arena_take(arena, count, sizeof *set->forward);
-    set->gradients = arena_take(arena, count, sizeof *set->gradients);
+    if (set->backward)
+        set->gradients = arena_take(arena, count, sizeof *set->gradients);
     size_t widest_in = (size_t)set->widest_in, widest_out = (size_t)set->widest_out;
     set->no_bias = arena_take(arena, widest_in, sizeof(float));
     set->columns = arena_take(arena, (size_t)workers * INT8_PANEL * widest_out, sizeof(float));
@@ -59,22 +61,25 @@ static void layout(struct int8_set *set, struct linear *const *linears, int work
     for (size_t i = 0; i < count; i++) {
         struct int8_matrix forward, gradient;
         int8_matrix_layout(&forward, linears[i]->in, linears[i]->out, arena);
-        int8_matrix_layout(&gradient, linears[i]->out, linears[i]->in, arena);
+        if (set->backward)
+            int8_matrix_layout(&gradient, linears[i]->out, linears[i]->in, arena);
         if (!arena->memory)
             continue;
         set->linears[i] = linears[i];
         set->forward[i] = forward;
-        set->gradients[i] = (struct int8_gradient){gradient, set->rooms};
+        if (set->backward)
+            set->gradients[i] = (struct int8_gradient){gradient, set->rooms};
     }
 }
 
 enum status int8_set_create(struct int8_set **out, struct linear *const *linears, int count,
-                            struct pool *pool, struct error *err) {
+                            bool gradients, struct pool *pool, struct error *err) {
     *out = NULL;
     struct int8_set *set = calloc(1, sizeof *set);
     if (!set)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the INT8 weights");
     set->count = count;
+    set->backward = gradients;
     measure_widths(set, linears, count);
     struct arena measure = {0};
     layout(set, linears, pool_workers(pool), &measure);
@@ -87,7 +92,7 @@ enum status int8_set_create(struct int8_set **out, struct linear *const *linears
     for (int i = 0; i < count; i++) {
         linears[i]->numeric = NUMERIC_INT8;
         linears[i]->int8 = &set->forward[i];
-        linears[i]->int8_gradient = &set->gradients[i];
+        linears[i]->int8_gradient = set->backward ? &set->gradients[i] : NULL;
     }
     int8_set_refresh(set, pool);
     *out = set;
@@ -132,7 +137,7 @@ static void refresh_worker(void *context, int worker, int workers) {
                 int8_matrix_fill_rows(&set->forward[i], o,
                                       out - o < INT8_PANEL ? out - o : INT8_PANEL,
                                       l->weight + o * in, l->bias + o);
-        for (size_t c = 0; c < in; c += INT8_PANEL, item++)
+        for (size_t c = 0; set->backward && c < in; c += INT8_PANEL, item++)
             if (item % (size_t)workers == (size_t)worker)
                 quantise_columns(set, i, c, in - c < INT8_PANEL ? in - c : INT8_PANEL, columns);
     }

@@ -27,8 +27,9 @@ struct int8_gradient {
     const struct int8_room *rooms; /* [workers] */
 };
 
+/* `gradients`: also the form that int8_input_gradient() needs. */
 enum status int8_set_create(struct int8_set **set, struct linear *const *linears, int count,
-                            struct pool *pool, struct error *err);
+                            bool gradients, struct pool *pool, struct error *err);
 void int8_set_refresh(struct int8_set *set, struct pool *pool);
 void int8_set_destroy(struct int8_set *set); /* NULL is allowed */
 

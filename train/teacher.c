@@ -2,17 +2,17 @@
 
 #include "base/pool.h"
 #include "engine/kernels/kernels.h"
-#include "engine/linear_bf16.h"
 #include "engine/weights.h"
 #include "train/digest.h"
 #include "train/loss.h"
+#include "train/narrow_linears.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct member {
     struct model *model;
-    struct bf16_set *bf16;
+    struct narrow_linears narrow;
     struct activations activations;
 };
 
@@ -38,11 +38,9 @@ static enum status open_member(struct member *m, const char *folder,
                          "%s has %d pieces and %d positions; as a teacher it needs %d and %d",
                          folder, c->vocab, c->positions, student->vocab, student->positions);
     status = activations_create(&m->activations, c, max_rows, false, pool_workers(pool), err);
-    if (status != STATUS_OK || numeric == NUMERIC_F32)
-        return status;
-    struct linear *linears[BF16_MAX_LINEARS];
-    int count = bf16_model_linears(m->model, linears);
-    return bf16_set_create(&m->bf16, linears, count, false, pool, err);
+    if (status == STATUS_OK)
+        status = narrow_linears_create(&m->narrow, m->model, NULL, numeric, false, pool, err);
+    return status;
 }
 
 static enum status open_members(struct teacher *t, const char *folders, const char *tokenizer,
@@ -98,7 +96,7 @@ void teacher_close(struct teacher *t) {
     if (!t)
         return;
     for (int i = 0; i < t->count; i++) {
-        bf16_set_destroy(t->members[i].bf16);
+        narrow_linears_destroy(&t->members[i].narrow);
         activations_destroy(&t->members[i].activations);
         model_destroy(t->members[i].model);
     }

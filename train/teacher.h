@@ -20,7 +20,7 @@ struct teacher;
 enum { TEACHER_MAX_MODELS = 16 };
 
 /* folders: model folders with commas between. Their tokenizer.model has to be the same bytes as
- * `tokenizer`. They run in BF16 unless `numeric` is F32. */
+ * `tokenizer`. They run in `numeric` (narrow_linears.h). */
 enum status teacher_open(struct teacher **teacher, const char *folders, const char *tokenizer,
                          const struct model_config *student, enum numeric numeric, int max_rows,
                          struct pool *pool, struct error *err);

@@ -2,10 +2,8 @@
 
 #include "base/pool.h"
 #include "base/rng.h"
-#include "engine/linear_bf16.h"
 #include "train/average.h"
 #include "train/broken_tensor.h"
-#include "train/int8_set.h"
 #include "train/teacher.h"
 
 #include <assert.h>
@@ -21,21 +19,6 @@ static void layout(struct trainer *t, struct arena *arena) {
     t->spans = arena_take(arena, rows, sizeof *t->spans);
     t->branch_scales = arena_take(arena, (size_t)c->layers * 2 * rows, sizeof(float));
     t->second_targets = arena_take(arena, rows, sizeof *t->second_targets);
-}
-
-/* BF16, with INT8 where that is asked for. The heads stay in BF16: most of a softmax's gradient is
- * so small beside its largest value that 8 bits would make it 0. */
-static enum status switch_to_narrow(struct trainer *t, struct error *err) {
-    struct linear *linears[BF16_MAX_LINEARS];
-    int count = bf16_model_linears(t->model, linears);
-    enum status status = STATUS_OK;
-    if (t->options.numeric == NUMERIC_INT8)
-        status = int8_set_create(&t->int8, linears, count - 1, t->pool, err);
-    if (status != STATUS_OK)
-        return status;
-    if (t->options.second_head)
-        linears[count++] = &t->second.linear;
-    return bf16_set_create(&t->bf16, linears, count, true, t->pool, err);
 }
 
 enum status trainer_create(struct trainer *t, struct model *model, struct pool *pool,
@@ -57,8 +40,10 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
         status = loss_scratch_create(&t->loss, c, err);
     if (status == STATUS_OK && options->second_head)
         status = second_head_create(&t->second, c, err);
-    if (status == STATUS_OK && options->numeric != NUMERIC_F32)
-        status = switch_to_narrow(t, err);
+    if (status == STATUS_OK)
+        status = narrow_linears_create(&t->narrow, model,
+                                       options->second_head ? &t->second.linear : NULL,
+                                       options->numeric, true, pool, err);
     if (status != STATUS_OK) {
         trainer_destroy(t);
         return status;
@@ -69,8 +54,7 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
 }
 
 void trainer_destroy(struct trainer *t) {
-    bf16_set_destroy(t->bf16);
-    int8_set_destroy(t->int8);
+    narrow_linears_destroy(&t->narrow);
     optimizer_destroy(&t->optimizer);
     second_head_destroy(&t->second);
     activations_destroy(&t->activations);
@@ -98,10 +82,7 @@ int trainer_state(const struct trainer *t, struct state_buffer *state) {
 }
 
 void trainer_refresh(struct trainer *t) {
-    if (t->int8)
-        int8_set_refresh(t->int8, t->pool);
-    if (t->bf16)
-        bf16_set_refresh(t->bf16, t->pool);
+    narrow_linears_refresh(&t->narrow, t->pool);
 }
 
 void trainer_swap_average(struct trainer *t) {

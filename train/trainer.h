@@ -14,16 +14,14 @@
 #include "train/backward.h"
 #include "train/dataset.h"
 #include "train/loss.h"
+#include "train/narrow_linears.h"
 #include "train/optimizer.h"
 #include "train/second_head.h"
-
-struct bf16_set;
-struct int8_set;
 
 struct trainer_options {
     struct optimizer_options optimizer;
     enum numeric numeric; /* of the linear layers: F32, or where bf16_available() BF16 or INT8
-                           * (int8_set.h); muon's products are BF16 with both */
+                           * (narrow_linears.h); muon's products are BF16 with both */
     int micro_rows;       /* at least the rows of the longest story */
     bool average;         /* keep a running average of the weights (average.h) */
     bool second_head;     /* learn the token after next too (second_head.h) */
@@ -33,8 +31,7 @@ struct trainer {
     struct trainer_options options;
     struct model *model;
     struct pool *pool;
-    struct int8_set *int8; /* the linears quantised, or NULL */
-    struct bf16_set *bf16; /* the linears packed, or NULL in fp32 */
+    struct narrow_linears narrow;
     struct optimizer optimizer;
     struct second_head second; /* when options.second_head */
     struct activations activations;

@@ -19,7 +19,7 @@ struct int8_room {
 
 struct int8_set {
     int count;
-    bool backward; /* input gradients too */
+    bool backward;                   /* input gradients too */
     struct linear **linears;         /* [count] */
     struct int8_matrix *forward;     /* [count] */
     struct int8_gradient *gradients; /* [count], or NULL */

@@ -112,7 +112,9 @@ static enum status open_model(struct fit *f, struct error *err) {
             model_initialise(f->model, o->seed);
         return status;
     }
-    enum status status = weights_load(o->start, &f->model, err);
+    enum status status = weights_check_tokenizer(o->start, o->tokenizer, err);
+    if (status == STATUS_OK)
+        status = weights_load(o->start, &f->model, err);
     if (status == STATUS_OK && memcmp(&f->model->config, c, sizeof *c) != 0)
         status = error_set_field(err, STATUS_INVALID, "start", "%s is not a model of preset %s",
                                  o->start, o->preset);

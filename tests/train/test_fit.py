@@ -341,7 +341,11 @@ def test_a_model_learns_from_an_earlier_one(data, finished, tmp_path):
     weights[-2] ^= 1  # the last number's lowest bit
     (tmp_path / "teacher" / MODEL.name).write_bytes(weights)
     assert "other settings or data" in fit(data, tmp_path / "a", *options, status=1)
-
+    # Ids of other pieces would be learned as if they were the same.
+    (tmp_path / "teacher" / "tokenizer.model").write_bytes(b"other pieces")
+    for flag in ("--start", "--teacher"):
+        assert "is not the tokenizer" in fit(data, tmp_path / "b", flag,
+                                             str(tmp_path / "teacher"), status=1)
 
 def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
     """It begins where they are, with their tokenizer, and a run can start from it."""

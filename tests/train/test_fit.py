@@ -347,6 +347,7 @@ def test_a_model_learns_from_an_earlier_one(data, finished, tmp_path):
         assert "is not the tokenizer" in fit(data, tmp_path / "b", flag,
                                              str(tmp_path / "teacher"), status=1)
 
+
 def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
     """It begins where they are, with their tokenizer, and a run can start from it."""
     def grow(*options):

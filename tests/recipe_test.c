@@ -1,5 +1,5 @@
 /* What a recipe may add: a second loss, a teacher, averaged weights, stochastic depth,
- * word dropout, rows that nothing is learned from. */
+ * rows that nothing is learned from. */
 #include "tests/support/scratch.h"
 #include "tests/support/tiny_model.h"
 #include "train/trainer.h"
@@ -345,68 +345,6 @@ static void stochastic_depth_changes_with_its_key(void **state) {
     trainer_destroy(&trainer);
 }
 
-/* ---- word dropout --------------------------------------------------------- */
-
-/* The first stories of the batch, as many as make one micro-batch. */
-static void shorten_batch(int rows) {
-    batch.stories = batch.rows = 0;
-    while (batch.rows + (size_t)batch.lengths[batch.stories] <= (size_t)rows)
-        batch.rows += (size_t)batch.lengths[batch.stories++];
-}
-
-/* What is not read becomes unk, with every key other words, and a story's first id stays. It is
- * the same as a batch without those words. */
-static void word_dropout_hides_words(void **state) {
-    (void)state;
-    struct trainer trainer;
-    open_trainer(&trainer, false, false);
-    shorten_batch(64);
-    struct step_options options = {.word_dropout = 0.25f, .dropout_key = 3}, whole = {0};
-    double loss = take(&trainer, &options).loss;
-    float *gradients = copy_of(trainer.gradients, floats);
-    int32_t read[64];
-    memcpy(read, trainer.kept_ids, batch.rows * sizeof *read);
-    int hidden = 0;
-    for (size_t s = 0, row = 0; s < batch.stories; s++)
-        for (int r = 0; r < batch.lengths[s]; r++, row++) {
-            bool kept = read[row] == batch.inputs[row];
-            assert_true(kept || (r > 0 && read[row] == model->config.unk_id));
-            hidden += !kept;
-        }
-    assert_in_range(hidden, batch.rows / 10, batch.rows / 2);
-    options.dropout_key = 4;
-    assert_true(loss != take(&trainer, &options).loss);
-    const int32_t *all = batch.inputs;
-    batch.inputs = read;
-    assert_true(loss == take(&trainer, &whole).loss);
-    assert_memory_equal(trainer.gradients, gradients, floats * sizeof(float));
-    batch.inputs = all;
-    free(gradients);
-    trainer_destroy(&trainer);
-}
-
-static void a_teacher_reads_hidden_words(void **state) {
-    (void)state;
-    struct trainer trainer;
-    struct teacher *teacher;
-    open_trainer(&trainer, false, false);
-    assert_int_equal(open_teacher(&teacher, save_teacher("same", model, "pieces"), NUMERIC_F32,
-                                  NULL),
-                     STATUS_OK);
-    shorten_batch(64);
-    size_t count = batch.rows * (size_t)model->config.vocab;
-    struct step_options options = {.teacher = teacher, .teacher_weight = 0.5f};
-    take(&trainer, &options);
-    float *expected = copy_of(teacher_probabilities(teacher, pool, 0, batch.rows), count);
-    options.word_dropout = 0.25f;
-    take(&trainer, &options);
-    assert_memory_equal(teacher_probabilities(teacher, pool, 0, batch.rows), expected,
-                        count * sizeof(float));
-    free(expected);
-    teacher_close(teacher);
-    trainer_destroy(&trainer);
-}
-
 /* ---- targets of -1 -------------------------------------------------------- */
 
 /* The mean over all rows is that over some and that over the others, each by its share. */
@@ -455,8 +393,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_average_follows_the_weights, setup, teardown),
         cmocka_unit_test_setup_teardown(stochastic_depth_drops_whole_stories, setup, teardown),
         cmocka_unit_test_setup_teardown(stochastic_depth_changes_with_its_key, setup, teardown),
-        cmocka_unit_test_setup_teardown(word_dropout_hides_words, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_teacher_reads_hidden_words, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_without_a_target_do_not_count, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,7 +152,6 @@ static enum status take_step(struct fit *f, struct error *err) {
         .clip = (float)o->clip,
         .dropout = (float)o->dropout,
         .drop_branch = (float)o->drop_branch,
-        .word_dropout = (float)o->word_dropout,
         .average_share = (float)average_share(&f->average, step),
         .second_weight = (float)o->second_weight,
         .teacher = f->teacher,

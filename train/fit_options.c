@@ -40,8 +40,6 @@ static const struct flag flags[] = {
     {"drop-branch", FLAG_REAL, AT(drop_branch), "0", 0, 0.9, "",
      "stochastic depth: share of stories that pass by a sublayer of the last layer, linearly fewer "
      "before"},
-    {"word-dropout", FLAG_REAL, AT(word_dropout), "0", 0, 0.9, "",
-     "share of the tokens read that are replaced by unk; a teacher reads them all"},
     {"crop", FLAG_REAL, AT(crop), "0", 0, 1, "",
      "share of the stories that begin at a random place, another one every epoch; with it the rest "
      "of stories longer than the model's positions is learned too"},
@@ -169,8 +167,6 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
         buffer_printf(recipe, "cooldown=%g ", o->cooldown);
     if (o->drop_branch > 0)
         buffer_printf(recipe, "drop-branch=%g ", o->drop_branch);
-    if (o->word_dropout > 0)
-        buffer_printf(recipe, "word-dropout=%g ", o->word_dropout);
     if (o->crop > 0)
         buffer_printf(recipe, "crop=%g ", o->crop);
     if (plan->average != AVERAGE_NONE)

@@ -18,7 +18,7 @@ struct fit_options {
     /* the recipe */
     const char *optimizer, *numeric, *shape, *average, *teacher, *start;
     double rate, others_rate, beta1, beta2, eps, momentum, clip;
-    double weight_decay, final_decay, dropout, drop_branch, word_dropout, crop;
+    double weight_decay, final_decay, dropout, drop_branch, crop;
     double warmup, cooldown, final_rate, epochs;
     double average_decay, average_from, second_weight, teacher_weight;
     uint64_t steps, seed;

@@ -18,7 +18,6 @@ static void layout(struct trainer *t, struct arena *arena) {
         t->average = arena_take(arena, floats, sizeof(float));
     t->spans = arena_take(arena, rows, sizeof *t->spans);
     t->branch_scales = arena_take(arena, (size_t)c->layers * 2 * rows, sizeof(float));
-    t->kept_ids = arena_take(arena, rows, sizeof *t->kept_ids);
     t->second_targets = arena_take(arena, rows, sizeof *t->second_targets);
 }
 
@@ -130,21 +129,6 @@ static void draw_branches(const struct trainer *t, struct batch *batch, float ra
     batch->branch_scales = t->branch_scales;
 }
 
-/* Words that are not to be read, so that no context comes back the same (Xie et al., "Data noising
- * as smoothing in neural network language models", 2017). */
-static void drop_words(const struct trainer *t, struct batch *batch, float rate) {
-    if (rate <= 0)
-        return;
-    uint64_t key = rng_derive(batch->dropout.key, 0x776f726473 /* "words" */);
-    int row = 0;
-    for (int s = 0; s < batch->span_count; s++)
-        for (int r = 0; r < batch->spans[s].rows; r++, row++) {
-            bool drop = r > 0 && rng_uniform(key, (uint64_t)row) < (double)rate;
-            t->kept_ids[row] = drop ? t->model->config.unk_id : batch->ids[row];
-        }
-    batch->ids = t->kept_ids;
-}
-
 static size_t learned_rows(const struct story_batch *batch) {
     size_t count = 0;
     for (size_t row = 0; row < batch->rows; row++)
@@ -184,7 +168,6 @@ static double add_gradients(struct trainer *t, const struct story_batch *stories
             shift_targets(t, &batch, targets);
         if (o->teacher)
             teacher_run(o->teacher, t->pool, &batch);
-        drop_words(t, &batch, o->word_dropout);
         forward(t->model, t->pool, &t->activations, &batch);
         sum += loss_and_gradient(t->model, t->pool, &t->activations, targets, (size_t)batch.rows,
                                  weight, &extras, &t->loss, &t->bound_gradients,

@@ -42,7 +42,6 @@ struct trainer {
     struct parameters bound_gradients;
     struct span *spans;      /* [micro_rows] */
     float *branch_scales;    /* [layers, 2, micro_rows] */
-    int32_t *kept_ids;       /* [micro_rows] what word dropout leaves of a micro-batch's */
     int32_t *second_targets; /* [micro_rows] */
     struct arena arena;
 };
@@ -73,8 +72,6 @@ struct step_options {
     float dropout;
     float drop_branch; /* stochastic depth: share of the stories that pass by a sublayer of the
                         * last layer; linearly fewer in the layers before */
-    float word_dropout; /* share of the ids read, but for the first of a story, that are replaced
-                         * by unk; a teacher reads them all */
     uint64_t dropout_key; /* another one for every step */
     float average_share;  /* of the new weights in the average (average.h) */
     float second_weight;  /* of the second head's loss */

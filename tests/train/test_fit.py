@@ -114,7 +114,7 @@ RECIPES = {
     "all": ["--optimizer", "muon", "--lr", "0.02", "--average", "ema", "--average-from", "0.3",
             "--average-decay", "0.8", "--second-loss", "0.3", "--drop-branch", "0.2",
             "--schedule", "trapezoid", "--weight-decay", "0.1", "--final-decay", "0.5",
-            "--crop", "0.4", "--word-dropout", "0.1"],
+            "--crop", "0.4"],
 }
 CPU = Path("/proc/cpuinfo")
 if CPU.exists() and "avx512_bf16" in CPU.read_text():

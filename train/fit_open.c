@@ -116,8 +116,9 @@ static enum status open_model(struct fit *f, struct error *err) {
     if (status == STATUS_OK)
         status = weights_load(o->start, &f->model, err);
     if (status == STATUS_OK && memcmp(&f->model->config, c, sizeof *c) != 0)
-        status = error_set_field(err, STATUS_INVALID, "start", "%s is not a model of preset %s",
-                                 o->start, o->preset);
+        status = error_set_field(err, STATUS_INVALID, "start",
+                                 "%s is not a model of preset %s with %d layers", o->start,
+                                 o->preset, c->layers);
     return status;
 }
 

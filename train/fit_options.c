@@ -9,6 +9,8 @@
 
 static const struct flag flags[] = {
     {"preset", FLAG_TEXT, AT(preset), "mini", 0, 0, "NAME", "the model: small, mini or alpaca"},
+    {"layers", FLAG_INT, AT(layers), "0", 0, MODEL_MAX_LAYERS, "",
+     "of the model, to be grown later (`alpaca-train grow`); 0 for the preset's"},
     {"train", FLAG_TEXT, AT(train), "build/data/train.txt", 0, 0, "FILE", "stories to learn"},
     {"valid", FLAG_TEXT, AT(valid), "build/data/valid.txt", 0, 0, "FILE",
      "stories to validate with"},
@@ -107,6 +109,8 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     if (!config)
         return one_of("preset", "small, mini or alpaca", o->preset, err);
     plan->config = *config;
+    if (o->layers)
+        plan->config.layers = o->layers;
     if (!optimizer_kind_parse(o->optimizer, &plan->trainer.optimizer.kind))
         return one_of("optimizer", "adam, adamw or muon", o->optimizer, err);
     if (!schedule_shape_parse(o->shape, &plan->shape))
@@ -163,6 +167,8 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
                   " batch-stories=%d batch-tokens=%d micro-tokens=%d seed=%" PRIu64 " ",
                   o->shape, o->warmup, o->final_rate, inputs->steps, o->batch_stories,
                   o->batch_tokens, o->micro_tokens, o->seed);
+    if (o->layers)
+        buffer_printf(recipe, "layers=%d ", o->layers);
     if (plan->shape == SCHEDULE_TRAPEZOID)
         buffer_printf(recipe, "cooldown=%g ", o->cooldown);
     if (o->drop_branch > 0)

@@ -22,7 +22,7 @@ struct fit_options {
     double warmup, cooldown, final_rate, epochs;
     double average_decay, average_from, second_weight, teacher_weight;
     uint64_t steps, seed;
-    int batch_stories, batch_tokens;
+    int layers, batch_stories, batch_tokens;
     /* how it is run; no effect on the weights but for the micro-batches' rounding */
     int micro_tokens, threads, log_every, valid_every, patience, checkpoint_seconds;
     bool fresh;

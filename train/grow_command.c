@@ -10,13 +10,15 @@
 
 struct grow_options {
     const char *preset, *out, *data;
-    int threads;
+    int layers, threads;
     uint64_t seed;
 };
 
 #define AT(member) offsetof(struct grow_options, member)
 static const struct flag flags[] = {
     {"preset", FLAG_TEXT, AT(preset), "alpaca", 0, 0, "NAME", "the larger model's"},
+    {"layers", FLAG_INT, AT(layers), "0", 0, MODEL_MAX_LAYERS, "",
+     "of the larger model; 0 for the preset's"},
     {"out", FLAG_TEXT, AT(out), NULL, 0, 0, "DIR",
      "model folder to write (default build/models/PRESET-grown)"},
     {"data", FLAG_TEXT, AT(data), "build/data/train.txt", 0, 0, "FILE",
@@ -78,14 +80,17 @@ static enum status run(const struct grow_options *o, const char *const *folders,
     struct tokenizer *tokenizer = NULL;
     struct dataset dataset = {0};
     char path[4096];
-    const struct model_config *config = model_preset(o->preset);
-    if (!config)
+    const struct model_config *preset = model_preset(o->preset);
+    if (!preset)
         return error_set_field(err, STATUS_INVALID, "preset",
                                "--preset must be small, mini or alpaca, not \"%s\"", o->preset);
+    struct model_config config = *preset;
+    if (o->layers)
+        config.layers = o->layers;
     weights_path(path, sizeof path, folders[0], "tokenizer.model");
     enum status status = pool_create(&pool, o->threads, err);
     if (status == STATUS_OK)
-        status = model_create(&model, config, err);
+        status = model_create(&model, &config, err);
     for (int i = 0; i < count && status == STATUS_OK; i++) {
         status = weights_check_tokenizer(folders[i], path, err);
         if (status == STATUS_OK)
@@ -97,7 +102,7 @@ static enum status run(const struct grow_options *o, const char *const *folders,
     if (status == STATUS_OK)
         status = tokenizer_load(&tokenizer, path, err);
     if (status == STATUS_OK)
-        status = dataset_load(&dataset, o->data, tokenizer, (size_t)config->positions,
+        status = dataset_load(&dataset, o->data, tokenizer, (size_t)config.positions,
                               CALIBRATION_ROWS, pool, err); /* a story has a row or more */
     if (status == STATUS_OK)
         status = calibrate(model, read, count, &dataset, pool, err);

@@ -375,6 +375,26 @@ def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
         assert done.returncode != 0 and message in done.stderr, done.stderr
 
 
+def test_a_model_grows_layers_after_a_first_part_with_few(data, finished, tmp_path):
+    """Half of the layers are trained first; those that come then add nothing yet."""
+    def grow(out, *options):
+        subprocess.run([BINARY, "grow", "--data", data / "train.txt", "--out", out, *options],
+                       check=True)
+
+    def layers(folder):
+        return json.loads((folder / "config.json").read_text())["num_layers"]
+
+    grow(tmp_path / "few", "--layers", "2", finished("muon").folder / "out")
+    options = ["--preset", "alpaca", "--start", str(tmp_path / "few"), "--batch-tokens", "300"]
+    assert "alpaca with 8 layers" in fit(data, tmp_path, *options, status=1)
+    fit(data, tmp_path, *options, "--layers", "2", steps=8)
+    assert layers(tmp_path / "few") == layers(tmp_path / "out") == 2
+    few = evaluate(data, tmp_path)["loss"]
+    grow(tmp_path / "all" / "out", tmp_path / "out")
+    assert layers(tmp_path / "all" / "out") == 8
+    assert evaluate(data, tmp_path / "all")["loss"] == pytest.approx(few, abs=0.05)
+
+
 def test_evaluation_without_the_mask_is_worse(data, finished):
     folder = finished("adam").folder
     masked, unmasked = evaluate(data, folder), evaluate(data, folder, "--unmasked")

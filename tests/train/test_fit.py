@@ -64,6 +64,11 @@ def fit(data, folder, *options, steps=24, status=0, **arguments):
     return done.stdout
 
 
+def grow(data, out, *options):
+    return subprocess.run([BINARY, "grow", "--data", data / "train.txt", "--out", out, *options],
+                          capture_output=True, text=True)
+
+
 def evaluate(data, folder, *options):
     """What `evaluate` says of a run's best model on the validation stories."""
     done = subprocess.run([str(BINARY), "evaluate", "--json", "--model", folder / "out", "--data",
@@ -350,18 +355,14 @@ def test_a_model_learns_from_an_earlier_one(data, finished, tmp_path):
 
 def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
     """It begins where they are, with their tokenizer, and a run can start from it."""
-    def grow(*options):
-        return subprocess.run([BINARY, "grow", "--data", data / "train.txt",
-                               "--out", tmp_path / "grown" / "out", *options],
-                              capture_output=True, text=True)
-
+    out = tmp_path / "grown" / "out"
     sources = [finished(recipe).folder for recipe in ("adam", "muon")]
     folders = [folder / "out" for folder in sources]
-    done = grow(*folders)
+    done = grow(data, out, *folders)
     assert done.returncode == 0, done.stderr
     grown = evaluate(data, tmp_path / "grown")["loss"]
     assert grown < max(evaluate(data, folder)["loss"] for folder in sources) + 0.1
-    fit(data, tmp_path, "--preset", "alpaca", "--start", str(tmp_path / "grown" / "out"),
+    fit(data, tmp_path, "--preset", "alpaca", "--start", str(out),
         "--batch-tokens", "300", steps=1)
     foreign = shutil.copytree(folders[0], tmp_path / "foreign")
     (foreign / "tokenizer.model").write_bytes(b"other pieces")
@@ -371,26 +372,24 @@ def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
                              (["--preset", "large", *folders], "--preset must be"),
                              ([*folders, foreign], "is not the tokenizer"),
                              ([*folders, tmp_path], "tokenizer.model")]:
-        done = grow(*options)
+        done = grow(data, out, *options)
         assert done.returncode != 0 and message in done.stderr, done.stderr
 
 
 def test_a_model_grows_layers_after_a_first_part_with_few(data, finished, tmp_path):
     """Half of the layers are trained first; those that come then add nothing yet."""
-    def grow(out, *options):
-        subprocess.run([BINARY, "grow", "--data", data / "train.txt", "--out", out, *options],
-                       check=True)
-
     def layers(folder):
         return json.loads((folder / "config.json").read_text())["num_layers"]
 
-    grow(tmp_path / "few", "--layers", "2", finished("muon").folder / "out")
+    done = grow(data, tmp_path / "few", "--layers", "2", finished("muon").folder / "out")
+    assert done.returncode == 0, done.stderr
     options = ["--preset", "alpaca", "--start", str(tmp_path / "few"), "--batch-tokens", "300"]
     assert "alpaca with 8 layers" in fit(data, tmp_path, *options, status=1)
     fit(data, tmp_path, *options, "--layers", "2", steps=8)
     assert layers(tmp_path / "few") == layers(tmp_path / "out") == 2
     few = evaluate(data, tmp_path)["loss"]
-    grow(tmp_path / "all" / "out", tmp_path / "out")
+    done = grow(data, tmp_path / "all" / "out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
     assert layers(tmp_path / "all" / "out") == 8
     assert evaluate(data, tmp_path / "all")["loss"] == pytest.approx(few, abs=0.05)
 

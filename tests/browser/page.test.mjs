@@ -18,28 +18,27 @@ const browserPath = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((pat
 
 // ---- what the tests stand on ---------------------------------------------------
 
-// Passes requests on to the server. A story's words come back one by one and over and over: it can be
-// watched and stopped, however fast the engine is and however much the server puts into one event.
+// Passes requests on to the server, and answers back. Only a story never ends: its first words come
+// one by one, over and over, so it can be watched and stopped however fast the engine is and however
+// much the server puts into one event.
 async function startEndlessProxy(target) {
-  const proxy = http.createServer(async (request, response) => {
-    try {
-      const answer = await fetch(target + request.url, {
-        method: request.method, headers: { "Content-Type": "application/json" },
-        body: request.method === "POST" ? await text(request) : undefined,
-      });
-      const type = answer.headers.get("Content-Type");
-      const body = await answer.text();
-      response.writeHead(answer.status, { "Content-Type": type });
-      while (type.startsWith("text/event-stream") && !response.destroyed) {
-        for (const word of JSON.parse(body.match(/^data: (.*)$/m)[1]).text.split(/(?=\s)/)) {
-          response.write(`data: ${JSON.stringify({ text: word })}\n\n`);
+  const proxy = http.createServer((request, response) => {
+    const passed = http.request(target + request.url,
+      { method: request.method, headers: request.headers }, async (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        if (!answer.headers["content-type"]?.startsWith("text/event-stream")) {
+          answer.pipe(response);
+          return;
+        }
+        const [, event] = (await text(answer)).match(/^data: (.*)$/m);
+        const words = JSON.parse(event).text.split(/(?=\s)/);
+        for (let i = 0; !response.destroyed; i++) {
+          response.write(`data: ${JSON.stringify({ text: words[i % words.length] })}\n\n`);
           await new Promise((done) => setTimeout(done, 30));
         }
-      }
-      response.end(body);
-    } catch {
-      response.destroy();
-    }
+      });
+    passed.on("error", () => response.destroy());
+    request.pipe(passed);
   });
   await new Promise((done) => proxy.listen(0, "127.0.0.1", done));
   return {

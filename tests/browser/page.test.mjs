@@ -199,6 +199,7 @@ test("a busy server is named as such", async () => {
 test("a server that is gone is named as such", async () => {
   const shortLived = await startServer();
   const page = await open(shortLived.url);
+  await page.waitForLoadState("networkidle"); // the icon comes after everything else
   assert.equal(await shortLived.stop(), 0);
   await page.getByRole("button", { name: "Tell me a story" }).click();
   await page.getByText("cannot be reached").waitFor();

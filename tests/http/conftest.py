@@ -201,6 +201,16 @@ def together(count, action):
     return results
 
 
+def receive_until(connection, end):
+    """What arrives up to and including end; fails where the connection ends without it."""
+    received = b""
+    while end not in received:
+        piece = connection.recv(65536)
+        assert piece, f"the connection ended after {received[-200:]}"
+        received += piece
+    return received
+
+
 def error_of(answer):
     """The error object of an answer, after checking its form."""
     assert answer.headers["Content-Type"] == "application/json"

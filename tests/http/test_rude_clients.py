@@ -5,7 +5,7 @@ import socket
 import time
 
 import pytest
-from conftest import together
+from conftest import receive_until, together
 
 
 def reset(connection):
@@ -60,11 +60,7 @@ def test_a_reader_that_does_not_read_stops_nobody(start):
     # Their stories are told to the end all the same.
     server.until_idle()
     for connection in lazy:  # and are all there, once someone reads
-        received = b""
-        while b"[DONE]" not in received:
-            piece = connection.recv(65536)
-            assert piece
-            received += piece
+        receive_until(connection, b"[DONE]")
         connection.close()
 
 

@@ -1,9 +1,10 @@
 """Streams: the same story as without, whole characters, whole stop strings, errors inside."""
 import json
+import socket
 import subprocess
 
 import pytest
-from conftest import together
+from conftest import receive_until, together
 
 
 def text_of(events, index=None):
@@ -82,7 +83,6 @@ def test_a_stream_never_shows_a_part_of_a_stop_string(server):
 
 def test_http_1_0_gets_a_stream_too(server):
     body = json.dumps({"seed": 1, "max_tokens": 5, "stream": True}).encode()
-    import socket
     with socket.create_connection((server.host, server.port)) as connection:
         connection.sendall(b"POST /generate HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s"
                            % (len(body), body))
@@ -111,14 +111,11 @@ def test_a_waiting_stream_is_kept_alive_by_comments(start):
     server = start("--slots", "1", "--ping-interval", "1")
     crowd = server.occupy(30)
     waiting = server.send({"stream": True, "max_tokens": 2})
-    received = b""
-    while b": still here\n\n" not in received:
-        received += waiting.recv(4096)
+    received = receive_until(waiting, b": still here\n\n")
     assert b"data:" not in received  # it was still waiting
     for connection in crowd:
         connection.close()
-    while b"[DONE]" not in received:
-        received += waiting.recv(4096)
+    receive_until(waiting, b"[DONE]")
     waiting.close()
 
 

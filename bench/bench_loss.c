@@ -19,7 +19,7 @@ struct loss_options {
 
 #define AT(member) offsetof(struct loss_options, member)
 static const struct flag flags[] = {
-    {"model", FLAG_TEXT, AT(model), "weights/mini", 0, 0, "DIR", "model folder"},
+    {"model", FLAG_TEXT, AT(model), "weights/alpaca", 0, 0, "DIR", "model folder"},
     {"data", FLAG_TEXT, AT(data), "data/tinystories-valid.jsonl.xz", 0, 0, "FILE", "stories"},
     {"stories", FLAG_INT, AT(stories), "500", 1, 1e9, "stories", "at most, from the start"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},

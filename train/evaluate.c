@@ -20,7 +20,7 @@ struct evaluate_options {
 
 #define AT(member) offsetof(struct evaluate_options, member)
 static const struct flag flags[] = {
-    {"model", FLAG_TEXT, AT(model), "weights/mini", 0, 0, "DIR", "model folder"},
+    {"model", FLAG_TEXT, AT(model), "weights/alpaca", 0, 0, "DIR", "model folder"},
     {"data", FLAG_TEXT, AT(data), "data/tinystories-valid.jsonl.xz", 0, 0, "FILE",
      "stories, in any form that prepare reads"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},

@@ -1,6 +1,6 @@
 // The page in a real browser: tells, grows, stops, links, remembers, and says what is wrong.
 //
-//   ALPACA_BIN=build/release ALPACA_MODEL=weights/mini npm test
+//   ALPACA_BIN=build/release ALPACA_MODEL=weights/alpaca npm test
 //   SCREENSHOT=docs/page.png npm test      also takes the README's picture
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";

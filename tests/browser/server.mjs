@@ -1,13 +1,11 @@
 // A real server for the tests. ALPACA_BIN names the folder with the binaries, ALPACA_MODEL the model.
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const binary = join(resolve(root, process.env.ALPACA_BIN ?? "build/release"), "alpaca-server");
-const model = process.env.ALPACA_MODEL ? resolve(root, process.env.ALPACA_MODEL)
-  : ["alpaca", "mini"].map((name) => join(root, "weights", name)).find((path) => existsSync(path));
+const model = resolve(root, process.env.ALPACA_MODEL ?? "weights/alpaca");
 
 export async function startServer(...options) {
   const child = spawn(binary, ["--port", "0", "--model", model, "--no-access-log", ...options],

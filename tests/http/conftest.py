@@ -1,7 +1,7 @@
 """A real server for the tests: started, asked over HTTP, ended with SIGTERM.
 
 ALPACA_BIN names the folder with the binaries (build/release), ALPACA_MODEL the
-model folder (weights/alpaca, else weights/mini). Works for sanitizer builds
+model folder (weights/alpaca). Works for sanitizer builds
 too: a report of theirs, or an exit status other than 0, fails the test.
 """
 import http.client
@@ -22,16 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / os.environ.get("ALPACA_BIN", "build/release")
 
 
-def model_folder():
-    if os.environ.get("ALPACA_MODEL"):
-        return ROOT / os.environ["ALPACA_MODEL"]
-    for name in ("alpaca", "mini"):
-        if (ROOT / "weights" / name / "config.json").exists():
-            return ROOT / "weights" / name
-    pytest.fail("no model: weights/alpaca and weights/mini are missing, ALPACA_MODEL is not set")
-
-
-MODEL = model_folder()
+MODEL = ROOT / os.environ.get("ALPACA_MODEL", "weights/alpaca")
 
 
 class Answer:

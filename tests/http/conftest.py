@@ -1,8 +1,8 @@
 """A real server for the tests: started, asked over HTTP, ended with SIGTERM.
 
 ALPACA_BIN names the folder with the binaries (build/release), ALPACA_MODEL the
-model folder (weights/alpaca). Works for sanitizer builds
-too: a report of theirs, or an exit status other than 0, fails the test.
+model folder (weights/alpaca). Works for sanitizer builds too: a report of theirs,
+or an exit status other than 0, fails the test.
 """
 import http.client
 import json
@@ -20,8 +20,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / os.environ.get("ALPACA_BIN", "build/release")
-
-
 MODEL = ROOT / os.environ.get("ALPACA_MODEL", "weights/alpaca")
 
 
@@ -190,6 +188,14 @@ def together(count, action):
         if isinstance(result, BaseException):
             raise result
     return results
+
+
+def receive_all(connection):
+    """What arrives until the server closes the connection."""
+    received = b""
+    while piece := connection.recv(65536):
+        received += piece
+    return received
 
 
 def receive_until(connection, end):

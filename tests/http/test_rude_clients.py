@@ -5,7 +5,7 @@ import socket
 import time
 
 import pytest
-from conftest import receive_until, together
+from conftest import receive_all, receive_until, together
 
 
 def reset(connection):
@@ -93,9 +93,7 @@ def test_requests_in_one_packet_are_answered_in_order(server):
         connection.sendall(b"".join(
             b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
             for body in bodies) + b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        received = b""
-        while piece := connection.recv(65536):
-            received += piece
+        received = receive_all(connection)
     answers = [part.partition(b"\r\n\r\n")[2] for part in received.split(b"HTTP/1.1 200 OK")[1:]]
     assert [json.loads(answer)["seed"] for answer in answers[:4]] == [0, 1, 2, 3]
     assert json.loads(answers[4])["status"] == "ok"

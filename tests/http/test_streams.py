@@ -4,7 +4,7 @@ import socket
 import subprocess
 
 import pytest
-from conftest import receive_until, together
+from conftest import receive_all, receive_until, together
 
 
 def text_of(events, index=None):
@@ -86,9 +86,7 @@ def test_http_1_0_gets_a_stream_too(server):
     with socket.create_connection((server.host, server.port)) as connection:
         connection.sendall(b"POST /generate HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s"
                            % (len(body), body))
-        answer = b""
-        while piece := connection.recv(65536):
-            answer += piece
+        answer = receive_all(connection)
     head, _, text = answer.partition(b"\r\n\r\n")
     assert b"200" in head.splitlines()[0] and b"chunked" not in head
     assert text.endswith(b"data: [DONE]\n\n")
@@ -126,9 +124,7 @@ def test_a_stream_that_the_server_cuts_off_ends_with_an_error(start, form):
     stream = server.send({"stream": True, "n": 8}, form)
     assert stream.recv(12) == b"HTTP/1.1 200"
     server.process.terminate()
-    received = b""
-    while piece := stream.recv(65536):
-        received += piece
+    received = receive_all(stream)
     assert b'data: {"error":{"message":"the server is shutting down' in received
     assert b"[DONE]" not in received
     for connection in crowd + [stream]:

@@ -55,11 +55,11 @@ CMOCKA_CFLAGS := $(shell $(PKG_CONFIG) --cflags cmocka 2>/dev/null)
 CMOCKA_LIBS   := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmocka)
 
 # ---- sources, by room -------------------------------------------------------
-CORE_SOURCES   := $(wildcard base/*.c engine/*.c engine/kernels/*.c) \
-                  $(filter-out tokenizer/main.c,$(wildcard tokenizer/*.c)) \
-                  $(filter-out tell/main.c,$(wildcard tell/*.c))
-TRAIN_SOURCES  := $(filter-out train/main.c,$(wildcard train/*.c))
-SERVER_SOURCES := $(filter-out server/main.c,$(wildcard server/*.c))
+# Folders of the rooms; a room's main.c becomes its binary.
+sources = $(filter-out %/main.c,$(wildcard $(addsuffix /*.c,$(1))))
+CORE_SOURCES   := $(call sources,base tokenizer model model/kernels engine)
+TRAIN_SOURCES  := $(call sources,train train/data train/grad train/optim)
+SERVER_SOURCES := $(call sources,server server/http server/api)
 BENCH_SOURCES  := $(filter-out bench/main.c bench/onednn.c,$(wildcard bench/*.c))
 PUBLIC_FILES   := $(wildcard public/*)
 TEST_SOURCES   := $(wildcard tests/*_test.c)
@@ -124,7 +124,7 @@ $(OUT)/alpaca-tokenizer: $(OUT)/obj/tokenizer/main.o $(CORE)
 	$(call LINK,$(ENGINE_LIBS))
 $(OUT)/alpaca-bench: $(OUT)/obj/bench/main.o $(call objects,$(BENCH_SOURCES)) $(TRAIN) $(CORE)
 	$(call LINK,$(ENGINE_LIBS))
-$(OUT)/alpaca-tell: $(OUT)/obj/tell/main.o $(CORE)
+$(OUT)/alpaca-tell: $(OUT)/obj/cli/main.o $(CORE)
 	$(call LINK,$(ENGINE_LIBS))
 
 $(OUT)/tests/parity: $(OUT)/obj/tests/parity.o $(TRAIN) $(CORE)
@@ -146,11 +146,11 @@ $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/entry_%.o $(FUZZ_OBJECTS) $(SUPPORT) $(SERV
 # ---- objects ----------------------------------------------------------------
 # The only files that may use a CPU's extra instructions; dispatch.c calls them after asking the CPU.
 ifneq (,$(filter x86_64% i686%,$(TARGET)))
-$(OUT)/obj/engine/kernels/avx2.o:   CFLAGS += -mavx2 -mfma
-$(OUT)/obj/engine/kernels/avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
-$(OUT)/obj/engine/kernels/bf16_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16
-$(OUT)/obj/engine/kernels/int8_avx2.o: CFLAGS += -mavx2
-$(OUT)/obj/engine/kernels/int8_vnni.o: CFLAGS += -mavx512f -mavx512vnni
+$(OUT)/obj/model/kernels/avx2.o:   CFLAGS += -mavx2 -mfma
+$(OUT)/obj/model/kernels/avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+$(OUT)/obj/model/kernels/bf16_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16
+$(OUT)/obj/model/kernels/int8_avx2.o: CFLAGS += -mavx2
+$(OUT)/obj/model/kernels/int8_vnni.o: CFLAGS += -mavx512f -mavx512vnni
 endif
 $(OUT)/obj/server/%.o $(OUT)/obj/generated/%.o: DEPENDENCY_CFLAGS += $(HTTP_CFLAGS)
 $(OUT)/obj/tests/%.o: DEPENDENCY_CFLAGS += $(CMOCKA_CFLAGS) $(HTTP_CFLAGS)

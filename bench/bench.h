@@ -8,7 +8,7 @@
 
 #include "base/flags.h"
 #include "base/status.h"
-#include "engine/model.h"
+#include "model/model.h"
 
 int bench_engine(int argc, char **argv);
 int bench_kernels(int argc, char **argv);

@@ -3,11 +3,11 @@
 
 #include "base/flags.h"
 #include "base/pool.h"
+#include "bench/busy_loops.h"
 #include "bench/load.h"
 #include "bench/peaks.h"
-#include "bench/spinners.h"
-#include "engine/kernels/int8.h"
-#include "engine/kernels/kernels.h"
+#include "model/kernels/int8.h"
+#include "model/kernels/kernels.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,11 +5,11 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "bench/peaks.h"
-#include "engine/attention_int8.h"
-#include "engine/kernels/int8.h"
-#include "engine/kernels/kernels.h"
-#include "engine/linear_int8.h"
-#include "engine/sampler.h"
+#include "model/attention_int8.h"
+#include "model/kernels/int8.h"
+#include "model/kernels/kernels.h"
+#include "model/linear_int8.h"
+#include "model/sampler.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,10 +4,10 @@
 #include "base/clock.h"
 #include "base/flags.h"
 #include "base/pool.h"
-#include "engine/forward.h"
-#include "engine/kernels/kernels.h"
-#include "engine/weights.h"
-#include "train/dataset.h"
+#include "model/forward.h"
+#include "model/kernels/kernels.h"
+#include "model/weights.h"
+#include "train/data/dataset.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 #include "bench/bench.h"
 
-#include "engine/weights.h"
+#include "model/weights.h"
 
 enum status bench_model(struct model **model, const char *preset_or_folder, struct error *err) {
     const struct model_config *preset = model_preset(preset_or_folder);

@@ -3,10 +3,10 @@
 #include "bench/bench.h"
 
 #include "base/flags.h"
-#include "bench/crowd.h"
 #include "bench/load.h"
+#include "bench/load_generator.h"
 #include "bench/server_process.h"
-#include "tell/storyteller.h"
+#include "engine/engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 #include "base/flags.h"
 #include "base/pool.h"
 #include "base/rng.h"
-#include "engine/linear_bf16.h"
+#include "model/linear_bf16.h"
 #include "train/trainer.h"
 
 #include <stdio.h>

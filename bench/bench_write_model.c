@@ -3,7 +3,7 @@
 #include "bench/bench.h"
 
 #include "base/file.h"
-#include "engine/weights.h"
+#include "model/weights.h"
 #include "tokenizer/tokenizer.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* alpaca-bench: how fast the parts are, on this machine, in figures to compare. */
 #include "bench/bench.h"
-#include "engine/blas.h"
+#include "model/blas.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -10,11 +10,11 @@
 
 #include "base/pool.h"
 #include "base/rng.h"
-#include "engine/blas.h"
-#include "engine/kernels/int8.h"
-#include "engine/linear.h"
-#include "engine/linear_bf16.h"
-#include "engine/linear_int8.h"
+#include "model/blas.h"
+#include "model/kernels/int8.h"
+#include "model/linear.h"
+#include "model/linear_bf16.h"
+#include "model/linear_int8.h"
 
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>

@@ -16,9 +16,9 @@
 #define ALPACA_ENGINE_SCHEDULER_H
 
 #include "base/status.h"
-#include "engine/activations.h"
-#include "engine/generation.h"
-#include "engine/model.h"
+#include "engine/request.h"
+#include "model/activations.h"
+#include "model/model.h"
 
 struct scheduler;
 

@@ -5,12 +5,12 @@
 
 #include "base/arena.h"
 #include "base/pool.h"
-#include "engine/activations.h"
-#include "engine/forward.h"
-#include "engine/generation_internal.h"
-#include "engine/kv_cache.h"
+#include "engine/request_internal.h"
 #include "engine/scheduler.h"
-#include "engine/slot_book.h"
+#include "engine/slots.h"
+#include "model/activations.h"
+#include "model/forward.h"
+#include "model/kv_cache.h"
 
 #include <pthread.h>
 

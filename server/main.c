@@ -1,9 +1,9 @@
 /* alpaca-server: starts everything in order, waits for a signal, stops it in reverse. */
 #include "base/log.h"
-#include "engine/blas.h"
-#include "engine/kernels/kernels.h"
+#include "model/blas.h"
+#include "model/kernels/kernels.h"
 #include "server/health_check.h"
-#include "server/http.h"
+#include "server/http/daemon.h"
 #include "server/options.h"
 #include "server/service.h"
 

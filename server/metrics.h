@@ -10,8 +10,8 @@
 #define ALPACA_SERVER_METRICS_H
 
 #include "base/buffer.h"
+#include "engine/completion.h"
 #include "engine/scheduler.h"
-#include "tell/story.h"
 
 #include <stdatomic.h>
 #include <stdint.h>

@@ -6,10 +6,10 @@
 #ifndef ALPACA_SERVER_SERVICE_H
 #define ALPACA_SERVER_SERVICE_H
 
+#include "engine/engine.h"
 #include "server/keys.h"
 #include "server/metrics.h"
 #include "server/options.h"
-#include "tell/storyteller.h"
 
 #include <stdatomic.h>
 #include <time.h>

@@ -4,9 +4,9 @@
  * running one row at a time. */
 #include "base/pool.h"
 #include "base/rng.h"
-#include "engine/forward.h"
-#include "engine/kernels/kernels.h"
 #include "engine/scheduler.h"
+#include "model/forward.h"
+#include "model/kernels/kernels.h"
 
 #include <pthread.h>
 #include <setjmp.h>

@@ -4,10 +4,10 @@
 
 #include "base/pool.h"
 #include "base/rng.h"
-#include "engine/activations.h"
-#include "engine/linear_bf16.h"
-#include "train/int8_set.h"
-#include "train/linear_backward.h"
+#include "model/activations.h"
+#include "model/linear_bf16.h"
+#include "train/grad/int8_set.h"
+#include "train/grad/linear_backward.h"
 #include "train/trainer.h"
 
 #include <math.h>

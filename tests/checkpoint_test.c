@@ -6,7 +6,7 @@
 #include "base/buffer.h"
 #include "base/file.h"
 #include "base/pool.h"
-#include "engine/safetensors.h"
+#include "model/safetensors.h"
 
 #include <math.h>
 #include <setjmp.h>

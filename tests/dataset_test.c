@@ -1,6 +1,6 @@
 /* Stories as ids, epochs and batches. */
 #include "tests/support/scratch.h"
-#include "train/dataset.h"
+#include "train/data/dataset.h"
 
 #include "base/buffer.h"
 #include "base/rng.h"

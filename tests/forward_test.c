@@ -2,7 +2,7 @@
  * whole masked forward pass; and the mask really masks. */
 #include "base/pool.h"
 #include "base/rng.h"
-#include "engine/forward.h"
+#include "model/forward.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -7,7 +7,7 @@
  * significant first. After a change that is meant to change completions,
  *   build/release/tests/golden_test --print > completions.tsv
  * writes the lines anew. The requests are submitted four at a time, so they are batched too. */
-#include "tell/storyteller.h"
+#include "engine/engine.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

@@ -3,10 +3,10 @@
  * against plain arithmetic; and what is built from them against fp32. */
 #include "base/pool.h"
 #include "base/rng.h"
-#include "engine/attention_int8.h"
-#include "engine/kernels/int8.h"
-#include "engine/kernels/kernels.h"
-#include "engine/linear_int8.h"
+#include "model/attention_int8.h"
+#include "model/kernels/int8.h"
+#include "model/kernels/kernels.h"
+#include "model/linear_int8.h"
 #include "tests/support/fence.h"
 
 #include <math.h>

@@ -2,7 +2,7 @@
  * bits, at odd sizes, on buffers that end at a protected page; and the
  * reference against plain double arithmetic. */
 #include "base/rng.h"
-#include "engine/kernels/kernels.h"
+#include "model/kernels/kernels.h"
 #include "tests/support/fence.h"
 
 #include <math.h>

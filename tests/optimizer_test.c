@@ -1,12 +1,12 @@
 /* Adam, AdamW and Muon against their formulas. */
 #include "tests/support/tiny_model.h"
-#include "train/muon.h"
-#include "train/orthogonalise.h"
-#include "train/optimizer.h"
+#include "train/optim/muon.h"
+#include "train/optim/optimizer.h"
+#include "train/optim/orthogonalize.h"
 
 #include "base/pool.h"
 #include "base/rng.h"
-#include "engine/linear_bf16.h"
+#include "model/linear_bf16.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -6,11 +6,11 @@
  * each part beside its bound; exits 1 when any is over, 2 on a bad file.
  */
 #include "base/pool.h"
-#include "engine/blas.h"
-#include "engine/weights.h"
-#include "train/backward.h"
-#include "train/loss.h"
-#include "train/optimizer.h"
+#include "model/blas.h"
+#include "model/weights.h"
+#include "train/grad/backward.h"
+#include "train/grad/loss.h"
+#include "train/optim/optimizer.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* Cleaning, duplicates, the split and the files that prepare writes. */
 #include "tests/support/scratch.h"
-#include "train/prepare.h"
-#include "train/story_set.h"
-#include "train/text_clean.h"
+#include "train/data/prepare.h"
+#include "train/data/story_set.h"
+#include "train/data/text_clean.h"
 
 #include "base/buffer.h"
 

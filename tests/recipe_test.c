@@ -5,10 +5,10 @@
 #include "train/trainer.h"
 
 #include "base/pool.h"
-#include "engine/linear_bf16.h"
-#include "engine/weights.h"
-#include "train/average.h"
-#include "train/teacher.h"
+#include "model/linear_bf16.h"
+#include "model/weights.h"
+#include "train/grad/teacher.h"
+#include "train/optim/weight_average.h"
 
 #include <math.h>
 #include <setjmp.h>

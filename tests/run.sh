@@ -67,7 +67,7 @@ run_c() {
     for binary in "$out"/tests/*_test; do
         [ -x "$binary" ] || continue
         found=yes
-        # As in the programs themselves (engine/blas.h): OpenBLAS stays on the calling thread.
+        # As in the programs themselves (model/blas.h): OpenBLAS stays on the calling thread.
         OPENBLAS_NUM_THREADS=1 "$binary" >"$log" 2>&1
         status=$?
         [ $status -eq 0 ] || cat "$log"

@@ -1,5 +1,5 @@
 /* Safetensors files: round trips, every rule of the format, and files made to hurt. */
-#include "engine/safetensors.h"
+#include "model/safetensors.h"
 #include "tests/support/scratch.h"
 
 #include <math.h>

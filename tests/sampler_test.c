@@ -1,7 +1,7 @@
 /* The sampler against a slow, obvious one, and on logits that a broken model might give. */
 #include "base/rng.h"
-#include "engine/kernels/kernels.h"
-#include "engine/sampler.h"
+#include "model/kernels/kernels.h"
+#include "model/sampler.h"
 
 #include <float.h>
 #include <math.h>

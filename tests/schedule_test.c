@@ -1,6 +1,6 @@
 /* Learning rates and averages over a run. */
-#include "train/average.h"
-#include "train/schedule.h"
+#include "train/optim/schedule.h"
+#include "train/optim/weight_average.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* The scheduler under load: the same stories as alone, and clients that behave badly. */
 #include "base/pool.h"
 #include "base/rng.h"
-#include "engine/forward.h"
+#include "model/forward.h"
 #include "tests/support/client.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* Every form of input, and what is wrong with input, through story_reader. */
 #include "tests/support/scratch.h"
-#include "train/story_reader.h"
+#include "train/data/story_reader.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

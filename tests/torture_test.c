@@ -10,9 +10,9 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "engine/weights.h"
-#include "server/http.h"
-#include "server/json.h"
+#include "model/weights.h"
+#include "server/api/json.h"
+#include "server/http/daemon.h"
 #include "server/options.h"
 #include "tests/support/faults.h"
 #include "tests/support/scratch.h"

@@ -1,11 +1,11 @@
 /* Training steps: what they minimise, what they leave alone, and that they repeat bit for bit. */
 #include "tests/support/tiny_model.h"
-#include "train/broken_tensor.h"
 #include "train/evaluation.h"
+#include "train/nonfinite.h"
 #include "train/trainer.h"
 
 #include "base/pool.h"
-#include "engine/linear_bf16.h"
+#include "model/linear_bf16.h"
 
 #include <math.h>
 #include <setjmp.h>

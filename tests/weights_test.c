@@ -1,5 +1,5 @@
 /* Model folders: what is saved loads again, and nothing wrong gets through. */
-#include "engine/weights.h"
+#include "model/weights.h"
 #include "tests/support/scratch.h"
 
 #include <cjson/cJSON.h>

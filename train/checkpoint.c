@@ -1,6 +1,6 @@
 #include "train/checkpoint.h"
 
-#include "engine/safetensors.h"
+#include "model/safetensors.h"
 
 #include <inttypes.h>
 #include <stdio.h>

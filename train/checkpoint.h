@@ -10,7 +10,7 @@
 #define ALPACA_TRAIN_CHECKPOINT_H
 
 #include "base/status.h"
-#include "train/dataset.h"
+#include "train/data/dataset.h"
 #include "train/trainer.h"
 
 #include <stdint.h>

@@ -2,8 +2,8 @@
 
 #include "base/flags.h"
 #include "base/pool.h"
-#include "engine/sampler.h"
-#include "engine/weights.h"
+#include "model/sampler.h"
+#include "model/weights.h"
 #include "train/evaluation.h"
 #include "train/sample.h"
 

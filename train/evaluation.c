@@ -2,8 +2,8 @@
 
 #include "base/arena.h"
 #include "base/pool.h"
-#include "engine/forward.h"
-#include "train/loss.h"
+#include "model/forward.h"
+#include "train/grad/loss.h"
 
 #include <assert.h>
 #include <math.h>

@@ -4,8 +4,8 @@
 #define ALPACA_TRAIN_EVALUATION_H
 
 #include "base/status.h"
-#include "engine/model.h"
-#include "train/dataset.h"
+#include "model/model.h"
+#include "train/data/dataset.h"
 
 #include <stdbool.h>
 

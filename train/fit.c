@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/rng.h"
-#include "engine/weights.h"
+#include "model/weights.h"
 #include "train/checkpoint.h"
 #include "train/fit_internal.h"
 

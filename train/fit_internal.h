@@ -4,9 +4,9 @@
 
 #include "train/fit_options.h"
 #include "train/forecast.h"
-#include "train/journal.h"
+#include "train/grad/teacher.h"
 #include "train/run_folder.h"
-#include "train/teacher.h"
+#include "train/training_log.h"
 
 /* Everything a run holds; zeroed, then filled by fit_open(), emptied by fit_close(). */
 struct fit {

@@ -1,11 +1,11 @@
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/pool.h"
-#include "engine/blas.h"
-#include "engine/kernels/kernels.h"
-#include "engine/weights.h"
+#include "model/blas.h"
+#include "model/kernels/kernels.h"
+#include "model/weights.h"
 #include "train/checkpoint.h"
-#include "train/digest.h"
 #include "train/fit_internal.h"
 
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 #include "train/fit_options.h"
 
-#include "engine/linear_bf16.h"
+#include "model/linear_bf16.h"
 
 #include <inttypes.h>
 #include <string.h>

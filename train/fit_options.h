@@ -4,9 +4,9 @@
 
 #include "base/buffer.h"
 #include "base/flags.h"
-#include "engine/model.h"
-#include "train/average.h"
-#include "train/schedule.h"
+#include "model/model.h"
+#include "train/optim/schedule.h"
+#include "train/optim/weight_average.h"
 #include "train/trainer.h"
 
 #include <stdbool.h>

@@ -2,7 +2,7 @@
 
 #include "base/arena.h"
 #include "base/pool.h"
-#include "engine/forward.h"
+#include "model/forward.h"
 
 #include <math.h>
 #include <string.h>

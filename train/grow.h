@@ -16,8 +16,8 @@
 #define ALPACA_TRAIN_GROW_H
 
 #include "base/status.h"
-#include "engine/batch.h"
-#include "engine/model.h"
+#include "model/batch.h"
+#include "model/model.h"
 
 struct pool;
 

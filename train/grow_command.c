@@ -2,8 +2,8 @@
 #include "base/file.h"
 #include "base/flags.h"
 #include "base/pool.h"
-#include "engine/weights.h"
-#include "train/dataset.h"
+#include "model/weights.h"
+#include "train/data/dataset.h"
 #include "train/grow.h"
 
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* alpaca-train - from story files to a model folder. */
-#include "engine/blas.h"
+#include "model/blas.h"
+#include "train/data/prepare.h"
 #include "train/evaluate.h"
 #include "train/fit.h"
 #include "train/grow.h"
-#include "train/prepare.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 #include "train/sample.h"
 
-#include "engine/activations.h"
-#include "engine/forward.h"
+#include "model/activations.h"
+#include "model/forward.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -9,8 +9,8 @@
 #include "base/buffer.h"
 #include "base/pool.h"
 #include "base/status.h"
-#include "engine/model.h"
-#include "engine/sampler.h"
+#include "model/model.h"
+#include "model/sampler.h"
 #include "tokenizer/tokenizer.h"
 
 #include <stdbool.h>

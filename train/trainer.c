@@ -2,9 +2,9 @@
 
 #include "base/pool.h"
 #include "base/rng.h"
-#include "train/average.h"
-#include "train/broken_tensor.h"
-#include "train/teacher.h"
+#include "train/grad/teacher.h"
+#include "train/nonfinite.h"
+#include "train/optim/weight_average.h"
 
 #include <assert.h>
 #include <math.h>

@@ -10,13 +10,13 @@
 #define ALPACA_TRAIN_TRAINER_H
 
 #include "base/status.h"
-#include "engine/forward.h"
-#include "train/backward.h"
-#include "train/dataset.h"
-#include "train/loss.h"
-#include "train/narrow_linears.h"
-#include "train/optimizer.h"
-#include "train/second_head.h"
+#include "model/forward.h"
+#include "train/data/dataset.h"
+#include "train/grad/backward.h"
+#include "train/grad/loss.h"
+#include "train/grad/narrow_linears.h"
+#include "train/grad/second_head.h"
+#include "train/optim/optimizer.h"
 
 struct trainer_options {
     struct optimizer_options optimizer;

@@ -1,7 +1,7 @@
 /* A config.json from anywhere: refused with a reason, or it describes a model and survives
  * being written and read again. */
 #include "base/status.h"
-#include "engine/weights.h"
+#include "model/weights.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* A model.safetensors from anywhere: refused with a reason, or every tensor is where it says. */
 #include "base/status.h"
-#include "engine/weights.h"
+#include "model/weights.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 #include "base/status.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/fence.h"
-#include "train/story_json.h"
-#include "train/story_reader.h"
+#include "train/data/story_json.h"
+#include "train/data/story_reader.h"
 
 #include <string.h>
 

@@ -6,8 +6,8 @@
 #ifndef ALPACA_TESTS_SUPPORT_TINY_MODEL_H
 #define ALPACA_TESTS_SUPPORT_TINY_MODEL_H
 
-#include "engine/model.h"
-#include "train/dataset.h"
+#include "model/model.h"
+#include "train/data/dataset.h"
 
 #include <stdint.h>
 

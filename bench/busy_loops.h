@@ -1,0 +1,24 @@
+/* busy_loops.h - processes that do nothing but use up cores, as others on a machine may.
+ *
+ * One thread. They end with spinners_stop(), or when the process that started
+ * them is gone.
+ */
+#ifndef ALPACA_BENCH_BUSY_LOOPS_H
+#define ALPACA_BENCH_BUSY_LOOPS_H
+
+#include "base/status.h"
+
+#include <sys/types.h>
+
+enum { SPINNERS_MAX = 64 };
+
+struct spinners {
+    int count;
+    pid_t pids[SPINNERS_MAX];
+};
+
+/* One for every core that this process may use. */
+enum status spinners_start(struct spinners *spinners, struct error *err);
+void spinners_stop(struct spinners *spinners);
+
+#endif

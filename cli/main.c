@@ -1,0 +1,238 @@
+/* alpaca-tell: a story in the terminal, word by word. */
+#include "base/flags.h"
+#include "base/rng.h"
+#include "engine/completion.h"
+#include "model/blas.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+struct options {
+    const char *model, *numeric, *stop;
+    double temperature, top_p, min_p, repetition_penalty;
+    int top_k, max_tokens, threads;
+    uint64_t seed;
+    bool quiet;
+};
+
+#define AT(member) offsetof(struct options, member)
+static const struct flag rows[] = {
+    {"model", FLAG_TEXT, AT(model), NULL, 0, 0, "FOLDER",
+     "Model folder; by default the best one in weights/ here or beside the program"},
+    {"numeric", FLAG_TEXT, AT(numeric), "int8", 0, 0, "int8|f32",
+     "Numbers that the model computes with; f32 is slower and for comparisons"},
+    {"temperature", FLAG_REAL, AT(temperature), "0.7", 0, SAMPLING_TEMPERATURE_MAX, "",
+     "How daring the words are; at 0 always the likeliest"},
+    {"top-k", FLAG_INT, AT(top_k), "0", 0, SAMPLING_TOP_K_MAX, "tokens",
+     "Only the k likeliest tokens; 0 is off"},
+    {"top-p", FLAG_REAL, AT(top_p), "1", 0, 1, "",
+     "Only the likeliest tokens that together have this probability"},
+    {"min-p", FLAG_REAL, AT(min_p), "0", 0, 1, "",
+     "Only tokens at least this probable, relative to the likeliest"},
+    {"repetition-penalty", FLAG_REAL, AT(repetition_penalty), "1", SAMPLING_REPETITION_MIN,
+     SAMPLING_REPETITION_MAX, "", "Above 1 makes words that already occurred less likely"},
+    {"max-tokens", FLAG_INT, AT(max_tokens), "100000", 1, 100000, "tokens",
+     "Length at most; the model may have room for less"},
+    {"seed", FLAG_U64, AT(seed), "0", 0, 9007199254740991, "",
+     "The same seed tells the same story; 0 draws one"},
+    {"stop", FLAG_TEXT, AT(stop), NULL, 0, 0, "TEXT", "Ends the story before this text"},
+    {"threads", FLAG_INT, AT(threads), "0", 0, 1024, "threads",
+     "Compute threads; 0 for as many as the process may use"},
+    {"quiet", FLAG_SWITCH, AT(quiet), NULL, 0, 0, "", "Only the story, not who told it"},
+};
+static const struct flag_table table = {
+    "alpaca-tell [options] [beginning of the story...]",
+    "Tells a story that goes on from the words given, in the terminal, as it is made up.",
+    rows,
+    sizeof rows / sizeof *rows,
+    "ALPACA_",
+};
+
+/* ---- waiting: the scheduler's news and Ctrl-C both put a byte into a pipe ---- */
+
+static int news_pipe[2];
+static volatile sig_atomic_t interrupted;
+
+static void ring(void *context, bool over) {
+    (void)context, (void)over;
+    ssize_t ignored = write(news_pipe[1], "", 1); /* a full pipe rings just as well */
+    (void)ignored;
+}
+
+static void on_interrupt(int signal_number) {
+    (void)signal_number;
+    int code = errno;
+    interrupted = 1;
+    ring(NULL, false);
+    errno = code;
+}
+
+static enum status prepare_waiting(struct error *err) {
+    struct sigaction action = {.sa_handler = on_interrupt};
+    if (pipe(news_pipe) != 0)
+        return error_set_errno(err, "cannot open a pipe");
+    fcntl(news_pipe[1], F_SETFL, O_NONBLOCK);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return STATUS_OK;
+}
+
+static void wait_for_news(void) {
+    char bytes[64];
+    ssize_t ignored = read(news_pipe[0], bytes, sizeof bytes); /* a signal ends it too */
+    (void)ignored;
+}
+
+/* ---- printing: on a terminal, words move to the next line as a whole ---------- */
+
+struct printer {
+    int width; /* 0: not a terminal, print as it comes */
+    int column;
+    struct buffer word; /* what may not be a whole word yet */
+};
+
+static int terminal_width(void) {
+    struct winsize size;
+    if (!isatty(STDOUT_FILENO))
+        return 0;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20 ? size.ws_col : 80;
+}
+
+static int columns_of(const char *text, size_t bytes) {
+    int columns = 0;
+    for (size_t i = 0; i < bytes; i++)
+        columns += ((unsigned char)text[i] & 0xc0) != 0x80; /* characters, not bytes */
+    return columns;
+}
+
+/* A word with the white space before it. */
+static void print_word(struct printer *printer) {
+    const char *word = printer->word.data;
+    size_t bytes = printer->word.size;
+    int columns = columns_of(word, bytes);
+    if (bytes > 0 && printer->column > 0 && printer->column + columns > printer->width &&
+        *word == ' ') {
+        putchar('\n');
+        printer->column = 0;
+        word++, bytes--, columns--;
+    }
+    fwrite(word, 1, bytes, stdout);
+    printer->column = bytes > 0 && word[bytes - 1] == '\n' ? 0 : printer->column + columns;
+    buffer_clear(&printer->word);
+}
+
+static void print_text(struct printer *printer, const char *text, size_t bytes) {
+    if (!printer->width) {
+        fwrite(text, 1, bytes, stdout);
+    } else {
+        for (size_t i = 0; i < bytes; i++) {
+            if (strchr(" \n", text[i]) && printer->word.size > 0)
+                print_word(printer);
+            buffer_append(&printer->word, &text[i], 1);
+        }
+    }
+    fflush(stdout);
+}
+
+static void print_end(struct printer *printer) {
+    if (printer->word.size > 0)
+        print_word(printer);
+    buffer_free(&printer->word);
+    putchar('\n');
+    fflush(stdout);
+}
+
+/* ---- telling ------------------------------------------------------------------- */
+
+static enum status tell(struct storyteller *teller, const struct options *options,
+                        const struct buffer *prompt, struct error *err) {
+    struct token_list ids = {0};
+    struct story *story = NULL;
+    struct printer printer = {.width = terminal_width()};
+    enum story_end end = STORY_RUNNING;
+    size_t printed = 0, bytes;
+    uint64_t seed = options->seed ? options->seed : rng_entropy() >> 11;
+    struct story_request request = {
+        .prompt = &ids,
+        .continues = story_continues(prompt->data, prompt->size),
+        .max_tokens = options->max_tokens,
+        .sampling = {(float)options->temperature, options->top_k, (float)options->top_p,
+                     (float)options->min_p, (float)options->repetition_penalty, seed},
+        .stops = {options->stop},
+        .stop_count = options->stop && *options->stop ? 1 : 0,
+        .every_token = true,
+        .on_news = ring,
+    };
+    enum status status = storyteller_read_prompt(teller, prompt->data, prompt->size, false, &ids,
+                                                 err);
+    if (status == STATUS_OK)
+        status = story_start(&story, teller, &request, err);
+    if (status != STATUS_OK)
+        goto cleanup;
+    print_text(&printer, prompt->data, prompt->size);
+    while (status == STATUS_OK && end == STORY_RUNNING && !interrupted) {
+        status = story_advance(story, &end, err);
+        const char *text = story_text(story, &bytes);
+        print_text(&printer, text + printed, bytes - printed);
+        printed = bytes;
+        if (status == STATUS_OK && end == STORY_RUNNING)
+            wait_for_news();
+    }
+    print_end(&printer);
+    if (!options->quiet)
+        fprintf(stderr, "(told by %s with --seed %" PRIu64 ")\n", teller->name, seed);
+cleanup:
+    story_free(story);
+    token_list_free(&ids);
+    return status;
+}
+
+static enum status join_words(struct buffer *prompt, const char **words, int count,
+                              struct error *err) {
+    buffer_append_text(prompt, "");
+    for (int i = 0; i < count; i++) {
+        buffer_append_text(prompt, i ? " " : "");
+        buffer_append_text(prompt, words[i]);
+    }
+    return prompt->failed ? error_set(err, STATUS_NO_MEMORY, "no memory for the prompt")
+                          : STATUS_OK;
+}
+
+int main(int argc, char **argv) {
+    struct options options;
+    struct storyteller teller = {0};
+    struct buffer prompt = {0};
+    struct error err = {0};
+    int word_count = 0, help_shown = 0;
+    blas_init(argv);
+    const char **words = calloc((size_t)argc, sizeof *words);
+    enum status status = words ? STATUS_OK : error_set(&err, STATUS_NO_MEMORY, "no memory");
+    if (status == STATUS_OK)
+        status = flags_parse(&table, &options, argc - 1, argv + 1, words, argc, &word_count,
+                             &help_shown, &err);
+    if (status != STATUS_OK || help_shown)
+        goto cleanup;
+    struct scheduler_options scheduler = {.slots = 1, .queue = 1, .threads = options.threads,
+                                          .prompt_rows = 256};
+    status = join_words(&prompt, words, word_count, &err);
+    if (status == STATUS_OK)
+        status = prepare_waiting(&err);
+    if (status == STATUS_OK)
+        status = storyteller_open(&teller, options.model, options.numeric, &scheduler, &err);
+    if (status == STATUS_OK)
+        status = tell(&teller, &options, &prompt, &err);
+cleanup:
+    storyteller_close(&teller);
+    buffer_free(&prompt);
+    free(words);
+    if (status != STATUS_OK)
+        fprintf(stderr, "alpaca-tell: %s\n", err.message);
+    return status != STATUS_OK ? EXIT_FAILURE : interrupted ? 130 : EXIT_SUCCESS;
+}

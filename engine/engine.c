@@ -1,0 +1,162 @@
+#include "engine/engine.h"
+
+#include "base/file.h"
+#include "model/weights.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool is_model_folder(const char *folder) {
+    char path[4096];
+    weights_path(path, sizeof path, folder, "config.json");
+    return file_exists(path);
+}
+
+enum status storyteller_find(char *folder, size_t size, struct error *err) {
+    static const char *const names[] = {"alpaca", "mini", "small"};
+    static const char *const places[] = {"/../share/alpaca/weights", "/../../weights"};
+    char program[2048], roots[3][3072] = {"weights"};
+    size_t root_count = 1;
+    if (file_program_folder(program, sizeof program))
+        for (; root_count < 3; root_count++)
+            snprintf(roots[root_count], sizeof roots[0], "%s%s", program, places[root_count - 1]);
+    for (size_t root = 0; root < root_count; root++)
+        for (size_t name = 0; name < sizeof names / sizeof *names; name++) {
+            snprintf(folder, size, "%s/%s", roots[root], names[name]);
+            if (is_model_folder(folder))
+                return STATUS_OK;
+        }
+    return error_set_field(err, STATUS_NOT_FOUND, "model",
+                           "no model found in weights/ here or beside the program; "
+                           "name a model folder with --model");
+}
+
+static void name_after_folder(struct storyteller *teller) {
+    const char *end = teller->folder + strlen(teller->folder);
+    while (end > teller->folder + 1 && end[-1] == '/')
+        end--;
+    const char *begin = end;
+    while (begin > teller->folder && begin[-1] != '/')
+        begin--;
+    snprintf(teller->name, sizeof teller->name, "%.*s", (int)(end - begin), begin);
+}
+
+/* Ids mean the same to both only if the pieces and special ids agree. */
+static enum status check_match(const struct storyteller *teller, struct error *err) {
+    const struct model_config *config = &teller->model->config;
+    struct tokenizer_specials specials = tokenizer_specials(teller->tokenizer);
+    size_t pieces = tokenizer_vocab_size(teller->tokenizer);
+    if (pieces != (size_t)config->vocab)
+        return error_set(err, STATUS_CORRUPT, "%s: tokenizer.model has %zu pieces, the model %d",
+                         teller->folder, pieces, config->vocab);
+    if (specials.unk != config->unk_id || specials.bos != config->bos_id ||
+        specials.eos != config->eos_id || specials.pad != config->pad_id)
+        return error_set(err, STATUS_CORRUPT,
+                         "%s: tokenizer.model and config.json disagree on the special ids",
+                         teller->folder);
+    return STATUS_OK;
+}
+
+enum status storyteller_open(struct storyteller *teller, const char *folder, const char *numeric,
+                             const struct scheduler_options *options, struct error *err) {
+    char path[4096 + 32];
+    enum numeric form = NUMERIC_INT8;
+    memset(teller, 0, sizeof *teller);
+    if (numeric && (!numeric_parse(numeric, &form) || form == NUMERIC_BF16))
+        return error_set_field(err, STATUS_INVALID, "numeric",
+                               "--numeric is int8 or f32, not \"%s\"", numeric);
+    enum status status = STATUS_OK;
+    if (folder)
+        snprintf(teller->folder, sizeof teller->folder, "%s", folder);
+    else
+        status = storyteller_find(teller->folder, sizeof teller->folder, err);
+    if (status != STATUS_OK)
+        return status;
+    name_after_folder(teller);
+
+    status = weights_load(teller->folder, &teller->model, err);
+    if (status != STATUS_OK)
+        goto fail;
+    status = model_prepare(teller->model, form, err);
+    if (status != STATUS_OK)
+        goto fail;
+    weights_path(path, sizeof path, teller->folder, "tokenizer.model");
+    status = tokenizer_load(&teller->tokenizer, path, err);
+    if (status != STATUS_OK)
+        goto fail;
+    status = check_match(teller, err);
+    if (status != STATUS_OK)
+        goto fail;
+    status = scheduler_create(&teller->scheduler, teller->model, options, err);
+    if (status == STATUS_OK)
+        return STATUS_OK;
+fail:
+    storyteller_close(teller);
+    return status;
+}
+
+void storyteller_close(struct storyteller *teller) {
+    scheduler_destroy(teller->scheduler);
+    tokenizer_free(teller->tokenizer);
+    model_destroy(teller->model);
+    memset(teller, 0, sizeof *teller);
+}
+
+/* Ends the reading of a prompt: keeps what the model has positions for, less one for the story. */
+static enum status fit_prompt(const struct storyteller *teller, bool truncate,
+                              struct token_list *ids, struct error *err) {
+    size_t limit = (size_t)teller->model->config.positions - 1;
+    if (ids->count <= limit)
+        return STATUS_OK;
+    if (!truncate)
+        return error_set_field(err, STATUS_INVALID, "prompt",
+                               "prompt is %zu tokens long, the model takes at most %zu",
+                               ids->count, limit);
+    memmove(ids->ids + 1, ids->ids + 1 + (ids->count - limit), /* bos stays in front */
+            (limit - 1) * sizeof *ids->ids);
+    ids->count = limit;
+    return STATUS_OK;
+}
+
+static enum status append_id(struct token_list *ids, int32_t id, struct error *err) {
+    if (token_list_append(ids, id))
+        return STATUS_OK;
+    return error_set(err, STATUS_NO_MEMORY, "no memory for the prompt");
+}
+
+enum status storyteller_read_prompt(const struct storyteller *teller, const char *text,
+                                    size_t bytes, bool truncate, struct token_list *ids,
+                                    struct error *err) {
+    *ids = (struct token_list){0};
+    enum status status = append_id(ids, teller->model->config.bos_id, err);
+    if (status == STATUS_OK)
+        status = tokenizer_encode(teller->tokenizer, text, bytes, ids, err);
+    if (status == STATUS_OK)
+        status = fit_prompt(teller, truncate, ids, err);
+    if (status != STATUS_OK)
+        token_list_free(ids);
+    return status;
+}
+
+enum status storyteller_read_ids(const struct storyteller *teller, const int32_t *tokens,
+                                 size_t count, bool truncate, struct token_list *ids,
+                                 struct error *err) {
+    const struct model_config *config = &teller->model->config;
+    enum status status = STATUS_OK;
+    *ids = (struct token_list){0};
+    if (count == 0 || tokens[0] != config->bos_id)
+        status = append_id(ids, config->bos_id, err);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        if (tokens[i] < 0 || tokens[i] >= config->vocab)
+            status = error_set_field(err, STATUS_INVALID, "prompt",
+                                     "the prompt's token ids must be 0 to %d, not %d",
+                                     config->vocab - 1, tokens[i]);
+        else
+            status = append_id(ids, tokens[i], err);
+    }
+    if (status == STATUS_OK)
+        status = fit_prompt(teller, truncate, ids, err);
+    if (status != STATUS_OK)
+        token_list_free(ids);
+    return status;
+}

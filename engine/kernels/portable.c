@@ -1,4 +1,0 @@
-/* The reference: plain C, any CPU. */
-#define KERNELS_TABLE kernels_portable
-#define KERNELS_NAME "portable"
-#include "engine/kernels/rows.inc"

@@ -1,0 +1,58 @@
+#include "model/activations.h"
+
+#include "model/attention.h"
+
+static void layout_layer(struct layer_activations *a, const struct model_config *c, size_t rows,
+                         struct arena *arena) {
+    size_t d_model = (size_t)c->d_model;
+    a->qkv = arena_take(arena, rows * 3 * d_model, sizeof(float));
+    a->attention = arena_take(arena, rows * d_model, sizeof(float));
+    a->log_sums = arena_take(arena, rows * (size_t)c->heads, sizeof(float));
+    a->residual1 = arena_take(arena, rows * d_model, sizeof(float));
+    a->norm1.mean = arena_take(arena, rows, sizeof(float));
+    a->norm1.reciprocal = arena_take(arena, rows, sizeof(float));
+    a->middle = arena_take(arena, rows * d_model, sizeof(float));
+    a->hidden = arena_take(arena, rows * (size_t)c->d_ff, sizeof(float));
+    a->residual2 = arena_take(arena, rows * d_model, sizeof(float));
+    a->norm2.mean = arena_take(arena, rows, sizeof(float));
+    a->norm2.reciprocal = arena_take(arena, rows, sizeof(float));
+}
+
+static void layout(struct activations *a, const struct model_config *c, int workers,
+                   struct arena *arena) {
+    size_t rows = (size_t)a->max_rows, d_model = (size_t)c->d_model;
+    int layers = a->keeps_layers ? c->layers : 1;
+    a->x = arena_take(arena, (size_t)(layers + 1) * rows * d_model, sizeof(float));
+    for (int i = 0; i < layers; i++)
+        layout_layer(&a->layers[i], c, rows, arena);
+    a->scores = arena_take(arena, (size_t)workers * attention_scratch_floats(c), sizeof(float));
+    a->gathered = arena_take(arena, rows * d_model, sizeof(float));
+    linear_scratch_layout(&a->linear, c->d_ff > c->d_model ? c->d_ff : c->d_model, arena);
+}
+
+enum status activations_create(struct activations *a, const struct model_config *config,
+                               int max_rows, bool keeps_layers, int workers, struct error *err) {
+    *a = (struct activations){.max_rows = max_rows, .keeps_layers = keeps_layers};
+    struct arena measure = {0};
+    layout(a, config, workers, &measure);
+    enum status status = arena_create(&a->arena, measure.used, err);
+    if (status == STATUS_OK)
+        layout(a, config, workers, &a->arena);
+    return status;
+}
+
+void activations_destroy(struct activations *a) {
+    arena_destroy(&a->arena);
+    *a = (struct activations){0};
+}
+
+const struct layer_activations *activations_layer(const struct activations *a, int layer) {
+    return &a->layers[a->keeps_layers ? layer : 0];
+}
+
+float *activations_input(const struct activations *a, const struct model_config *config,
+                         int layer) {
+    /* Without kept layers two buffers take turns: a layer never writes over its input. */
+    size_t place = (size_t)(a->keeps_layers ? layer : layer % 2);
+    return a->x + place * (size_t)a->max_rows * (size_t)config->d_model;
+}

@@ -1,0 +1,28 @@
+/* attention_bf16.h - attention.h's attention with its products in BF16, for training.
+ *
+ * Same result up to the rounding of queries, keys, values and shares to
+ * bfloat16; softmax and dropout are the fp32 ones, so log_sums mean the same.
+ * Wants bf16_available() (linear_bf16.h). Each head of a sequence is computed
+ * by one worker in one fixed order.
+ * Thread-safety: uses the pool, so one caller at a time.
+ */
+#ifndef ALPACA_MODEL_ATTENTION_BF16_H
+#define ALPACA_MODEL_ATTENTION_BF16_H
+
+#include "model/activations.h"
+#include "model/batch.h"
+
+enum { ATTENTION_BF16_BLOCK = 96 }; /* query rows at a time: whole tiles */
+
+/* Whether this batch can run here: whole sequences with the causal mask. */
+bool attention_bf16_takes(const struct batch *batch);
+
+/* Floats of scratch per worker. */
+size_t attention_bf16_scratch_floats(const struct model_config *config);
+
+/* As attention_forward(). */
+void attention_bf16_forward(const struct model_config *config, struct pool *pool,
+                            const struct batch *batch, int layer,
+                            const struct layer_activations *a, int log_sum_stride, float *scratch);
+
+#endif

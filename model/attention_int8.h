@@ -1,0 +1,36 @@
+/* attention_int8.h - attention over an INT8 cache, one query row at a time.
+ *
+ * The query's bytes times the keys' and the softmax's 16-bit shares times the
+ * values' bytes are exact integer sums; what is left in floating point goes
+ * over the row's own positions in one order. So a row's result depends on
+ * nothing but its sequence, whatever shares its batch.
+ * Thread-safety: each call has its own scratch; calls for different heads of a
+ * cache may run at the same time.
+ */
+#ifndef ALPACA_MODEL_ATTENTION_INT8_H
+#define ALPACA_MODEL_ATTENTION_INT8_H
+
+#include "model/activations.h"
+#include "model/batch.h"
+
+struct head_rows {
+    const float *q, *k, *v; /* [rows] of head_dim floats, `stride` floats apart */
+    size_t stride;
+    float *out; /* [rows] of head_dim floats, `out_stride` apart */
+    size_t out_stride;
+    size_t first, rows; /* position of the first row, and how many */
+};
+
+size_t attention_int8_scratch_bytes(const struct model_config *config);
+
+/* Appends the rows' keys and values to the head, then attends from each row. `ahead` is the
+ * head whose turn comes next, or the same. */
+void attention_int8(const struct kv_cache *cache, const struct kv_head *head,
+                    const struct kv_head *ahead, const struct head_rows *rows, void *scratch);
+
+/* attention_forward() for a batch with an INT8 cache; scratch is [workers, scratch_floats]. */
+void attention_int8_forward(struct pool *pool, const struct batch *batch, int layer,
+                            const struct layer_activations *a, float *scratch,
+                            size_t scratch_floats);
+
+#endif

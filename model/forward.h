@@ -1,0 +1,32 @@
+/* forward.h - the only forward pass, for training and serving alike.
+ *
+ * Row i of a span (batch.h) attends to all earlier positions of its sequence
+ * and to itself (the causal mask), never to another span's.
+ *
+ * Thread-safety: one call at a time per pool, activations and cache; the model
+ * is only read. Nothing is allocated and nothing can fail.
+ */
+#ifndef ALPACA_MODEL_FORWARD_H
+#define ALPACA_MODEL_FORWARD_H
+
+#include "model/activations.h"
+#include "model/batch.h"
+#include "model/model.h"
+
+struct pool;
+
+/* Runs the encoder over the batch. Its output, [rows, d_model], is
+ * activations_input(activations, config, layers). */
+void forward(const struct model *model, struct pool *pool, struct activations *activations,
+             const struct batch *batch);
+
+/* logits[count, vocab] of the given rows of the last forward(); rows NULL: rows 0..count-1. */
+void forward_logits(const struct model *model, struct pool *pool,
+                    const struct activations *activations, const int *rows, int count,
+                    float *logits);
+/* The same of the rows first .. first + count - 1. */
+void forward_logits_range(const struct model *model, struct pool *pool,
+                          const struct activations *activations, int first, int count,
+                          float *logits);
+
+#endif

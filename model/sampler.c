@@ -1,0 +1,382 @@
+#include "model/sampler.h"
+
+#include "base/rng.h"
+#include "model/kernels/kernels.h"
+
+#include <assert.h>
+#include <float.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 64, LANES = 8 };
+
+struct sampler {
+    int vocab;
+    int32_t *candidates; /* [vocab] ids that the filters so far have left */
+    double *block_sums;  /* [blocks of BLOCK weights] */
+    uint32_t *seen;      /* [vocab] the round in which a token was last penalised */
+    uint32_t round;
+    float *row;          /* [vocab] the logits that were weighed; -infinity for NaN */
+    float row_max;
+    double row_log_sum;  /* log of the sum of e^(row - row_max) */
+};
+
+struct sampling sampling_defaults(void) {
+    return (struct sampling){.temperature = 0.7f, .top_p = 1.0f, .repetition_penalty = 1.0f};
+}
+
+enum status sampling_check(const struct sampling *s, struct error *err) {
+    const struct {
+        const char *field;
+        double value, min, max;
+    } ranges[] = {
+        {"temperature", s->temperature, 0, SAMPLING_TEMPERATURE_MAX},
+        {"top_k", s->top_k, 0, SAMPLING_TOP_K_MAX},
+        {"top_p", s->top_p, 0, 1},
+        {"min_p", s->min_p, 0, 1},
+        {"repetition_penalty", s->repetition_penalty, SAMPLING_REPETITION_MIN,
+         SAMPLING_REPETITION_MAX},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        if (!(ranges[i].value >= ranges[i].min && ranges[i].value <= ranges[i].max)) /* NaN too */
+            return error_set_field(err, STATUS_INVALID, ranges[i].field,
+                                   "%s must be %g to %g, not %g", ranges[i].field, ranges[i].min,
+                                   ranges[i].max, ranges[i].value);
+    }
+    return STATUS_OK;
+}
+
+enum status sampler_create(struct sampler **out, int vocab, struct error *err) {
+    assert(vocab > 0);
+    *out = NULL;
+    struct sampler *sampler = calloc(1, sizeof *sampler);
+    size_t count = (size_t)vocab;
+    if (sampler) {
+        sampler->vocab = vocab;
+        sampler->candidates = malloc(count * sizeof *sampler->candidates);
+        sampler->block_sums = malloc((count + BLOCK - 1) / BLOCK * sizeof *sampler->block_sums);
+        sampler->seen = calloc(count, sizeof *sampler->seen);
+        sampler->row = calloc(count, sizeof *sampler->row);
+    }
+    if (!sampler || !sampler->candidates || !sampler->block_sums || !sampler->seen ||
+        !sampler->row) {
+        sampler_destroy(sampler);
+        return error_set(err, STATUS_NO_MEMORY, "no memory for a sampler");
+    }
+    *out = sampler;
+    return STATUS_OK;
+}
+
+void sampler_destroy(struct sampler *sampler) {
+    if (!sampler)
+        return;
+    free(sampler->candidates);
+    free(sampler->block_sums);
+    free(sampler->seen);
+    free(sampler->row);
+    free(sampler);
+}
+
+/* ---- the logits, before they become weights ---------------------------------- */
+
+/* Each token once, however often it occurs. */
+static void penalise(struct sampler *sampler, float penalty, float *logits, const int32_t *history,
+                     int count) {
+    if (++sampler->round == 0) { /* wrapped: old marks could look fresh */
+        memset(sampler->seen, 0, (size_t)sampler->vocab * sizeof *sampler->seen);
+        sampler->round = 1;
+    }
+    for (int i = 0; i < count; i++) {
+        int32_t id = history[i];
+        assert(id >= 0 && id < sampler->vocab);
+        if (sampler->seen[id] == sampler->round)
+            continue;
+        sampler->seen[id] = sampler->round;
+        logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
+    }
+}
+
+static bool contains(const int32_t *ids, int count, int32_t id) {
+    for (int i = 0; i < count; i++) {
+        if (ids[i] == id)
+            return true;
+    }
+    return false;
+}
+
+/* The first token that has the maximum; when nothing is possible (the maximum is
+ * -infinity), the first that is not forbidden. */
+static int32_t first_best(const float *logits, int vocab, float max, const int32_t *forbidden,
+                          int forbidden_count) {
+    for (int32_t id = 0; id < vocab; id++) {
+        if (logits[id] == max && !contains(forbidden, forbidden_count, id))
+            return id;
+    }
+    return 0;
+}
+
+/* A broken model must not break the service: NaN counts as impossible, infinity as the
+ * largest number. Returns the maximum; in lanes, because one running maximum would be
+ * a chain of `count` dependent steps. */
+static float repair_and_max(float *logits, int count) {
+    float lane[LANES];
+    for (int l = 0; l < LANES; l++)
+        lane[l] = -INFINITY;
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        for (int l = 0; l < LANES; l++) {
+            float x = logits[i + l];
+            x = x >= -FLT_MAX ? x : -INFINITY;
+            x = x <= FLT_MAX ? x : FLT_MAX;
+            logits[i + l] = x;
+            lane[l] = x > lane[l] ? x : lane[l];
+        }
+    }
+    for (; i < count; i++) {
+        float x = logits[i] >= -FLT_MAX ? logits[i] : -INFINITY;
+        logits[i] = x <= FLT_MAX ? x : FLT_MAX;
+        lane[0] = logits[i] > lane[0] ? logits[i] : lane[0];
+    }
+    for (int l = 1; l < LANES; l++)
+        lane[0] = lane[l] > lane[0] ? lane[l] : lane[0];
+    return lane[0];
+}
+
+/* ---- filters over the candidates --------------------------------------------- */
+
+/* The order of preference: heavier first, then the lower id. */
+static bool precedes(const float *weights, int32_t a, int32_t b) {
+    return weights[a] > weights[b] || (weights[a] == weights[b] && a < b);
+}
+
+static void swap(int32_t *a, int32_t *b) {
+    int32_t id = *a;
+    *a = *b;
+    *b = id;
+}
+
+/* Reorders ids[begin, end) around one of them; returns its place: those before it precede it. */
+static int partition(const float *weights, int32_t *ids, int begin, int end) {
+    int middle = begin + (end - begin) / 2, last = end - 1;
+    if (precedes(weights, ids[middle], ids[begin])) /* median of three to ids[last] */
+        swap(&ids[middle], &ids[begin]);
+    if (precedes(weights, ids[last], ids[begin]))
+        swap(&ids[last], &ids[begin]);
+    if (precedes(weights, ids[middle], ids[last]))
+        swap(&ids[middle], &ids[last]);
+    int place = begin;
+    for (int i = begin; i < last; i++) {
+        if (precedes(weights, ids[i], ids[last]))
+            swap(&ids[i], &ids[place++]);
+    }
+    swap(&ids[place], &ids[last]);
+    return place;
+}
+
+/* The shortest prefix, in order of preference, whose measure reaches `limit`: moves it to
+ * the front of ids[count] and returns its length, at least 1. The measure of a token is
+ * its weight, or 1 when `counting`. Takes linear time, unlike a sort. */
+static int select_prefix(const float *weights, int32_t *ids, int count, bool counting,
+                         double limit) {
+    double before = 0; /* measure of ids[0, begin), which all belong to the prefix */
+    int begin = 0, end = count;
+    while (begin < end) {
+        int place = partition(weights, ids, begin, end);
+        double sum = 0;
+        for (int i = begin; i < place; i++)
+            sum += counting ? 1.0 : (double)weights[ids[i]];
+        double own = counting ? 1.0 : (double)weights[ids[place]];
+        if (before + sum >= limit) {
+            end = place;
+        } else if (before + sum + own >= limit) {
+            return place + 1;
+        } else {
+            before += sum + own;
+            begin = place + 1;
+        }
+    }
+    return begin > 0 ? begin : 1;
+}
+
+static int keep_at_least(const float *weights, int32_t *ids, int count, float minimum) {
+    int kept = 0;
+    for (int i = 0; i < count; i++) {
+        if (weights[ids[i]] >= minimum)
+            ids[kept++] = ids[i];
+    }
+    return kept;
+}
+
+static int keep_top_p(const float *weights, int32_t *ids, int count, float top_p) {
+    double total = 0;
+    for (int i = 0; i < count; i++)
+        total += (double)weights[ids[i]];
+    /* All that are lighter than this weigh at most 1 - top_p together, so none is needed. */
+    double cutoff = (1.0 - (double)top_p) * total / count;
+    int kept = keep_at_least(weights, ids, count, (float)cutoff * 0.999f);
+    return select_prefix(weights, ids, kept, false, (double)top_p * total);
+}
+
+/* Sets the weights of everything the filters drop to 0. The heaviest weighs 1. */
+static void filter(struct sampler *sampler, const struct sampling *s, float *weights) {
+    int32_t *ids = sampler->candidates;
+    int count = 0;
+    for (int32_t id = 0; id < sampler->vocab; id++) {
+        if (weights[id] > 0)
+            ids[count++] = id;
+    }
+    if (s->top_k > 0 && s->top_k < count)
+        count = select_prefix(weights, ids, count, true, s->top_k);
+    if (s->top_p < 1)
+        count = keep_top_p(weights, ids, count, s->top_p);
+    count = keep_at_least(weights, ids, count, s->min_p);
+
+    int32_t last = ids[0];
+    for (int i = 1; i < count; i++) {
+        if (precedes(weights, last, ids[i]))
+            last = ids[i];
+    }
+    float least = weights[last];
+    for (int32_t id = 0; id < sampler->vocab; id++)
+        weights[id] = weights[id] > least || (weights[id] == least && id <= last) ? weights[id] : 0;
+}
+
+/* ---- the draw ---------------------------------------------------------------- */
+
+static double block_sum(const float *weights, int count) {
+    double lane[LANES] = {0};
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        for (int l = 0; l < LANES; l++)
+            lane[l] += (double)weights[i + l];
+    }
+    for (; i < count; i++)
+        lane[0] += (double)weights[i];
+    for (int l = 1; l < LANES; l++)
+        lane[0] += lane[l];
+    return lane[0];
+}
+
+/* The token where the running sum, in the order of ids, passes `uniform` of the total.
+ * Sums by block first, so that only one block is walked token by token. */
+static int32_t draw(double *sums, const float *weights, int vocab, double uniform) {
+    double total = 0;
+    int blocks = (vocab + BLOCK - 1) / BLOCK, chosen = 0;
+    for (int b = 0; b < blocks; b++) {
+        int count = vocab - b * BLOCK < BLOCK ? vocab - b * BLOCK : BLOCK;
+        sums[b] = block_sum(weights + b * BLOCK, count);
+        total += sums[b];
+    }
+    double target = uniform * total;
+    for (int b = 0; b < blocks; b++) { /* rounding may pass the end: then the last that has any */
+        if (sums[b] <= 0)
+            continue;
+        chosen = b;
+        if (target < sums[b])
+            break;
+        target -= sums[b];
+    }
+    int32_t id = chosen * BLOCK, end = id + BLOCK < vocab ? id + BLOCK : vocab, result = id;
+    for (; id < end; id++) {
+        if (weights[id] <= 0)
+            continue;
+        result = id;
+        if (target < (double)weights[id])
+            break;
+        target -= (double)weights[id];
+    }
+    return result;
+}
+
+int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
+                     const int32_t *history, int count, const int32_t *forbidden,
+                     int forbidden_count) {
+    int vocab = sampler->vocab;
+    if (sampling->repetition_penalty != 1.0f)
+        penalise(sampler, sampling->repetition_penalty, logits, history, count);
+    for (int i = 0; i < forbidden_count; i++) {
+        if (forbidden[i] >= 0 && forbidden[i] < vocab)
+            logits[forbidden[i]] = -INFINITY;
+    }
+    float max = repair_and_max(logits, vocab);
+    if (sampling->temperature <= 0 || max == -INFINITY)
+        return first_best(logits, vocab, max, forbidden, forbidden_count);
+
+    float *weights = logits; /* from here on e^((logit - max) / temperature) */
+    for (int i = 0; i < vocab; i++)
+        weights[i] = (logits[i] - max) / sampling->temperature;
+    kernels_get()->exp_minus(weights, 0.0f, (size_t)vocab);
+    if (sampling->top_k > 0 || sampling->top_p < 1 || sampling->min_p > 0)
+        filter(sampler, sampling, weights);
+    return draw(sampler->block_sums, weights, vocab,
+                rng_uniform(sampling->seed, (uint64_t)count));
+}
+
+/* ---- log-probabilities -------------------------------------------------------- */
+
+/* The natural logarithm of a finite x >= 1, from x = m * 2^e and log(m) = 2 artanh((m - 1) /
+ * (m + 1)), whose series needs 11 terms between sqrt(1/2) and sqrt(2). The C library's own rounds
+ * otherwise on another machine. */
+static double natural_log(double x) {
+    int exponent;
+    double m = frexp(x, &exponent);
+    if (m < 0.70710678118654752) {
+        m *= 2;
+        exponent--;
+    }
+    double s = (m - 1) / (m + 1), square = s * s, series = 0;
+    for (int k = 21; k >= 1; k -= 2)
+        series = series * square + 1.0 / k;
+    return exponent * 0.69314718055994531 + 2 * s * series;
+}
+
+void sampler_weigh(struct sampler *sampler, const float *logits) {
+    int vocab = sampler->vocab;
+    double sum = 0;
+    memcpy(sampler->row, logits, (size_t)vocab * sizeof *logits);
+    sampler->row_max = repair_and_max(sampler->row, vocab);
+    if (sampler->row_max == -INFINITY)
+        return; /* nothing is possible, and nothing below asks for the sum */
+    for (int begin = 0; begin < vocab; begin += BLOCK) {
+        float weights[BLOCK];
+        int count = vocab - begin < BLOCK ? vocab - begin : BLOCK;
+        memcpy(weights, sampler->row + begin, (size_t)count * sizeof *weights);
+        kernels_get()->exp_minus(weights, sampler->row_max, (size_t)count);
+        sum += block_sum(weights, count);
+    }
+    sampler->row_log_sum = natural_log(sum); /* at least 1: the maximum's own share */
+}
+
+static float logprob_of(const struct sampler *sampler, int32_t id) {
+    float logit = sampler->row[id];
+    if (logit == -INFINITY)
+        return -INFINITY;
+    return (float)((double)logit - (double)sampler->row_max - sampler->row_log_sum);
+}
+
+/* The ids of the `count` highest logits, in order; returns how many there are. */
+static int find_top(const float *row, int vocab, int32_t *ids, int count) {
+    int found = 0;
+    for (int32_t id = 0; id < vocab && count > 0; id++) {
+        if (found == count && !(row[id] > row[ids[count - 1]]))
+            continue;
+        int place = found < count ? found++ : count - 1;
+        for (; place > 0 && row[id] > row[ids[place - 1]]; place--)
+            ids[place] = ids[place - 1];
+        ids[place] = id;
+    }
+    return found;
+}
+
+struct token_logprobs sampler_logprobs(const struct sampler *sampler, int32_t token, int top) {
+    assert(token >= 0 && token < sampler->vocab && top >= 0 && top <= TOP_LOGPROBS_MAX);
+    struct token_logprobs logprobs = {.own = logprob_of(sampler, token)};
+    int found = find_top(sampler->row, sampler->vocab, logprobs.top_ids, top);
+    for (int i = 0; i < found; i++)
+        logprobs.top[i] = logprob_of(sampler, logprobs.top_ids[i]);
+    for (int i = found; i < TOP_LOGPROBS_MAX; i++)
+        logprobs.top_ids[i] = -1;
+    return logprobs;
+}

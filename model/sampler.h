@@ -1,0 +1,76 @@
+/* sampler.h - from a row of logits to the next token.
+ *
+ * In this order: repetition penalty on every token that already occurs, never
+ * a forbidden token, greedy at temperature 0, else temperature, then top-k,
+ * then top-p (nucleus), then min-p, each on what the one before left, and a
+ * draw. Ties go to the lower id, in every filter. The draw is a pure function of
+ * (seed, position) and goes over what is left in the order of ids, so a story
+ * depends on nothing but its prompt, settings and seed. Logits that are NaN are
+ * never drawn.
+ * Sources: Keskar et al. 2019 (repetition penalty, CTRL); Fan et al. 2018
+ * (top-k); Holtzman et al. 2019 (top-p); Nguyen et al. 2024 (min-p).
+ *
+ * Log-probabilities are the model's own: natural logarithms of the softmax of
+ * its logits, before all of the above. They are computed row by row in one
+ * fixed order, without the C library's functions, so the same logits give the
+ * same bits on every machine. In a scheduler with the INT8 form they are
+ * therefore the same, bit for bit, at any load, with any number of threads and
+ * on any instruction set, as stories are.
+ *
+ * Ownership: a sampler owns its scratch memory, allocated once. One thread
+ * uses a sampler at a time; samplers are independent.
+ */
+#ifndef ALPACA_MODEL_SAMPLER_H
+#define ALPACA_MODEL_SAMPLER_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct sampling {
+    float temperature;        /* 0: the most likely token */
+    int top_k;                /* 0: off */
+    float top_p;              /* 1: off */
+    float min_p;              /* 0: off */
+    float repetition_penalty; /* 1: off */
+    uint64_t seed;
+};
+
+/* What each field may be; the API's and the flags' ranges come from here. */
+#define SAMPLING_TEMPERATURE_MAX 2.0
+#define SAMPLING_TOP_K_MAX 4000
+#define SAMPLING_REPETITION_MIN 0.5
+#define SAMPLING_REPETITION_MAX 2.0
+
+struct sampling sampling_defaults(void); /* temperature 0.7, everything else off, seed 0 */
+/* STATUS_INVALID naming the field and its range. */
+enum status sampling_check(const struct sampling *sampling, struct error *err);
+
+struct sampler;
+enum status sampler_create(struct sampler **sampler, int vocab, struct error *err);
+void sampler_destroy(struct sampler *sampler); /* NULL is allowed */
+
+/* The next token for `logits[vocab]` (overwritten). `history[count]` are the
+ * sequence's tokens so far and `forbidden[forbidden_count]` ids never drawn
+ * (-1 entries are skipped); the draw's position is `count`. */
+int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
+                     const int32_t *history, int count, const int32_t *forbidden,
+                     int forbidden_count);
+
+enum { TOP_LOGPROBS_MAX = 5 };
+
+/* What the model thought of a token that was taken, and which it liked best. -infinity is what a
+ * logit of -infinity or NaN gives. */
+struct token_logprobs {
+    float own;
+    float top[TOP_LOGPROBS_MAX]; /* the highest first; ties in the order of ids */
+    int32_t top_ids[TOP_LOGPROBS_MAX]; /* -1 where there are fewer, or fewer were asked for */
+};
+
+/* Takes note of `logits[vocab]`, which stay as they are; the log-probabilities below are theirs
+ * until the next call. In between the sampler may draw. */
+void sampler_weigh(struct sampler *sampler, const float *logits);
+struct token_logprobs sampler_logprobs(const struct sampler *sampler, int32_t token, int top);
+
+#endif

@@ -1,0 +1,81 @@
+#include "server/api/completion_request_internal.h"
+#include "server/api/json.h"
+#include "tokenizer/utf8.h"
+
+#include <inttypes.h>
+
+void telling_write_usage(const struct telling *telling, struct buffer *out) {
+    struct telling_summary summary = telling_summary(telling);
+    buffer_printf(out, "\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,"
+                       "\"total_tokens\":%d}",
+                  summary.prompt_tokens, summary.completion_tokens,
+                  summary.prompt_tokens + summary.completion_tokens);
+}
+
+static void write_timings(const struct telling *telling, struct buffer *out) {
+    struct telling_summary summary = telling_summary(telling);
+    double told_ns = (double)(summary.usage.prefill_ns + summary.usage.decode_ns);
+    buffer_printf(out, "\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,"
+                       "\"tokens_per_second\":%.1f}",
+                  (double)summary.usage.queued_ns / 1e6, (double)summary.usage.prefill_ns / 1e6,
+                  (double)summary.usage.decode_ns / 1e6,
+                  told_ns > 0 ? 1e9 * summary.completion_tokens / told_ns : 0.0);
+}
+
+static void write_model(const struct telling *telling, struct buffer *out) {
+    buffer_append_text(out, "\"model\":");
+    json_append_text(out, telling->teller->name);
+}
+
+void telling_write_sums(const struct telling *telling, struct buffer *out) {
+    write_model(telling, out);
+    buffer_append_text(out, ",");
+    telling_write_usage(telling, out);
+    buffer_append_text(out, ",");
+    write_timings(telling, out);
+}
+
+void telling_write_completion_head(const struct telling *telling, struct buffer *out) {
+    buffer_printf(out, "{\"id\":\"cmpl-%016" PRIx64 "\",\"object\":\"text_completion\","
+                       "\"created\":%lld,",
+                  telling->id, (long long)telling->created);
+    write_model(telling, out);
+    buffer_append_text(out, ",\"choices\":[");
+}
+
+bool telling_wants_lists(const struct telling *telling) {
+    return telling->request.logprobs >= 0;
+}
+
+struct logprobs telling_new_lists(const struct telling *telling) {
+    return (struct logprobs){.tokenizer = telling->teller->tokenizer,
+                             .top = telling->request.logprobs};
+}
+
+void telling_list_news(struct told *told, struct logprobs *lists) {
+    size_t bytes;
+    const char *text = story_text(told->story, &bytes);
+    for (int end = story_listed(told->story); told->listed < end; told->listed++) {
+        struct story_token token = story_token(told->story, told->listed);
+        told->offset += utf8_count(text + told->list_at, token.begins - told->list_at);
+        told->list_at = token.begins;
+        logprobs_add(lists, &token, told->offset);
+    }
+}
+
+void telling_write_choice(int index, const char *text, size_t bytes, struct logprobs *lists,
+                         const char *finish_reason, struct buffer *out) {
+    buffer_printf(out, "{\"index\":%d,\"text\":", index);
+    json_append_bytes(out, text, bytes);
+    buffer_append_text(out, ",\"logprobs\":");
+    if (lists)
+        logprobs_write(lists, out);
+    else
+        buffer_append_text(out, "null");
+    buffer_append_text(out, ",\"finish_reason\":");
+    if (finish_reason)
+        json_append_text(out, finish_reason);
+    else
+        buffer_append_text(out, "null");
+    buffer_append_text(out, "}");
+}

@@ -1,0 +1,66 @@
+/* completion_request.h - one request for stories, from the prompt to the bytes of the answer.
+ *
+ * Starts the request's 1 to 8 stories and writes what they became in the form
+ * that was asked for: one JSON answer, plain text, or server-sent events while
+ * they are told. Knows nothing of HTTP connections, so tests can use it alone.
+ *
+ * Ownership: a telling owns its request and stories, and borrows the
+ * storyteller. Safety: one thread at a time, except that telling_cancel() may
+ * be called from any thread while the telling lives. `wake` runs on the
+ * scheduler's thread when there may be something new, and must be quick.
+ */
+#ifndef ALPACA_SERVER_API_COMPLETION_REQUEST_H
+#define ALPACA_SERVER_API_COMPLETION_REQUEST_H
+
+#include "base/buffer.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "server/api/request.h"
+#include "server/metrics.h"
+
+#include <stdbool.h>
+
+struct telling;
+
+enum telling_form { TELLING_JSON, TELLING_TEXT };
+
+/* Takes over *request (also on failure); the times between tokens go to *metrics unless NULL. A
+ * request without a seed gets one. Look with telling_advance() before waiting for `wake`. Errors:
+ * the prompt's, and scheduler_submit()'s. */
+enum status telling_start(struct telling **telling, struct storyteller *teller,
+                          struct metrics *metrics, struct api_request *request,
+                          enum telling_form form,
+                          void (*wake)(void *context, bool over), void *context,
+                          struct error *err);
+
+/* Brings all stories up to date. An error means that the telling has failed, after which it can
+ * only be freed; stories that were cut off by the server's end are STATUS_STOPPED. */
+enum status telling_advance(struct telling *telling, bool *finished, struct error *err);
+
+bool telling_streams(const struct telling *telling);
+bool telling_pings(const struct telling *telling); /* the stream's form has room for comments */
+const char *telling_content_type(const struct telling *telling);
+
+/* The whole answer of a finished telling. */
+void telling_write_answer(struct telling *telling, struct buffer *out);
+/* What is new since the last call, as events or text; the end too, once it has come. */
+void telling_write_news(struct telling *telling, struct buffer *out);
+/* An error inside a stream. */
+void telling_write_failure(const struct telling *telling, const struct error *err,
+                           struct buffer *out);
+
+/* Counts what became of the stories; once, when the request is over. */
+void telling_record(const struct telling *telling, struct metrics *metrics);
+
+/* For the log. */
+struct telling_summary {
+    int prompt_tokens, completion_tokens;
+    const char *finish_reason; /* of the first story */
+    struct generation_usage usage; /* times, the largest of all stories */
+};
+struct telling_summary telling_summary(const struct telling *telling);
+
+void telling_cancel(struct telling *telling);
+void telling_free(struct telling *telling); /* NULL is allowed */
+
+#endif

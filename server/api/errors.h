@@ -1,0 +1,39 @@
+/* errors.h - how failures look to a client: one table for all of them.
+ *
+ * Every error answer is {"error":{"message","type","param","code"}}, the shape
+ * that OpenAI's clients know. Thread-safe.
+ */
+#ifndef ALPACA_SERVER_API_ERRORS_H
+#define ALPACA_SERVER_API_ERRORS_H
+
+#include "base/buffer.h"
+#include "base/status.h"
+
+enum problem {
+    PROBLEM_INVALID,       /* a wrong or out-of-range value, or no JSON */
+    PROBLEM_UNAUTHORIZED,
+    PROBLEM_NOT_FOUND,
+    PROBLEM_METHOD,
+    PROBLEM_TIMEOUT,       /* the request did not arrive in time */
+    PROBLEM_TOO_LARGE,
+    PROBLEM_ENCODING,      /* a compressed body */
+    PROBLEM_BUSY,
+    PROBLEM_STOPPING,
+    PROBLEM_INTERNAL,
+};
+
+struct problem_info {
+    int http_status;
+    const char *type;   /* error.type: a family of errors */
+    const char *code;   /* error.code: this very error */
+    int retry_after_s;  /* Retry-After header; 0 for none */
+};
+
+const struct problem_info *problem_info(enum problem problem);
+enum problem problem_of_status(enum status status);
+
+/* Appends the JSON object {"error":…}; `param` NULL or "" is written as null. */
+void problem_write(struct buffer *out, enum problem problem, const char *param,
+                   const char *message);
+
+#endif

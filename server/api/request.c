@@ -1,0 +1,422 @@
+#include "server/api/request.h"
+
+#include "server/api/json.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum field_kind { FIELD_PROMPT, FIELD_PROMPTS, FIELD_STOP, FIELD_INT, FIELD_REAL, FIELD_SEED,
+                  FIELD_BOOL, FIELD_STREAM_OPTIONS, FIELD_ABSENT };
+
+struct field {
+    const char *name;
+    enum field_kind kind;
+    int dialects;
+    size_t offset;
+    double min, max;
+    const char *fallback; /* as JSON, for the description; "" when there is none */
+    const char *help;
+};
+
+#define BOTH (API_GENERATE | API_COMPLETIONS)
+#define AT(member) offsetof(struct api_request, member)
+/* FIELD_ABSENT rows are OpenAI's fields that would change the answer's meaning and that this
+ * server cannot honour: anything but null (or the one neutral number `max`) is refused. */
+static const struct field fields[] = {
+    {"prompt", FIELD_PROMPT, API_GENERATE, 0, 0, 0, "\"\"",
+     "The beginning of the story; may be empty"},
+    {"prompt", FIELD_PROMPTS, API_COMPLETIONS, 0, 0, 0, "\"\"",
+     "The beginning of the story as a text or as token ids, or a list of up to 8 such beginnings"},
+    {"temperature", FIELD_REAL, BOTH, AT(temperature), 0, SAMPLING_TEMPERATURE_MAX, "0.7",
+     "How daring the words are; 0 always takes the likeliest"},
+    {"top_k", FIELD_INT, BOTH, AT(top_k), 0, SAMPLING_TOP_K_MAX, "0",
+     "Only the k likeliest tokens; 0 is off"},
+    {"top_p", FIELD_REAL, BOTH, AT(top_p), 0, 1, "1",
+     "Only the likeliest tokens that together have this probability; 1 is off"},
+    {"min_p", FIELD_REAL, BOTH, AT(min_p), 0, 1, "0",
+     "Only tokens at least this probable, relative to the likeliest; 0 is off"},
+    {"repetition_penalty", FIELD_REAL, BOTH, AT(repetition_penalty), SAMPLING_REPETITION_MIN,
+     SAMPLING_REPETITION_MAX, "1", "Above 1 makes words that already occurred less likely"},
+    {"max_tokens", FIELD_INT, BOTH, AT(max_tokens), 1, API_MAX_TOKENS, "",
+     "The story's length at most; by default, and never beyond, what the model has room for"},
+    {"seed", FIELD_SEED, BOTH, AT(seed), 0, (double)API_MAX_SEED, "",
+     "The same seed, prompt and settings give the same story; drawn when absent"},
+    {"stop", FIELD_STOP, BOTH, AT(stops), 0, 0, "",
+     "Ends the story before this text; one, or a list of up to 4"},
+    {"n", FIELD_INT, BOTH, AT(n), 1, API_MAX_STORIES, "1",
+     "Stories to tell of each prompt, together up to 8; story i is told with seed + i"},
+    {"stream", FIELD_BOOL, BOTH, AT(stream), 0, 0, "false",
+     "Send the story as server-sent events while it is told"},
+    {"truncate", FIELD_BOOL, BOTH, AT(truncate), 0, 0, "false",
+     "Forget the beginning of a prompt that is too long, instead of refusing it"},
+    {"echo", FIELD_BOOL, API_COMPLETIONS, AT(echo), 0, 0, "false", "Repeat the prompt in the text"},
+    {"stream_options", FIELD_STREAM_OPTIONS, API_COMPLETIONS, AT(include_usage), 0, 0, "",
+     "{\"include_usage\": true} adds a last event with the usage"},
+    {"logprobs", FIELD_INT, API_COMPLETIONS, AT(logprobs), 0, TOP_LOGPROBS_MAX, "",
+     "Log-probabilities of the tokens told, and of so many likeliest ones at each place"},
+    {"best_of", FIELD_ABSENT, API_COMPLETIONS, 0, 0, 1, "", "Not supported"},
+    {"suffix", FIELD_ABSENT, API_COMPLETIONS, 0, 0, 0, "", "Not supported"},
+};
+enum { FIELD_COUNT = sizeof fields / sizeof *fields };
+
+static const char *type_name(const cJSON *value) {
+    if (cJSON_IsString(value))
+        return "a string";
+    if (cJSON_IsNumber(value))
+        return "a number";
+    if (cJSON_IsBool(value))
+        return "true or false";
+    if (cJSON_IsArray(value))
+        return "a list";
+    return cJSON_IsNull(value) ? "null" : "an object";
+}
+
+static enum status wrong(const struct field *field, const cJSON *value, const char *wanted,
+                         struct error *err) {
+    if (cJSON_IsNumber(value))
+        return error_set_field(err, STATUS_INVALID, field->name, "%s must be %s, not %.16g",
+                               field->name, wanted, value->valuedouble);
+    return error_set_field(err, STATUS_INVALID, field->name, "%s must be %s, not %s", field->name,
+                           wanted, type_name(value));
+}
+
+static enum status read_number(const struct field *field, const cJSON *value,
+                               struct api_request *request, struct error *err) {
+    char wanted[96];
+    bool whole = field->kind != FIELD_REAL;
+    snprintf(wanted, sizeof wanted, "a %snumber from %.16g to %.16g", whole ? "whole " : "",
+             field->min, field->max);
+    double number = value->valuedouble;
+    if (!cJSON_IsNumber(value) || !isfinite(number) || number < field->min ||
+        number > field->max || (whole && number != floor(number)))
+        return wrong(field, value, wanted, err);
+    void *target = (char *)request + field->offset;
+    if (field->kind == FIELD_REAL) {
+        *(double *)target = number;
+    } else if (field->kind == FIELD_INT) {
+        *(int *)target = (int)number;
+    } else {
+        *(uint64_t *)target = (uint64_t)number;
+        request->has_seed = true;
+    }
+    return STATUS_OK;
+}
+
+static enum status read_stop(const struct field *field, const cJSON *value,
+                             struct api_request *request, struct error *err) {
+    const char *wanted = "a string or a list of 1 to 4 strings, each of 1 to 256 bytes";
+    const cJSON *item = cJSON_IsArray(value) ? value->child : value;
+    request->stop_count = 0;
+    for (; item; item = cJSON_IsArray(value) ? item->next : NULL) {
+        size_t bytes = cJSON_IsString(item) ? strlen(item->valuestring) : 0;
+        if (bytes < 1 || bytes > STORY_MAX_STOP_BYTES || request->stop_count == STORY_MAX_STOPS)
+            return error_set_field(err, STATUS_INVALID, field->name, "%s must be %s", field->name,
+                                   wanted);
+        request->stops[request->stop_count++] = item->valuestring;
+    }
+    return STATUS_OK; /* an empty list is no stop */
+}
+
+static enum status read_ids(const cJSON *list, const char *name, struct token_list *ids,
+                            struct error *err) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list) {
+        double number = item->valuedouble;
+        if (!cJSON_IsNumber(item) || !(number >= 0 && number <= INT32_MAX) ||
+            number != floor(number))
+            return error_set_field(err, STATUS_INVALID, name, "%s must hold token ids", name);
+        if (!token_list_append(ids, (int32_t)number))
+            return error_set(err, STATUS_NO_MEMORY, "no memory for the tokens");
+    }
+    return STATUS_OK;
+}
+
+static enum status read_prompt(const struct field *field, const cJSON *value,
+                               struct api_request *request, struct error *err) {
+    struct api_prompt *prompt = &request->prompts[request->prompt_count];
+    bool may_be_ids = field->kind == FIELD_PROMPTS;
+    if (cJSON_IsString(value)) {
+        *prompt = (struct api_prompt){value->valuestring, strlen(value->valuestring), {0}};
+        request->prompt_count++;
+        return STATUS_OK;
+    }
+    if (!may_be_ids || !cJSON_IsArray(value) || !value->child)
+        return wrong(field, value, may_be_ids ? "a string or a list of token ids" : "a string",
+                     err);
+    *prompt = (struct api_prompt){.text = NULL};
+    request->prompt_count++; /* so that what was read of a wrong list is freed */
+    return read_ids(value, field->name, &prompt->ids, err);
+}
+
+/* As OpenAI has it: a text, a list of texts, a list of ids, or a list of lists of ids. */
+static enum status read_prompts(const struct field *field, const cJSON *value,
+                                struct api_request *request, struct error *err) {
+    if (!cJSON_IsArray(value) || cJSON_IsNumber(value->child))
+        return read_prompt(field, value, request, err);
+    int count = cJSON_GetArraySize(value);
+    if (count < 1 || count > API_MAX_STORIES)
+        return error_set_field(err, STATUS_INVALID, field->name,
+                               "%s must be a string, a list of token ids, or a list of 1 to %d of "
+                               "these, not a list of %d",
+                               field->name, API_MAX_STORIES, count);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, value) {
+        enum status status = read_prompt(field, item, request, err);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+static enum status read_stream_options(const struct field *field, const cJSON *value,
+                                       struct api_request *request, struct error *err) {
+    if (!cJSON_IsObject(value))
+        return wrong(field, value, "an object", err);
+    const cJSON *usage = cJSON_GetObjectItemCaseSensitive(value, "include_usage");
+    if (usage && !cJSON_IsNull(usage) && !cJSON_IsBool(usage))
+        return error_set_field(err, STATUS_INVALID, "stream_options",
+                               "stream_options.include_usage must be true or false");
+    request->include_usage = cJSON_IsTrue(usage);
+    return STATUS_OK;
+}
+
+static enum status read_field(const struct field *field, const cJSON *value,
+                              struct api_request *request, struct error *err) {
+    if (cJSON_IsNull(value)) /* many clients send null for "not set" */
+        return STATUS_OK;
+    switch (field->kind) {
+    case FIELD_PROMPT:
+    case FIELD_PROMPTS:
+        request->prompt_count = 0; /* instead of the empty one */
+        return field->kind == FIELD_PROMPT ? read_prompt(field, value, request, err)
+                                           : read_prompts(field, value, request, err);
+    case FIELD_STOP: return read_stop(field, value, request, err);
+    case FIELD_INT:
+    case FIELD_REAL:
+    case FIELD_SEED: return read_number(field, value, request, err);
+    case FIELD_STREAM_OPTIONS: return read_stream_options(field, value, request, err);
+    case FIELD_BOOL:
+        if (!cJSON_IsBool(value))
+            return wrong(field, value, "true or false", err);
+        *(bool *)((char *)request + field->offset) = cJSON_IsTrue(value);
+        return STATUS_OK;
+    case FIELD_ABSENT:
+        if (cJSON_IsNumber(value) && value->valuedouble == field->max)
+            return STATUS_OK;
+        return error_set_field(err, STATUS_INVALID, field->name, "%s is not supported here",
+                               field->name);
+    }
+    return STATUS_OK;
+}
+
+static const struct field *find_field(const char *name, enum api_dialect dialect) {
+    for (int i = 0; i < FIELD_COUNT; i++)
+        if ((fields[i].dialects & dialect) && strcmp(fields[i].name, name) == 0)
+            return &fields[i];
+    return NULL;
+}
+
+/* The body as a tree whose root is an object. */
+static enum status parse_object(const char *body, size_t bytes, cJSON **tree, struct error *err) {
+    const char *end = NULL;
+    size_t blank = 0;
+    while (blank < bytes && memchr(" \t\r\n", body[blank], 4))
+        blank++;
+    if (blank == bytes) {
+        body = "{}";
+        bytes = 2;
+    }
+    enum status status = json_check(body, bytes, err);
+    if (status != STATUS_OK)
+        return status;
+    *tree = cJSON_ParseWithLengthOpts(body, bytes, &end, 0);
+    if (!*tree)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for the request");
+    if (cJSON_IsObject(*tree))
+        return STATUS_OK;
+    error_set(err, STATUS_INVALID, "the body must be a JSON object, not %s", type_name(*tree));
+    cJSON_Delete(*tree);
+    *tree = NULL;
+    return STATUS_INVALID;
+}
+
+static enum status read_members(struct api_request *request, const cJSON *tree,
+                                struct error *err) {
+    unsigned seen = 0;
+    const cJSON *member;
+    cJSON_ArrayForEach(member, tree) {
+        const struct field *field = find_field(member->string, request->dialect);
+        if (!field && request->dialect == API_COMPLETIONS)
+            continue;
+        if (!field)
+            return error_set_field(err, STATUS_INVALID, member->string,
+                                   "unknown field \"%.64s\"", member->string);
+        unsigned bit = 1u << (field - fields);
+        if (seen & bit)
+            return error_set_field(err, STATUS_INVALID, field->name, "%s is given twice",
+                                   field->name);
+        seen |= bit;
+        enum status status = read_field(field, member, request, err);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+enum status api_request_parse(struct api_request *request, enum api_dialect dialect,
+                              const char *body, size_t bytes, struct error *err) {
+    struct sampling plain = sampling_defaults();
+    cJSON *tree = NULL;
+    enum status status = parse_object(body, bytes, &tree, err);
+    if (status != STATUS_OK)
+        return status;
+    *request = (struct api_request){
+        .dialect = dialect,
+        .prompts = {{.text = ""}},
+        .prompt_count = 1,
+        .temperature = 0.7,
+        .top_k = plain.top_k,
+        .top_p = plain.top_p,
+        .min_p = plain.min_p,
+        .repetition_penalty = plain.repetition_penalty,
+        .max_tokens = API_MAX_TOKENS,
+        .n = 1,
+        .logprobs = -1,
+        .tree = tree,
+    };
+    status = read_members(request, tree, err);
+    if (status == STATUS_OK && request->prompt_count * request->n > API_MAX_STORIES)
+        status = error_set_field(err, STATUS_INVALID, "n",
+                                 "n must be a whole number from 1 to %d with %d prompts, not %d",
+                                 API_MAX_STORIES / request->prompt_count, request->prompt_count,
+                                 request->n);
+    if (status != STATUS_OK)
+        api_request_free(request);
+    return status;
+}
+
+void api_request_free(struct api_request *request) {
+    for (int i = 0; i < request->prompt_count; i++)
+        token_list_free(&request->prompts[i].ids);
+    cJSON_Delete(request->tree);
+    memset(request, 0, sizeof *request);
+}
+
+struct sampling api_request_sampling(const struct api_request *request) {
+    struct sampling sampling = sampling_defaults();
+    sampling.temperature = (float)request->temperature;
+    sampling.top_k = request->top_k;
+    sampling.top_p = (float)request->top_p;
+    sampling.min_p = (float)request->min_p;
+    sampling.repetition_penalty = (float)request->repetition_penalty;
+    sampling.seed = request->seed;
+    return sampling;
+}
+
+/* The one member of a small body. */
+static enum status parse_member(const char *body, size_t bytes, const char *name, cJSON **tree,
+                                const cJSON **member, struct error *err) {
+    enum status status = parse_object(body, bytes, tree, err);
+    if (status != STATUS_OK)
+        return status;
+    *member = (*tree)->child;
+    if (!*member || strcmp((*member)->string, name) != 0 || (*member)->next) {
+        cJSON_Delete(*tree);
+        *tree = NULL;
+        return error_set_field(err, STATUS_INVALID, name, "the body must have one member, %s",
+                               name);
+    }
+    return STATUS_OK;
+}
+
+enum status api_parse_text(const char *body, size_t bytes, const char *name, void **out,
+                           const char **text, struct error *err) {
+    cJSON *tree = NULL;
+    const cJSON *member = NULL;
+    enum status status = parse_member(body, bytes, name, &tree, &member, err);
+    if (status != STATUS_OK)
+        return status;
+    if (!cJSON_IsString(member)) {
+        status = error_set_field(err, STATUS_INVALID, name, "%s must be a string, not %s", name,
+                                 type_name(member));
+        cJSON_Delete(tree);
+        return status;
+    }
+    *out = tree;
+    *text = member->valuestring;
+    return STATUS_OK;
+}
+
+enum status api_parse_ids(const char *body, size_t bytes, const char *name,
+                          struct token_list *ids, struct error *err) {
+    cJSON *tree = NULL;
+    const cJSON *member = NULL;
+    *ids = (struct token_list){0};
+    enum status status = parse_member(body, bytes, name, &tree, &member, err);
+    if (status != STATUS_OK)
+        return status;
+    if (!cJSON_IsArray(member))
+        status = error_set_field(err, STATUS_INVALID, name,
+                                 "%s must be a list of token ids, not %s", name,
+                                 type_name(member));
+    if (status == STATUS_OK)
+        status = read_ids(member, name, ids, err);
+    cJSON_Delete(tree);
+    if (status != STATUS_OK)
+        token_list_free(ids);
+    return status;
+}
+
+void api_tree_free(void *tree) {
+    cJSON_Delete(tree);
+}
+
+static void write_field_schema(struct buffer *out, const struct field *field) {
+    static const char text_list[] = "{\"type\":\"string\"},{\"type\":\"array\",\"items\":"
+                                    "{\"type\":\"string\"},\"maxItems\":";
+    static const char id_list[] = "{\"type\":\"array\",\"items\":{\"type\":\"integer\","
+                                  "\"minimum\":0},\"minItems\":1}";
+    switch (field->kind) {
+    case FIELD_PROMPT: buffer_append_text(out, "\"type\":[\"string\",\"null\"]"); break;
+    case FIELD_PROMPTS:
+        buffer_printf(out, "\"anyOf\":[{\"type\":[\"string\",\"null\"]},%s,"
+                           "{\"type\":\"array\",\"items\":"
+                           "{\"anyOf\":[{\"type\":\"string\"},%s]},"
+                           "\"minItems\":1,\"maxItems\":%d}]",
+                      id_list, id_list, API_MAX_STORIES);
+        break;
+    case FIELD_BOOL: buffer_append_text(out, "\"type\":[\"boolean\",\"null\"]"); break;
+    case FIELD_STREAM_OPTIONS: buffer_append_text(out, "\"type\":[\"object\",\"null\"]"); break;
+    case FIELD_ABSENT: break;
+    case FIELD_STOP:
+        buffer_printf(out, "\"anyOf\":[%s%d},{\"type\":\"null\"}]", text_list, STORY_MAX_STOPS);
+        break;
+    case FIELD_INT:
+    case FIELD_SEED:
+    case FIELD_REAL:
+        buffer_printf(out, "\"type\":[\"%s\",\"null\"],\"minimum\":%.16g,\"maximum\":%.16g",
+                      field->kind == FIELD_REAL ? "number" : "integer", field->min, field->max);
+        break;
+    }
+}
+
+void api_write_schema(struct buffer *out, enum api_dialect dialect) {
+    const char *separator = "";
+    buffer_append_text(out, "{\"type\":\"object\",\"properties\":{");
+    for (int i = 0; i < FIELD_COUNT; i++) {
+        if (!(fields[i].dialects & dialect) || fields[i].kind == FIELD_ABSENT)
+            continue;
+        buffer_printf(out, "%s\"%s\":{", separator, fields[i].name);
+        write_field_schema(out, &fields[i]);
+        if (*fields[i].fallback)
+            buffer_printf(out, ",\"default\":%s", fields[i].fallback);
+        buffer_append_text(out, ",\"description\":");
+        json_append_text(out, fields[i].help);
+        buffer_append_text(out, "}");
+        separator = ",";
+    }
+    buffer_printf(out, "},\"additionalProperties\":%s}",
+                  dialect == API_COMPLETIONS ? "true" : "false");
+}

@@ -1,0 +1,72 @@
+/* request.h - what a client asks for: from a JSON body to checked values.
+ *
+ * One table names every field with its kind and range; checking, error
+ * messages and the OpenAPI description come from it. A value that is wrong is
+ * refused with the field's name and range; nothing is corrected silently.
+ *
+ * Ownership: a parsed request owns the texts its fields point to, and its ids,
+ * until api_request_free(). Thread-safe.
+ */
+#ifndef ALPACA_SERVER_API_REQUEST_H
+#define ALPACA_SERVER_API_REQUEST_H
+
+#include "base/buffer.h"
+#include "base/status.h"
+#include "engine/completion.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    API_MAX_STORIES = 8,
+    API_MAX_TOKENS = 100000, /* a story ends earlier, at the model's last position */
+};
+#define API_MAX_SEED 9007199254740991 /* 2^53 - 1: what a JSON number holds exactly */
+
+/* Who asks: our own routes refuse fields they do not know; OpenAI's clients send many. */
+enum api_dialect { API_GENERATE = 1, API_COMPLETIONS = 2 };
+
+/* What n stories begin with: a text, or token ids. */
+struct api_prompt {
+    const char *text; /* NULL: ids */
+    size_t bytes;
+    struct token_list ids;
+};
+
+struct api_request {
+    enum api_dialect dialect;
+    struct api_prompt prompts[API_MAX_STORIES];
+    int prompt_count; /* at least 1; times n at most API_MAX_STORIES */
+    double temperature, top_p, min_p, repetition_penalty;
+    int top_k, max_tokens, n;
+    int logprobs; /* of so many likeliest tokens beside the one taken; -1: none at all */
+    uint64_t seed;
+    bool has_seed;
+    bool stream, truncate, echo, include_usage;
+    const char *stops[STORY_MAX_STOPS];
+    int stop_count;
+    void *tree; /* the JSON that the texts lie in */
+};
+
+/* Parses a body; an empty one means {}. STATUS_INVALID names the field. On success the caller
+ * frees the request; on failure there is nothing to free. */
+enum status api_request_parse(struct api_request *request, enum api_dialect dialect,
+                              const char *body, size_t bytes, struct error *err);
+void api_request_free(struct api_request *request); /* a zeroed one is allowed */
+
+struct sampling api_request_sampling(const struct api_request *request);
+
+/* One member of a small body such as {"text": "…"}: exactly this member, a text. The caller frees
+ * *tree with api_tree_free(); *text points into it. */
+enum status api_parse_text(const char *body, size_t bytes, const char *name, void **tree,
+                           const char **text, struct error *err);
+/* The same for a list of token ids. */
+enum status api_parse_ids(const char *body, size_t bytes, const char *name,
+                          struct token_list *ids, struct error *err);
+void api_tree_free(void *tree);
+
+/* Appends the JSON schema of a dialect's request body, from the table. */
+void api_write_schema(struct buffer *out, enum api_dialect dialect);
+
+#endif

@@ -1,0 +1,62 @@
+/* transaction.h - one HTTP request and its answer, apart from the library that carries them.
+ *
+ * Handlers (routes.c) read the request's fields and fill in the answer, or
+ * leave a telling that will become the answer. Ownership: the exchange owns
+ * its buffers and telling. One thread at a time, except for what telling.h
+ * allows from others.
+ */
+#ifndef ALPACA_SERVER_API_TRANSACTION_H
+#define ALPACA_SERVER_API_TRANSACTION_H
+
+#include "base/buffer.h"
+#include "server/api/completion_request.h"
+#include "server/api/errors.h"
+#include "server/api/pages.h"
+#include "server/service.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct route;
+
+struct answer {
+    int http_status; /* 0: none yet */
+    const char *content_type;
+    struct buffer body;
+    const struct page *page; /* the body instead, when not NULL */
+    const char *etag;
+    int retry_after_s;  /* 0: no such header */
+    unsigned allow;     /* methods for an Allow header; 0: no such header */
+};
+
+struct exchange {
+    struct service *service;
+    const struct route *route; /* NULL: unknown path */
+    const struct page *page;   /* the path is a page's */
+    char method[16];
+    char path[128];            /* for the log; cut */
+    char id[65];               /* X-Request-Id */
+    const char *accept, *if_none_match; /* NULL: no such header */
+    struct buffer body;
+    bool body_too_large;
+    struct answer answer;
+    struct telling *telling;
+    void (*wake)(void *context, bool over); /* for telling_start() */
+    void *wake_context;
+    uint64_t started_ns;
+};
+
+/* Answer with an error, in the API's form. */
+void exchange_fail(struct exchange *exchange, enum problem problem, const char *param,
+                   const char *message);
+void exchange_fail_with(struct exchange *exchange, const struct error *err);
+/* Answer with what answer.body holds; memory that ran out on the way is answered too. */
+void exchange_answer(struct exchange *exchange, int http_status, const char *content_type);
+
+/* Takes the client's request id when it is one we can log, else draws one. */
+void exchange_identify(struct exchange *exchange, const char *wanted);
+/* The access log's line for a finished exchange. */
+void exchange_log(const struct exchange *exchange, uint64_t bytes_sent, bool complete);
+void exchange_clear(struct exchange *exchange);
+
+#endif

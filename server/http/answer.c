@@ -1,0 +1,106 @@
+#include "server/http/http_internal.h"
+
+#include "server/api/routes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PAGE_POLICY                                                                             \
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "                \
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+#define API_POLICY "default-src 'none'; frame-ancestors 'none'"
+
+static void add(struct MHD_Response *response, const char *name, const char *value) {
+    MHD_add_response_header(response, name, value);
+}
+
+static void add_cors(struct MHD_Response *response, const char *origin) {
+    add(response, "Access-Control-Allow-Origin", origin);
+    add(response, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+    add(response, "Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS");
+    add(response, "Access-Control-Allow-Headers", "Content-Type, Authorization, X-Request-Id");
+    add(response, "Access-Control-Max-Age", "600");
+    if (strcmp(origin, "*") != 0)
+        add(response, "Vary", "Origin");
+}
+
+/* What every answer carries. */
+void http_add_headers(struct http_exchange *exchange, struct MHD_Response *response) {
+    const struct exchange *base = &exchange->base;
+    const struct service *service = base->service;
+    add(response, "X-Request-Id", base->id);
+    add(response, "X-Content-Type-Options", "nosniff");
+    add(response, "Referrer-Policy", "no-referrer");
+    add(response, "Content-Security-Policy", base->page ? PAGE_POLICY : API_POLICY);
+    /* Pages are asked for again each time, which costs an ETag's comparison. */
+    add(response, "Cache-Control", base->page ? "no-cache" : "no-store");
+    if (service->options.cors_origin)
+        add_cors(response, service->options.cors_origin);
+    if (atomic_load(&service->stopping))
+        add(response, "Connection", "close");
+}
+
+static void add_answer_headers(const struct answer *answer, struct MHD_Response *response) {
+    char seconds[16];
+    snprintf(seconds, sizeof seconds, "%d", answer->retry_after_s);
+    if (answer->content_type)
+        add(response, "Content-Type", answer->content_type);
+    if (answer->etag)
+        add(response, "ETag", answer->etag);
+    if (answer->retry_after_s)
+        add(response, "Retry-After", seconds);
+    if (answer->allow)
+        add(response, "Allow", routes_allow(answer->allow));
+    if (answer->http_status == 401)
+        add(response, "WWW-Authenticate", "Bearer");
+}
+
+struct MHD_Response *http_make_no_memory(void) {
+    const struct problem_info *info = problem_info(PROBLEM_BUSY);
+    struct answer answer = {.content_type = "application/json",
+                            .retry_after_s = info->retry_after_s};
+    problem_write(&answer.body, PROBLEM_BUSY, NULL, "no memory for the request");
+    buffer_append_text(&answer.body, "\n");
+    struct MHD_Response *response = NULL;
+    if (!answer.body.failed)
+        response = MHD_create_response_from_buffer(answer.body.size, answer.body.data,
+                                                   MHD_RESPMEM_MUST_COPY);
+    buffer_free(&answer.body);
+    if (response)
+        add_answer_headers(&answer, response);
+    return response;
+}
+
+enum MHD_Result http_answer_no_memory(struct http_server *server,
+                                      struct MHD_Connection *connection) {
+    return MHD_queue_response(connection, (unsigned)problem_info(PROBLEM_BUSY)->http_status,
+                              server->no_memory);
+}
+
+enum MHD_Result http_answer(struct http_exchange *exchange) {
+    struct answer *answer = &exchange->base.answer;
+    struct MHD_Response *response;
+    if (answer->body.failed) { /* not even its words could be written */
+        answer->http_status = problem_info(PROBLEM_BUSY)->http_status;
+        return http_answer_no_memory(exchange->server, exchange->connection);
+    }
+    if (answer->page) {
+        exchange->bytes_sent = answer->page->size;
+        response = MHD_create_response_from_buffer(answer->page->size,
+                                                   (void *)answer->page->data,
+                                                   MHD_RESPMEM_PERSISTENT);
+    } else {
+        /* The body lives in the exchange, which outlives the sending. */
+        exchange->bytes_sent = answer->body.size;
+        response = MHD_create_response_from_buffer(answer->body.size, answer->body.data,
+                                                   MHD_RESPMEM_PERSISTENT);
+    }
+    if (!response)
+        return http_answer_no_memory(exchange->server, exchange->connection);
+    http_add_headers(exchange, response);
+    add_answer_headers(answer, response);
+    enum MHD_Result queued =
+        MHD_queue_response(exchange->connection, (unsigned)answer->http_status, response);
+    MHD_destroy_response(response);
+    return queued;
+}

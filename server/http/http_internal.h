@@ -1,0 +1,100 @@
+/* http_internal.h - what the files of server/http/ share.
+ *
+ * Threads: an exchange and its connection belong to one of libmicrohttpd's
+ * threads; the scheduler's (http_wake), the herald's and the watch's come in
+ * from outside and touch only what `lock` guards, and the atomics.
+ * Lock order: story or watch, then herald, then exchange, then libmicrohttpd's
+ * own.
+ */
+#ifndef ALPACA_SERVER_HTTP_HTTP_INTERNAL_H
+#define ALPACA_SERVER_HTTP_HTTP_INTERNAL_H
+
+#include "server/api/transaction.h"
+#include "server/http/daemon.h"
+#include "server/http/disconnects.h"
+#include "server/http/wakeups.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct http_server {
+    struct service *service;
+    struct MHD_Daemon *daemon;
+    struct watch *watch;
+    struct herald *herald;
+    struct MHD_Response *no_memory; /* for when there is none to make an answer */
+    int listener;
+    char url[128];
+    atomic_int active; /* exchanges between their headers and the end of their answer */
+};
+
+/* One client's connection, from accept to close. */
+struct http_connection {
+    struct http_server *server;
+    int fd;
+    _Atomic uint64_t deadline_ns; /* for the next or current request to be complete; 0: none */
+    struct watch_entry ticks;
+    int ended_ticks; /* in a row, in which the peer's end was there; the watch's */
+};
+
+struct http_exchange {
+    struct exchange base;
+    struct http_server *server;
+    struct MHD_Connection *connection;
+    struct http_connection *client; /* NULL when memory ran out at accept */
+    uint64_t discarded_bytes;
+
+    pthread_mutex_t lock; /* guards the next four */
+    bool news;            /* something came while the exchange was not suspended */
+    bool suspended;
+    bool woken;           /* by its story: from now on the herald's rounds will do */
+    bool ping;            /* the stream has been silent for long */
+    struct herald_entry herald;
+
+    struct watch_entry watch;
+    bool watched;
+    atomic_bool gone; /* the client has left */
+
+    /* A stream's state, on the connection's thread. */
+    struct buffer out;
+    size_t out_sent;
+    bool over, cut; /* everything is in `out`; and the connection is to be broken off then */
+    uint64_t bytes_sent;
+    _Atomic uint64_t sent_ns; /* when the stream last sent something */
+};
+
+/* libmicrohttpd's callbacks (http_exchange.c). */
+enum MHD_Result http_handle(void *server, struct MHD_Connection *connection, const char *url,
+                            const char *method, const char *version, const char *upload,
+                            size_t *upload_bytes, void **state);
+void http_completed(void *server, struct MHD_Connection *connection, void **state,
+                    enum MHD_RequestTerminationCode code);
+/* Ditto, for connections (http_connection.c). */
+void http_connection_notify(void *server, struct MHD_Connection *connection, void **context,
+                            enum MHD_ConnectionNotificationCode code);
+
+struct http_connection *http_connection_of(struct MHD_Connection *connection);
+int http_connection_fd(struct MHD_Connection *connection);
+/* The next request may take its time to begin, a begun one less to arrive, an arrived one is
+ * answered when it is. */
+void http_connection_awaits_request(struct http_connection *client);
+void http_connection_awaits_body(struct http_connection *client);
+void http_connection_works(struct http_connection *client);
+
+/* Suspends until http_wake(), unless news came meanwhile: then false. */
+bool http_sleep(struct http_exchange *exchange);
+/* At once the first time and at a story's end; in between in the herald's rounds. */
+void http_wake(void *exchange, bool story_over);
+
+/* An answer that needs no memory. */
+enum MHD_Result http_answer_no_memory(struct http_server *server,
+                                      struct MHD_Connection *connection);
+/* Makes it; NULL when there is no memory even now. */
+struct MHD_Response *http_make_no_memory(void);
+/* Queue the answer, or the stream of an exchange's telling (http_answer.c, http_stream.c). */
+enum MHD_Result http_answer(struct http_exchange *exchange);
+enum MHD_Result http_stream(struct http_exchange *exchange);
+void http_add_headers(struct http_exchange *exchange, struct MHD_Response *response);
+
+#endif

@@ -1,0 +1,381 @@
+#include "train/data/story_reader.h"
+
+#include "base/log.h"
+#include "train/data/story_json.h"
+#include "train/data/text_source.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+enum story_form { FORM_LINES, FORM_SEPARATED, FORM_OBJECTS, FORM_ARRAY };
+
+struct story_reader {
+    char **paths; /* [path_count], owned */
+    size_t path_count;
+    size_t next_path;
+    struct text_source source; /* of paths[next_path - 1], while `reading` */
+    bool reading;
+    enum story_form form;
+    uint64_t record; /* of the file being read, from 1 */
+};
+
+/* ---- which files ------------------------------------------------------------ */
+
+static enum status add_path(struct story_reader *reader, const char *folder, const char *name,
+                            struct error *err) {
+    size_t length = (folder ? strlen(folder) + 1 : 0) + strlen(name) + 1;
+    char **paths = realloc(reader->paths, (reader->path_count + 1) * sizeof *paths);
+    if (paths)
+        reader->paths = paths;
+    char *path = paths ? malloc(length) : NULL;
+    if (!path)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for the list of files");
+    snprintf(path, length, "%s%s%s", folder ? folder : "", folder ? "/" : "", name);
+    reader->paths[reader->path_count++] = path;
+    return STATUS_OK;
+}
+
+static bool ends_with(const char *name, size_t length, const char *suffix) {
+    size_t count = strlen(suffix);
+    return length > count && strncasecmp(name + length - count, suffix, count) == 0;
+}
+
+/* Inside a folder the name decides, since a README may lie there too. */
+static bool is_story_file(const char *folder, const char *name) {
+    static const char *const suffixes[] = {".txt", ".json", ".jsonl", ".ndjson"};
+    char path[4096];
+    struct stat info;
+    int written = snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (name[0] == '.' || written < 0 || (size_t)written >= sizeof path || stat(path, &info) != 0 ||
+        !S_ISREG(info.st_mode))
+        return false;
+    size_t length = strlen(name);
+    if (text_source_tool(name))
+        length = (size_t)(strrchr(name, '.') - name);
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        if (ends_with(name, length, suffixes[i]))
+            return true;
+    }
+    log_info("%s: skipped, not a .txt, .json, .jsonl or .ndjson file", path);
+    return false;
+}
+
+static int compare_paths(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static enum status list_folder(struct story_reader *reader, const char *folder,
+                               struct error *err) {
+    DIR *entries = opendir(folder);
+    if (!entries)
+        return error_set_errno(err, "cannot open %s", folder);
+    enum status status = STATUS_OK;
+    const struct dirent *entry;
+    while (status == STATUS_OK && (errno = 0, entry = readdir(entries)) != NULL) {
+        if (is_story_file(folder, entry->d_name))
+            status = add_path(reader, folder, entry->d_name, err);
+    }
+    if (status == STATUS_OK && errno)
+        status = error_set_errno(err, "cannot read %s", folder);
+    closedir(entries);
+    if (status == STATUS_OK && reader->path_count == 0)
+        return error_set(err, STATUS_NOT_FOUND, "no story files (.txt, .json, .jsonl, .ndjson) in "
+                         "%s", folder);
+    if (status == STATUS_OK)
+        qsort(reader->paths, reader->path_count, sizeof *reader->paths, compare_paths);
+    return status;
+}
+
+enum status story_reader_open(struct story_reader **out, const char *path, struct error *err) {
+    *out = NULL;
+    struct story_reader *reader = calloc(1, sizeof *reader);
+    if (!reader)
+        return error_set(err, STATUS_NO_MEMORY, "no memory to read %s", path);
+    reader->source.fd = -1;
+    struct stat info;
+    enum status status;
+    if (strcmp(path, "-") != 0 && stat(path, &info) != 0)
+        status = error_set_errno(err, "cannot open %s", path);
+    else if (strcmp(path, "-") != 0 && S_ISDIR(info.st_mode))
+        status = list_folder(reader, path, err);
+    else
+        status = add_path(reader, NULL, path, err);
+    if (status != STATUS_OK) {
+        story_reader_close(reader);
+        return status;
+    }
+    *out = reader;
+    return STATUS_OK;
+}
+
+void story_reader_close(struct story_reader *reader) {
+    if (!reader)
+        return;
+    if (reader->reading)
+        text_source_close(&reader->source);
+    for (size_t i = 0; i < reader->path_count; i++)
+        free(reader->paths[i]);
+    free(reader->paths);
+    free(reader);
+}
+
+/* ---- what a file holds ------------------------------------------------------ */
+
+static size_t blanks(const char *text, size_t bytes) {
+    size_t count = 0;
+    while (count < bytes && strchr(" \t\r\n", text[count]) && text[count])
+        count++;
+    return count;
+}
+
+static const char *find(const char *text, size_t bytes, const char *word) {
+    size_t length = strlen(word);
+    const char *end = text + bytes;
+    while (bytes >= length && (text = memchr(text, word[0], bytes - length + 1)) != NULL) {
+        if (memcmp(text, word, length) == 0)
+            return text;
+        text++;
+        bytes = (size_t)(end - text);
+    }
+    return NULL;
+}
+
+/* What we cannot read but recognise, in words. */
+static const char *foreign_form(const char *text, size_t bytes) {
+    static const struct {
+        const char *magic;
+        size_t at, bytes;
+        const char *advice;
+    } forms[] = {
+        {"\xFD" "7zXZ", 0, 5, "packed with xz; end its name in .xz"},
+        {"\x1F\x8B", 0, 2, "packed with gzip; end its name in .gz"},
+        {"\x28\xB5\x2F\xFD", 0, 4, "packed with zstd; end its name in .zst"},
+        {"PK\x03\x04", 0, 4, "a zip archive; unpack it first"},
+        {"PAR1", 0, 4, "a Parquet file; take the text or JSON files instead"},
+        {"ustar", 257, 5, "a tar archive; unpack it and give the folder"},
+        {"\xFF\xFE", 0, 2, "UTF-16; convert it to UTF-8"},
+        {"\xFE\xFF", 0, 2, "UTF-16; convert it to UTF-8"},
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if (bytes >= forms[i].at + forms[i].bytes &&
+            memcmp(text + forms[i].at, forms[i].magic, forms[i].bytes) == 0)
+            return forms[i].advice;
+    }
+    return NULL;
+}
+
+static enum story_form form_of(const char *text, size_t bytes) {
+    size_t first = blanks(text, bytes);
+    if (first < bytes && (text[first] == '{' || text[first] == '[')) {
+        size_t second = first + 1 + blanks(text + first + 1, bytes - first - 1);
+        char next = second < bytes ? text[second] : '\0';
+        if (text[first] == '{' && (next == '"' || next == '}'))
+            return FORM_OBJECTS;
+        if (text[first] == '[' && (next == '{' || next == ']'))
+            return FORM_ARRAY;
+    }
+    return find(text, bytes, STORY_SEPARATOR) ? FORM_SEPARATED : FORM_LINES;
+}
+
+static enum status start_file(struct story_reader *reader, struct error *err) {
+    struct text_source *source = &reader->source;
+    enum status status = text_source_open(source, reader->paths[reader->next_path++], err);
+    reader->reading = true;
+    reader->record = 0;
+    if (status == STATUS_OK)
+        status = text_source_want(source, STORY_SNIFF_BYTES, err);
+    if (status != STATUS_OK)
+        return status;
+    const char *text = text_source_data(source);
+    size_t bytes = text_source_size(source);
+    const char *advice = foreign_form(text, bytes);
+    if (advice)
+        return error_set(err, STATUS_UNSUPPORTED, "%s is %s", source->path, advice);
+    if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark */
+        text_source_skip(source, 3);
+        text += 3;
+        bytes -= 3;
+    }
+    reader->form = form_of(text, bytes < STORY_SNIFF_BYTES ? bytes : STORY_SNIFF_BYTES);
+    if (reader->form == FORM_ARRAY)
+        text_source_skip(source, blanks(text, bytes) + 1);
+    return STATUS_OK;
+}
+
+/* ---- one record ------------------------------------------------------------- */
+
+static enum status too_long(const struct story_reader *reader, struct error *err) {
+    return error_set(err, STATUS_TOO_LARGE, "%s: record %llu is longer than %d bytes",
+                     reader->source.path, (unsigned long long)reader->record, STORY_LIMIT_BYTES);
+}
+
+static enum status broken(const struct story_reader *reader, const char *what,
+                          struct error *err) {
+    return error_set(err, STATUS_CORRUPT, "%s: record %llu: %s", reader->source.path,
+                     (unsigned long long)reader->record, what);
+}
+
+/* Text up to `end_mark` or the end of the file. */
+static enum status next_text(struct story_reader *reader, const char *end_mark,
+                             struct buffer *story, bool *got, struct error *err) {
+    struct text_source *source = &reader->source;
+    size_t mark_bytes = strlen(end_mark), scanned = 0;
+    reader->record++;
+    for (;;) {
+        const char *text = text_source_data(source);
+        size_t bytes = text_source_size(source);
+        const char *mark = find(text + scanned, bytes - scanned, end_mark);
+        size_t length = mark ? (size_t)(mark - text) : bytes;
+        if (length > STORY_LIMIT_BYTES)
+            return too_long(reader, err);
+        if (mark || source->at_end) {
+            *got = mark || blanks(text, length) < length; /* the rest of the file is no story */
+            if (!buffer_append(story, text, length))
+                return error_set(err, STATUS_NO_MEMORY, "no memory for a story");
+            text_source_skip(source, length + (mark ? mark_bytes : 0));
+            return STATUS_OK;
+        }
+        scanned = bytes >= mark_bytes ? bytes - mark_bytes + 1 : 0; /* may be cut in two */
+        enum status status = text_source_fill(source, err);
+        if (status != STATUS_OK)
+            return status;
+    }
+}
+
+static enum status next_line(struct story_reader *reader, struct buffer *story, bool *got,
+                             struct error *err) {
+    enum status status = next_text(reader, "\n", story, got, err);
+    if (status == STATUS_OK && find(story->data, story->size, STORY_SEPARATOR))
+        return broken(reader, STORY_SEPARATOR " in a file that was taken for one story a line, "
+                      "because its beginning has none", err);
+    return status;
+}
+
+/* Skips white space; *next is the byte after it, or '\0' at the end of the file. */
+static enum status next_byte(struct text_source *source, char *next, struct error *err) {
+    for (;;) {
+        text_source_skip(source, blanks(text_source_data(source), text_source_size(source)));
+        if (text_source_size(source) > 0 || source->at_end)
+            break;
+        enum status status = text_source_fill(source, err);
+        if (status != STATUS_OK)
+            return status;
+    }
+    *next = text_source_size(source) ? *text_source_data(source) : '\0';
+    return STATUS_OK;
+}
+
+static enum status read_object(struct story_reader *reader, struct buffer *story, bool *got,
+                               struct error *err) {
+    struct text_source *source = &reader->source;
+    struct json_scan scan = {0};
+    for (;;) {
+        enum json_found found =
+            json_scan_object(&scan, text_source_data(source), text_source_size(source));
+        if (found == JSON_BROKEN)
+            return broken(reader, "not valid JSON: a line break inside a string", err);
+        if (scan.seen > STORY_LIMIT_BYTES)
+            return too_long(reader, err);
+        if (found == JSON_COMPLETE)
+            break;
+        if (source->at_end)
+            return broken(reader, "the file ends inside this object", err);
+        enum status status = text_source_fill(source, err);
+        if (status != STATUS_OK)
+            return status;
+    }
+    struct error inner;
+    char *object = source->window.data + source->begin;
+    enum status status = json_story(object, scan.seen, story, &inner);
+    if (status != STATUS_OK)
+        return error_set(err, status, "%s: record %llu: %s", source->path,
+                         (unsigned long long)reader->record, inner.message);
+    text_source_skip(source, scan.seen);
+    *got = true;
+    return STATUS_OK;
+}
+
+static enum status next_object(struct story_reader *reader, struct buffer *story, bool *got,
+                               struct error *err) {
+    char next;
+    enum status status = next_byte(&reader->source, &next, err);
+    if (status != STATUS_OK || (next == '\0' && text_source_size(&reader->source) == 0))
+        return status;
+    reader->record++;
+    if (next != '{')
+        return broken(reader, "expected the { of a JSON object", err);
+    return read_object(reader, story, got, err);
+}
+
+/* The array's ']' is the next byte; nothing may follow it. */
+static enum status end_array(struct story_reader *reader, struct error *err) {
+    char next;
+    text_source_skip(&reader->source, 1);
+    enum status status = next_byte(&reader->source, &next, err);
+    if (status == STATUS_OK && text_source_size(&reader->source) > 0)
+        return broken(reader, "more text after the array's ]", err);
+    return status;
+}
+
+static enum status next_element(struct story_reader *reader, struct buffer *story, bool *got,
+                                struct error *err) {
+    struct text_source *source = &reader->source;
+    char next;
+    enum status status = next_byte(source, &next, err);
+    if (status == STATUS_OK && next == ']')
+        return end_array(reader, err);
+    if (status == STATUS_OK && reader->record > 0) {
+        if (text_source_size(source) == 0)
+            return broken(reader, "the file ends inside the array", err);
+        if (next != ',')
+            return broken(reader, "expected , or ] after this object", err);
+        text_source_skip(source, 1);
+        status = next_byte(source, &next, err);
+    }
+    if (status != STATUS_OK)
+        return status;
+    reader->record++;
+    if (next != '{')
+        return broken(reader, "expected the { of a JSON object", err);
+    return read_object(reader, story, got, err);
+}
+
+static enum status next_in_file(struct story_reader *reader, struct buffer *story, bool *got,
+                                struct error *err) {
+    switch (reader->form) {
+    case FORM_LINES:
+        return next_line(reader, story, got, err);
+    case FORM_SEPARATED:
+        return next_text(reader, STORY_SEPARATOR, story, got, err);
+    case FORM_OBJECTS:
+        return next_object(reader, story, got, err);
+    case FORM_ARRAY:
+        return next_element(reader, story, got, err);
+    }
+    return STATUS_OK;
+}
+
+enum status story_reader_next(struct story_reader *reader, struct buffer *story, bool *got,
+                              struct error *err) {
+    *got = false;
+    for (;;) {
+        enum status status = STATUS_OK;
+        buffer_clear(story);
+        if (!reader->reading && reader->next_path == reader->path_count)
+            return STATUS_OK;
+        if (!reader->reading)
+            status = start_file(reader, err);
+        if (status == STATUS_OK)
+            status = next_in_file(reader, story, got, err);
+        if (status != STATUS_OK || *got)
+            return status;
+        text_source_close(&reader->source);
+        reader->reading = false;
+    }
+}

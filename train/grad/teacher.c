@@ -1,0 +1,157 @@
+#include "train/grad/teacher.h"
+
+#include "base/hash.h"
+#include "base/pool.h"
+#include "model/kernels/kernels.h"
+#include "model/weights.h"
+#include "train/grad/loss.h"
+#include "train/grad/narrow_linears.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct member {
+    struct model *model;
+    struct narrow_linears narrow;
+    struct activations activations;
+};
+
+struct teacher {
+    int count;
+    size_t vocab;
+    struct member members[TEACHER_MAX_MODELS];
+    float *mean, *logits; /* [LOSS_CHUNK, vocab] */
+    struct arena arena;
+};
+
+/* ---- opening -------------------------------------------------------------- */
+
+static enum status open_member(struct member *m, const char *folder,
+                               const struct model_config *student, enum numeric numeric,
+                               int max_rows, struct pool *pool, struct error *err) {
+    enum status status = weights_load(folder, &m->model, err);
+    if (status != STATUS_OK)
+        return status;
+    const struct model_config *c = &m->model->config;
+    if (c->vocab != student->vocab || c->positions < student->positions)
+        return error_set(err, STATUS_INVALID,
+                         "%s has %d pieces and %d positions; as a teacher it needs %d and %d",
+                         folder, c->vocab, c->positions, student->vocab, student->positions);
+    status = activations_create(&m->activations, c, max_rows, false, pool_workers(pool), err);
+    if (status == STATUS_OK)
+        status = narrow_linears_create(&m->narrow, m->model, NULL, numeric, false, pool, err);
+    return status;
+}
+
+static enum status open_members(struct teacher *t, const char *folders, const char *tokenizer,
+                                const struct model_config *student, enum numeric numeric,
+                                int max_rows, struct pool *pool, struct error *err) {
+    enum status status = STATUS_OK;
+    for (const char *name = folders; status == STATUS_OK && *name;) {
+        char folder[4096];
+        size_t length = strcspn(name, ",");
+        if (length == 0 || length >= sizeof folder || t->count == TEACHER_MAX_MODELS)
+            return error_set_field(err, STATUS_INVALID, "teacher",
+                                   "--teacher must be up to %d model folders with commas between",
+                                   TEACHER_MAX_MODELS);
+        memcpy(folder, name, length);
+        folder[length] = '\0';
+        name += length + (name[length] == ',');
+        status = weights_check_tokenizer(folder, tokenizer, err);
+        if (status == STATUS_OK)
+            status = open_member(&t->members[t->count++], folder, student, numeric, max_rows, pool,
+                                 err);
+    }
+    return status;
+}
+
+static void layout(struct teacher *t, struct arena *arena) {
+    t->mean = arena_take(arena, (size_t)LOSS_CHUNK * t->vocab, sizeof(float));
+    t->logits = arena_take(arena, (size_t)LOSS_CHUNK * t->vocab, sizeof(float));
+}
+
+enum status teacher_open(struct teacher **out, const char *folders, const char *tokenizer,
+                         const struct model_config *student, enum numeric numeric, int max_rows,
+                         struct pool *pool, struct error *err) {
+    *out = NULL;
+    struct teacher *t = calloc(1, sizeof *t);
+    if (!t)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for the teacher");
+    t->vocab = (size_t)student->vocab;
+    struct arena measure = {0};
+    layout(t, &measure);
+    enum status status = arena_create(&t->arena, measure.used, err);
+    if (status == STATUS_OK) {
+        layout(t, &t->arena);
+        status = open_members(t, folders, tokenizer, student, numeric, max_rows, pool, err);
+    }
+    if (status != STATUS_OK)
+        teacher_close(t);
+    else
+        *out = t;
+    return status;
+}
+
+void teacher_close(struct teacher *t) {
+    if (!t)
+        return;
+    for (int i = 0; i < t->count; i++) {
+        narrow_linears_destroy(&t->members[i].narrow);
+        activations_destroy(&t->members[i].activations);
+        model_destroy(t->members[i].model);
+    }
+    arena_destroy(&t->arena);
+    free(t);
+}
+
+uint64_t teacher_digest(const struct teacher *t) {
+    uint64_t digest = 0;
+    for (int i = 0; i < t->count; i++) {
+        const struct model *m = t->members[i].model;
+        digest = digest_bytes(digest, m->buffer, model_buffer_floats(&m->config) * sizeof(float));
+    }
+    return digest;
+}
+
+/* ---- predictions ---------------------------------------------------------- */
+
+void teacher_run(struct teacher *t, struct pool *pool, const struct batch *batch) {
+    struct batch plain = {.ids = batch->ids, .rows = batch->rows, .spans = batch->spans,
+                          .span_count = batch->span_count};
+    for (int i = 0; i < t->count; i++)
+        forward(t->members[i].model, pool, &t->members[i].activations, &plain);
+}
+
+struct task {
+    struct teacher *teacher;
+    float *logits;
+    size_t rows;
+    bool add;
+};
+
+static void softmax_worker(void *context, int worker, int workers) {
+    const struct task *t = context;
+    const struct kernels *k = kernels_get();
+    size_t vocab = t->teacher->vocab, begin, end;
+    float share = 1.0f / (float)t->teacher->count;
+    pool_slice(t->rows, 1, worker, workers, &begin, &end);
+    for (size_t row = begin; row < end; row++) {
+        float *p = t->logits + row * vocab, *mean = t->teacher->mean + row * vocab;
+        (void)k->softmax(p, vocab);
+        for (size_t i = 0; t->teacher->count > 1 && i < vocab; i++)
+            p[i] *= share;
+        if (t->add)
+            k->add(mean, p, vocab);
+    }
+}
+
+const float *teacher_probabilities(struct teacher *t, struct pool *pool, size_t first,
+                                   size_t count) {
+    for (int i = 0; i < t->count; i++) {
+        const struct member *m = &t->members[i];
+        struct task task = {t, i ? t->logits : t->mean, count, i > 0};
+        forward_logits_range(m->model, pool, &m->activations, (int)first, (int)count, task.logits);
+        pool_run(pool, softmax_worker, &task);
+    }
+    return t->mean;
+}

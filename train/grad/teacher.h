@@ -1,0 +1,39 @@
+/* teacher.h - earlier models whose predictions a new one learns from.
+ *
+ * With several models the prediction is the mean of their probabilities, which
+ * is how an ensemble is distilled (Kim et al., "Pre-training under infinite
+ * compute", 2025).
+ * Ownership: owns its models. Uses the pool: one caller at a time; nothing is
+ * allocated after teacher_open().
+ */
+#ifndef ALPACA_TRAIN_GRAD_TEACHER_H
+#define ALPACA_TRAIN_GRAD_TEACHER_H
+
+#include "base/status.h"
+#include "model/forward.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct teacher;
+
+enum { TEACHER_MAX_MODELS = 16 };
+
+/* folders: model folders with commas between. Their tokenizer.model has to be the same bytes as
+ * `tokenizer`. They run in `numeric` (narrow_linears.h). */
+enum status teacher_open(struct teacher **teacher, const char *folders, const char *tokenizer,
+                         const struct model_config *student, enum numeric numeric, int max_rows,
+                         struct pool *pool, struct error *err);
+void teacher_close(struct teacher *teacher); /* NULL is allowed */
+
+/* A number that other weights hardly share. */
+uint64_t teacher_digest(const struct teacher *teacher);
+
+/* Runs the models over a batch, without dropout. */
+void teacher_run(struct teacher *teacher, struct pool *pool, const struct batch *batch);
+/* Probabilities [count, vocab] for rows first .. first + count - 1 of that batch, count at most
+ * LOSS_CHUNK; valid until the next call. */
+const float *teacher_probabilities(struct teacher *teacher, struct pool *pool, size_t first,
+                                   size_t count);
+
+#endif

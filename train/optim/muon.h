@@ -1,0 +1,32 @@
+/* muon.h - the Muon update for the matrices inside the layers.
+ *
+ *     momentum = mu * momentum + gradient
+ *     update   = orthogonalise(gradient + mu * momentum)          (Nesterov)
+ *     p        = p * (1 - rate * decay) - rate * sqrt(max(1, rows / columns)) * update
+ *
+ * Source: Jordan et al., "Muon: An optimizer for hidden layers in neural
+ * networks", 2024; see orthogonalise.h.
+ * The matrices are dealt out to the pool's workers; each is computed by one.
+ */
+#ifndef ALPACA_TRAIN_OPTIM_MUON_H
+#define ALPACA_TRAIN_OPTIM_MUON_H
+
+#include "model/model.h"
+
+struct pool;
+
+struct muon_options {
+    float rate, momentum, weight_decay, gradient_scale;
+    enum numeric numeric; /* of the products: F32, or BF16 where bf16_available() */
+};
+
+/* Whether Muon, not Adam, updates this tensor. */
+bool muon_applies(const struct tensor_info *info);
+/* Floats of scratch that muon_step() needs with a pool of `workers`. */
+size_t muon_scratch_floats(const struct model_config *config, int workers);
+
+void muon_step(const struct muon_options *options, struct pool *pool,
+               const struct model_config *config, float *parameters, const float *gradients,
+               float *momentum, float *scratch);
+
+#endif

@@ -1,0 +1,76 @@
+/* optimizer.h - one step from gradients to parameters.
+ *
+ *   adam   Kingma & Ba 2014; torch.optim.Adam with weight_decay 0
+ *   adamw  Loshchilov & Hutter 2017; decay decoupled from the gradient
+ *   muon   Jordan et al. 2024: for every matrix inside a layer, Nesterov momentum
+ *          orthogonalised by five Newton-Schulz iterations (q, k and v apart);
+ *          all other tensors by AdamW with its own learning rate
+ *
+ * The moments are two buffers of the parameters' layout; a checkpoint stores
+ * them and `steps`, which is all the state there is.
+ * Ownership: the optimizer owns its arena. Uses the pool: one caller at a time.
+ */
+#ifndef ALPACA_TRAIN_OPTIM_OPTIMIZER_H
+#define ALPACA_TRAIN_OPTIM_OPTIMIZER_H
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "model/model.h"
+
+struct pool;
+
+enum optimizer_kind { OPTIMIZER_ADAM, OPTIMIZER_ADAMW, OPTIMIZER_MUON };
+
+struct optimizer_options {
+    enum optimizer_kind kind;
+    float beta1, beta2, eps;
+    bool decay_all;     /* biases and norms too, as torch's AdamW does */
+    float momentum;     /* muon's */
+};
+
+struct optimizer {
+    struct optimizer_options options;
+    enum numeric numeric; /* of muon's products */
+    struct model_config config;
+    uint64_t steps; /* taken so far */
+    float *moment1; /* [model_buffer_floats] mean gradient, or muon's momentum */
+    float *moment2; /* [model_buffer_floats] mean squared gradient */
+    float *scratch; /* muon's matrices */
+    struct arena arena;
+};
+
+/* "adam", "adamw", "muon"; false for another name. */
+bool optimizer_kind_parse(const char *name, enum optimizer_kind *kind);
+
+/* numeric: of muon's products, F32 or, where bf16_available(), BF16. `workers`: of the pool that
+ * the steps will run on. */
+enum status optimizer_create(struct optimizer *optimizer, const struct optimizer_options *options,
+                             enum numeric numeric, const struct model_config *config, int workers,
+                             struct error *err);
+void optimizer_destroy(struct optimizer *optimizer);
+
+/* What a schedule sets for one step: the learning rates of muon's matrices and of everything by
+ * Adam, and the decay, which the rates multiply (not used by adam). */
+struct learning_rates {
+    float matrices, others;
+    float weight_decay;
+};
+
+/* parameters[model_buffer_floats] -= update(gradients * gradient_scale). */
+void optimizer_step(struct optimizer *optimizer, struct pool *pool, float *parameters,
+                    const float *gradients, float gradient_scale, struct learning_rates rates);
+
+/* One step of Adam with decoupled decay on p[count] from g[count] * gradient_scale; m and v are
+ * its moments, `steps` counts from 1. */
+struct adam {
+    const struct optimizer_options *options;
+    float rate, weight_decay, gradient_scale;
+    uint64_t steps;
+};
+void adam_update(const struct adam *adam, float *p, const float *g, float *m, float *v,
+                 size_t count);
+
+/* The Euclidean norm of gradients[count]; the same for any run with as many workers. */
+double gradient_norm(struct pool *pool, const float *gradients, size_t count);
+
+#endif

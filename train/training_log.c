@@ -1,0 +1,135 @@
+#include "train/training_log.h"
+
+#include "base/buffer.h"
+#include "base/file.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Keeps the whole lines whose step is at most `step`; every line of ours begins with it. */
+static void keep_lines(const struct buffer *text, uint64_t step, struct buffer *kept) {
+    const char *line = text->data, *end = text->data + text->size;
+    while (line < end) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        if (!newline)
+            return; /* torn by a crash */
+        uint64_t of = 0;
+        if (sscanf(line, "{\"step\":%" SCNu64 ",", &of) == 1 && newline[-1] == '}' && of <= step)
+            buffer_append(kept, line, (size_t)(newline + 1 - line));
+        line = newline + 1;
+    }
+}
+
+static enum status truncate_to(const char *path, uint64_t step, struct error *err) {
+    struct buffer text = {0}, kept = {0};
+    enum status status = file_read(path, (size_t)1 << 30, &text, err);
+    if (status != STATUS_OK)
+        goto cleanup;
+    keep_lines(&text, step, &kept);
+    if (kept.failed) {
+        status = error_set(err, STATUS_NO_MEMORY, "no memory to read %s", path);
+        goto cleanup;
+    }
+    status = file_replace(path, kept.data, kept.size, err);
+cleanup:
+    buffer_free(&text);
+    buffer_free(&kept);
+    return status;
+}
+
+enum status journal_open(struct journal *journal, const char *path, uint64_t step,
+                         uint64_t total_steps, struct error *err) {
+    *journal = (struct journal){.total_steps = total_steps,
+                                .terminal = isatty(STDERR_FILENO) != 0,
+                                .smoothed_loss = NAN};
+    if (file_exists(path)) {
+        enum status status = truncate_to(path, step, err);
+        if (status != STATUS_OK)
+            return status;
+    }
+    journal->file = fopen(path, "ab");
+    if (!journal->file)
+        return error_set_errno(err, "cannot write %s", path);
+    return STATUS_OK;
+}
+
+enum status journal_close(struct journal *journal, struct error *err) {
+    if (journal->line_open)
+        fputc('\n', stderr);
+    bool failed = journal->file && ferror(journal->file);
+    if (journal->file && fclose(journal->file) != 0)
+        failed = true;
+    journal->file = NULL;
+    return failed ? error_set(err, STATUS_IO, "the training log could not be written") : STATUS_OK;
+}
+
+void journal_duration(double seconds, char *text, size_t size) {
+    long total = seconds < 0 ? 0 : (long)seconds;
+    if (total >= 48 * 3600)
+        snprintf(text, size, "%ldd%02ldh", total / 86400, total / 3600 % 24);
+    else if (total >= 3600)
+        snprintf(text, size, "%ldh%02ldm", total / 3600, total / 60 % 60);
+    else
+        snprintf(text, size, "%ldm%02lds", total / 60, total % 60);
+}
+
+static void show(struct journal *journal, const struct progress *progress,
+                 const struct step_report *report) {
+    char left[32];
+    journal_duration(report->seconds_left, left, sizeof left);
+    fprintf(stderr,
+            "%sstep %" PRIu64 "/%" PRIu64 "  epoch %" PRIu64
+            "  loss %.4f  %.0f tokens/s  %s left%s",
+            journal->terminal ? "\r\033[K" : "", progress->step, journal->total_steps,
+            progress->cursor.epoch + 1, journal->smoothed_loss, report->tokens_per_second, left,
+            journal->terminal ? "" : "\n");
+    journal->line_open = journal->terminal;
+}
+
+void journal_clear_line(struct journal *journal) {
+    if (journal->line_open)
+        fputs("\r\033[K", stderr);
+    journal->line_open = false;
+}
+
+void journal_step(struct journal *journal, const struct progress *progress,
+                  const struct step_report *report, bool log) {
+    journal->smoothed_loss = isnan(journal->smoothed_loss)
+                                 ? report->loss
+                                 : 0.95 * journal->smoothed_loss + 0.05 * report->loss;
+    if (log) {
+        fprintf(journal->file,
+                "{\"step\":%" PRIu64 ",\"epoch\":%" PRIu64 ",\"tokens\":%" PRIu64
+                ",\"loss\":%.6g,\"learning_rate\":%.6g,\"gradient_norm\":%.6g,"
+                "\"tokens_per_second\":%.6g,\"seconds\":%.6g}\n",
+                progress->step, progress->cursor.epoch, progress->tokens, report->loss,
+                report->learning_rate, report->gradient_norm, report->tokens_per_second,
+                progress->seconds);
+        fflush(journal->file);
+    }
+    if (log || journal->terminal)
+        show(journal, progress, report);
+}
+
+void journal_validation(struct journal *journal, const struct progress *progress,
+                        const struct evaluation *newest, const struct evaluation *average,
+                        bool best) {
+    bool averaged = average && average->loss < newest->loss;
+    const struct evaluation *lower = averaged ? average : newest;
+    fprintf(journal->file,
+            "{\"step\":%" PRIu64 ",\"tokens\":%" PRIu64
+            ",\"valid_loss\":%.6g,\"bits_per_byte\":%.6g,",
+            progress->step, progress->tokens, lower->loss, lower->bits_per_byte);
+    if (average)
+        fprintf(journal->file, "\"newest_loss\":%.6g,\"average_loss\":%.6g,", newest->loss,
+                average->loss);
+    fprintf(journal->file, "\"seconds\":%.6g}\n", progress->seconds);
+    fflush(journal->file);
+    fprintf(stderr,
+            "%svalidation after step %" PRIu64 ": %.4f nats per token, %.4f bits per byte%s%s\n",
+            journal->line_open ? "\n" : "", progress->step, lower->loss, lower->bits_per_byte,
+            averaged ? ", averaged weights" : "", best ? " (best so far)" : "");
+    journal->line_open = false;
+}

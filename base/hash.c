@@ -4,16 +4,16 @@
 
 #include <string.h>
 
-uint64_t digest_bytes(uint64_t digest, const void *bytes, size_t count) {
+uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t count) {
     const unsigned char *at = bytes;
-    digest = rng_derive(digest, count);
+    hash = rng_derive(hash, count);
     for (; count > 0; at += 8) {
         uint64_t word = 0;
         size_t taken = count < 8 ? count : 8;
         memcpy(&word, at, taken);
-        digest = (digest ^ word) * 0x9e3779b97f4a7c15u; /* an odd number: no bit is lost */
-        digest ^= digest >> 29;
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15u; /* an odd number: no bit is lost */
+        hash ^= hash >> 29;
         count -= taken;
     }
-    return digest;
+    return hash;
 }

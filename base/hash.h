@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Goes on from `digest`, 0 at the start. */
-uint64_t digest_bytes(uint64_t digest, const void *bytes, size_t count);
+/* Goes on from `hash`, 0 at the start. */
+uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t count);
 
 #endif

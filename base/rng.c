@@ -15,7 +15,7 @@ static uint64_t mix(uint64_t x) {
 }
 
 uint64_t rng_bits(uint64_t key, uint64_t counter) {
-    /* Mixing the key first keeps neighbouring seeds from sharing shifted sequences. */
+    /* Mixing the key first keeps neighboring seeds from sharing shifted sequences. */
     return mix(mix(key + 0x9e3779b97f4a7c15u) + (counter + 1) * 0x9e3779b97f4a7c15u);
 }
 

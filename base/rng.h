@@ -2,7 +2,7 @@
  *
  * Nothing is stored, so any draw can be repeated or skipped: the sampler draws
  * at (seed, position), dropout at (step, element), a shuffle at (epoch, index).
- * Source of the mixer: splitmix64's finaliser (Steele, Lea & Flood, "Fast
+ * Source of the mixer: splitmix64's finalizer (Steele, Lea & Flood, "Fast
  * splittable pseudorandom number generators", OOPSLA 2014).
  * Not for secrets. Thread-safe.
  */

@@ -14,7 +14,7 @@
 #include <time.h>
 
 struct engine_options {
-    const char *model, *numeric, *streams, *cpu;
+    const char *model, *dtype, *streams, *cpu;
     int threads, prompt, tokens, prompt_rows, repeat;
     bool busy;
 };
@@ -23,7 +23,7 @@ struct engine_options {
 static const struct flag flags[] = {
     {"model", FLAG_TEXT, AT(model), "alpaca", 0, 0, "NAME",
      "a preset, with random weights, or a model folder"},
-    {"numeric", FLAG_TEXT, AT(numeric), "int8", 0, 0, "FORM", "int8, as the server runs it, or f32"},
+    {"numeric", FLAG_TEXT, AT(dtype), "int8", 0, 0, "FORM", "int8, as the server runs it, or f32"},
     {"streams", FLAG_TEXT, AT(streams), "1,2,4,8,16,32,64", 0, 0, "LIST",
      "stories at a time, one line for each"},
     {"prompt", FLAG_INT, AT(prompt), "16", 1, 60000, "tokens", "prompt of every story"},
@@ -129,13 +129,13 @@ static enum status bench_prefill(const struct model *model, const struct engine_
 /* The same once more, while as many processes spin as there are cores: each gets half of one. */
 static enum status bench_busy(const struct model *model, const struct engine_options *o,
                               const struct load *load, double seconds, struct error *err) {
-    struct spinners spinners;
+    struct busy_loops busy_loops;
     struct figures f;
-    enum status status = spinners_start(&spinners, err);
+    enum status status = busy_loops_start(&busy_loops, err);
     if (status != STATUS_OK)
         return status;
     status = measure(model, o, load, &f, err);
-    spinners_stop(&spinners);
+    busy_loops_stop(&busy_loops);
     if (status == STATUS_OK)
         printf("%-9s %9.0f          %.0f %% of the above\n", "  busy",
                (double)f.result.tokens / f.result.seconds, 100 * seconds / f.result.seconds);
@@ -199,22 +199,22 @@ static enum status bench_list(const struct model *model, const struct engine_opt
 static enum status run(const void *options_of_command, struct error *err) {
     const struct engine_options *o = options_of_command;
     struct model *model = NULL;
-    enum numeric numeric;
-    if (!numeric_parse(o->numeric, &numeric))
+    enum dtype dtype;
+    if (!dtype_parse(o->dtype, &dtype))
         return error_set_field(err, STATUS_INVALID, "numeric",
-                               "--numeric is int8 or f32, not \"%s\"", o->numeric);
+                               "--numeric is int8 or f32, not \"%s\"", o->dtype);
     enum status status = kernels_select(o->cpu, err);
     if (status == STATUS_OK)
         status = bench_model(&model, o->model, err);
     if (status == STATUS_OK)
-        status = model_prepare(model, numeric, err);
+        status = model_prepare(model, dtype, err);
     if (status != STATUS_OK)
         goto cleanup;
-    printf("%s in %s, kernels %s and %s\n", o->model, o->numeric, kernels_get()->name,
+    printf("%s in %s, kernels %s and %s\n", o->model, o->dtype, kernels_get()->name,
            int8_kernels_get()->name);
     double peak_gops = 0;
     status = print_peaks(o, (size_t)bench_linear_macs(&model->config, true), &peak_gops, err);
-    if (numeric != NUMERIC_INT8)
+    if (dtype != DTYPE_INT8)
         peak_gops = 0;
     if (status == STATUS_OK) {
         print_header("prompts");

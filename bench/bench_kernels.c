@@ -41,7 +41,7 @@ struct work {
     struct int8_matrix matrix;
     size_t rows, row_bytes;
     uint8_t *bytes;
-    struct row_form *forms;
+    struct quantization *quantizations;
     float *x, *y, *weights;
     struct kv_cache cache;
     void *scratch;
@@ -53,15 +53,15 @@ struct work {
 
 static void call_linear(void *context) {
     struct work *w = context;
-    int8_kernels_get()->linear(&w->matrix, w->bytes, w->row_bytes, w->forms, w->rows, 0,
-                               (w->matrix.out + INT8_PANEL - 1) / INT8_PANEL, w->y,
-                               w->matrix.out, false);
+    int8_kernels_get()->linear(&w->matrix, w->bytes, w->row_bytes, w->quantizations, w->rows, 0,
+                               (w->matrix.out + INT8_PANEL - 1) / INT8_PANEL, w->y, w->matrix.out,
+                               false);
 }
 
-static void call_quantise(void *context) {
+static void call_quantize(void *context) {
     struct work *w = context;
     for (size_t r = 0; r < w->rows; r++)
-        kernels_get()->quantise_row(w->bytes + r * w->row_bytes, w->row_bytes, &w->forms[r],
+        kernels_get()->quantize_row(w->bytes + r * w->row_bytes, w->row_bytes, &w->quantizations[r],
                                     w->x + r * w->matrix.in, w->matrix.in);
 }
 
@@ -74,9 +74,8 @@ static void call_attention(void *context) {
 
 static void call_norm(void *context) {
     struct work *w = context;
-    float mean, reciprocal;
-    kernels_get()->layer_norm(w->y, &mean, &reciprocal, w->x, w->weights, w->weights, D_MODEL,
-                              1e-5f);
+    float mean, rstd;
+    kernels_get()->layer_norm(w->y, &mean, &rstd, w->x, w->weights, w->weights, D_MODEL, 1e-5f);
 }
 
 static void call_sampler(void *context) {
@@ -110,7 +109,7 @@ static void bench_linears(struct work *w, double peak_gops) {
         printf("%4dx%-7d", shapes[s].in, shapes[s].out);
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
             w->rows = (size_t)rows[r];
-            call_quantise(w);
+            call_quantize(w);
             double gops = 2e-9 * rows[r] * shapes[s].in * shapes[s].out /
                           bench_best_time(call_linear, w);
             printf(" %6.0f", gops);
@@ -127,7 +126,7 @@ static void bench_small(struct work *w) {
     printf("\nmicroseconds\n");
     w->matrix.in = w->row_bytes = D_FF;
     w->rows = 1;
-    printf("  %-44s %8.3f\n", "quantising a row of 2048", 1e6 * bench_best_time(call_quantise, w));
+    printf("  %-44s %8.3f\n", "quantizing a row of 2048", 1e6 * bench_best_time(call_quantize, w));
     static const size_t positions[] = {0, 15, 31, 63, 127, 255};
     for (size_t i = 0; i < sizeof positions / sizeof *positions; i++) {
         w->position = positions[i];
@@ -146,7 +145,7 @@ static void bench_small(struct work *w) {
 
 static void layout(struct work *w, const struct model_config *config, struct arena *arena) {
     w->bytes = arena_take(arena, (size_t)MAX_ROWS * D_FF, sizeof *w->bytes);
-    w->forms = arena_take(arena, MAX_ROWS, sizeof *w->forms);
+    w->quantizations = arena_take(arena, MAX_ROWS, sizeof *w->quantizations);
     w->x = arena_take(arena, (size_t)MAX_ROWS * D_FF, sizeof *w->x);
     w->y = arena_take(arena, (size_t)MAX_ROWS * VOCAB, sizeof *w->y);
     w->weights = arena_take(arena, (size_t)VOCAB * D_MODEL, sizeof *w->weights);

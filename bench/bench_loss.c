@@ -50,8 +50,8 @@ static enum status reader_open(struct reader *r, const struct model *model, stru
     enum status status = activations_create(&r->activations, c, SLOTS * c->positions, false,
                                             pool_workers(pool), err);
     if (status == STATUS_OK)
-        status = kv_cache_create(&r->cache, c, SLOTS,
-                                 model->numeric == NUMERIC_INT8 ? KV_INT8 : KV_F32, err);
+        status = kv_cache_create(&r->cache, c, SLOTS, model->dtype == DTYPE_INT8 ? KV_INT8 : KV_F32,
+                                 err);
     r->logits = malloc(LOGIT_ROWS * (size_t)c->vocab * sizeof *r->logits);
     if (status == STATUS_OK && !r->logits)
         status = error_set(err, STATUS_NO_MEMORY, "no memory for logits");
@@ -90,26 +90,26 @@ static double batch_loss(struct reader *r, const struct story_batch *stories) {
     return sum;
 }
 
-static enum status measure(const struct loss_options *o, enum numeric numeric, struct pool *pool,
+static enum status measure(const struct loss_options *o, enum dtype dtype, struct pool *pool,
                            double *loss, struct error *err) {
     struct model *model = NULL;
     struct tokenizer *tokenizer = NULL;
     struct dataset dataset = {0};
-    struct batch_cutter *cutter = NULL;
+    struct data_loader *loader = NULL;
     struct reader reader = {0};
-    struct batch_plan plan = {.once = true, .max_stories = SLOTS};
+    struct data_loader_options plan = {.once = true, .max_stories = SLOTS};
     char path[4096];
     weights_path(path, sizeof path, o->model, "tokenizer.model");
     enum status status = weights_load(o->model, &model, err);
     if (status == STATUS_OK)
-        status = model_prepare(model, numeric, err);
+        status = model_prepare(model, dtype, err);
     if (status == STATUS_OK)
         status = tokenizer_load(&tokenizer, path, err);
     if (status == STATUS_OK)
         status = dataset_load(&dataset, o->data, tokenizer, (size_t)model->config.positions, 0,
                               pool, err);
     if (status == STATUS_OK)
-        status = batch_cutter_open(&cutter, &dataset, &plan, (struct batch_cursor){0}, err);
+        status = data_loader_open(&loader, &dataset, &plan, (struct data_loader_state){0}, err);
     if (status == STATUS_OK)
         status = reader_open(&reader, model, pool, err);
     if (status != STATUS_OK)
@@ -117,17 +117,17 @@ static enum status measure(const struct loss_options *o, enum numeric numeric, s
     double sum = 0, start = clock_seconds();
     size_t stories = 0, rows = 0;
     const struct story_batch *batch;
-    while (stories < (size_t)o->stories && (batch = batch_cutter_next(cutter))->stories > 0) {
+    while (stories < (size_t)o->stories && (batch = data_loader_next(loader))->stories > 0) {
         sum += batch_loss(&reader, batch);
         stories += batch->stories;
         rows += batch->rows;
     }
     *loss = sum / (double)rows;
-    printf("%-6s %8zu %8zu %12.6f %10.0f", numeric_name(numeric), stories, rows, *loss,
+    printf("%-6s %8zu %8zu %12.6f %10.0f", dtype_name(dtype), stories, rows, *loss,
            (double)rows / (clock_seconds() - start));
 cleanup:
     reader_close(&reader);
-    batch_cutter_close(cutter);
+    data_loader_close(loader);
     dataset_free(&dataset);
     tokenizer_free(tokenizer);
     model_destroy(model);
@@ -145,10 +145,10 @@ static enum status run(const void *options, struct error *err) {
         return status;
     printf("%-6s %8s %8s %12s %10s %8s\n", "form", "stories", "tokens", "nats/token", "tokens/s",
            "rise");
-    status = measure(o, NUMERIC_F32, pool, &exact, err);
+    status = measure(o, DTYPE_F32, pool, &exact, err);
     if (status == STATUS_OK) {
         printf("\n");
-        status = measure(o, NUMERIC_INT8, pool, &narrow, err);
+        status = measure(o, DTYPE_INT8, pool, &narrow, err);
     }
     if (status == STATUS_OK)
         printf(" %7.3f%%\n", 100 * (narrow / exact - 1));

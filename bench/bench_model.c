@@ -9,7 +9,7 @@ enum status bench_model(struct model **model, const char *preset_or_folder, stru
     enum status status = model_create(model, preset, err);
     if (status != STATUS_OK)
         return status;
-    model_initialise(*model, 1);
+    model_initialize(*model, 1);
     (*model)->parameters.head_bias[preset->eos_id] = -1000.0f; /* every story has its full length */
     return STATUS_OK;
 }

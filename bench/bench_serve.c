@@ -45,17 +45,17 @@ static const struct flag_table table = {
 
 /* ---- the clients ---------------------------------------------------------- */
 
-static enum status run_crowd(const struct serve_options *o, int port, struct crowd_result *result,
-                             struct error *err) {
-    struct crowd crowd = {.host = o->host,
-                          .port = port,
-                          .clients = o->clients,
-                          .stories = o->requests,
-                          .tokens = o->tokens,
-                          .temperature = o->temperature,
-                          .stream = o->stream,
-                          .keep_alive = o->keep_alive};
-    return crowd_run(&crowd, result, err);
+static enum status run_load_generator(const struct serve_options *o, int port,
+                                      struct load_generator_result *result, struct error *err) {
+    struct load_generator load_generator = {.host = o->host,
+                                            .port = port,
+                                            .clients = o->clients,
+                                            .stories = o->requests,
+                                            .tokens = o->tokens,
+                                            .temperature = o->temperature,
+                                            .stream = o->stream,
+                                            .keep_alive = o->keep_alive};
+    return load_generator_run(&load_generator, result, err);
 }
 
 static void print_times(const char *name, struct times *times) {
@@ -63,7 +63,8 @@ static void print_times(const char *name, struct times *times) {
            times_percentile(times, 0.99) * 1e3);
 }
 
-static void print_crowd(const struct serve_options *o, struct crowd_result *result) {
+static void print_load_generator(const struct serve_options *o,
+                                 struct load_generator_result *result) {
     printf("%d clients, %d %s, %d failed, %.2f s\n", o->clients, result->answered,
            o->stream ? "streams" : "stories", result->failed, result->seconds);
     printf("  %.0f tokens/s, %.1f stories/s, %.0f tokens a story\n",
@@ -81,24 +82,24 @@ static void print_crowd(const struct serve_options *o, struct crowd_result *resu
 /* ---- the engine alone ------------------------------------------------------- */
 
 /* In this process, idle while the clients are at the server. */
-struct engine {
-    struct storyteller teller;
+struct engine_side {
+    struct engine engine;
     struct token_list *prompts; /* [requests] those that the clients send */
     uint64_t tokens;
     double seconds;
 };
 
-static enum status read_prompts(struct engine *engine, int count, struct error *err) {
-    engine->prompts = calloc((size_t)count, sizeof *engine->prompts);
-    if (!engine->prompts)
+static enum status read_prompts(struct engine_side *side, int count, struct error *err) {
+    side->prompts = calloc((size_t)count, sizeof *side->prompts);
+    if (!side->prompts)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the prompts");
     for (int i = 0; i < count; i++) {
         struct buffer text = {0};
-        crowd_write_prompt(&text, i);
-        enum status status =
-            text.failed ? error_set(err, STATUS_NO_MEMORY, "no memory for the prompts")
-                        : storyteller_read_prompt(&engine->teller, text.data, text.size, false,
-                                                  &engine->prompts[i], err);
+        load_generator_write_prompt(&text, i);
+        enum status status = text.failed
+                                 ? error_set(err, STATUS_NO_MEMORY, "no memory for the prompts")
+                                 : engine_read_prompt(&side->engine, text.data, text.size, false,
+                                                      &side->prompts[i], err);
         buffer_free(&text);
         if (status != STATUS_OK)
             return status;
@@ -110,32 +111,32 @@ static int slots_for(const struct serve_options *o) {
     return o->clients > 32 ? o->clients : 32; /* a server has at least its default */
 }
 
-static enum status engine_open(struct engine *engine, const struct serve_options *o,
-                               struct error *err) {
+static enum status side_open(struct engine_side *side, const struct serve_options *o,
+                             struct error *err) {
     struct scheduler_options options = {.slots = slots_for(o), .queue = 256, .prompt_rows = 64};
-    enum status status = storyteller_open(&engine->teller, o->model, "int8", &options, err);
-    return status == STATUS_OK ? read_prompts(engine, o->requests, err) : status;
+    enum status status = engine_open(&side->engine, o->model, "int8", &options, err);
+    return status == STATUS_OK ? read_prompts(side, o->requests, err) : status;
 }
 
-static enum status engine_run(struct engine *engine, const struct serve_options *o,
-                              struct error *err) {
+static enum status side_run(struct engine_side *side, const struct serve_options *o,
+                            struct error *err) {
     struct load load = {.streams = o->clients < o->requests ? o->clients : o->requests,
                         .stories = o->requests,
-                        .prompts = engine->prompts,
+                        .prompts = side->prompts,
                         .new_tokens = o->tokens,
                         .temperature = (float)o->temperature};
     struct load_result result;
-    enum status status = load_run(engine->teller.scheduler, &load, &result, err);
-    engine->tokens += result.tokens;
-    engine->seconds += result.seconds;
+    enum status status = load_run(side->engine.scheduler, &load, &result, err);
+    side->tokens += result.tokens;
+    side->seconds += result.seconds;
     return status;
 }
 
-static void engine_close(struct engine *engine, const struct serve_options *o) {
-    for (int i = 0; engine->prompts && i < o->requests; i++)
-        token_list_free(&engine->prompts[i]);
-    free(engine->prompts);
-    storyteller_close(&engine->teller);
+static void side_close(struct engine_side *side, const struct serve_options *o) {
+    for (int i = 0; side->prompts && i < o->requests; i++)
+        token_list_free(&side->prompts[i]);
+    free(side->prompts);
+    engine_close(&side->engine);
 }
 
 /* ---- both ------------------------------------------------------------------- */
@@ -145,40 +146,40 @@ static void engine_close(struct engine *engine, const struct serve_options *o) {
 static enum status compare(const struct serve_options *o, struct error *err) {
     struct server_process server;
     struct server_usage usage;
-    struct crowd_result result = {0};
-    struct engine engine = {0};
+    struct load_generator_result result = {0};
+    struct engine_side side = {0};
     enum status status = server_start(&server, o->model, slots_for(o), err);
     if (status != STATUS_OK)
         return status;
     printf("server of %s ready after %.0f ms\n", o->model, server.ready_s * 1e3);
-    status = engine_open(&engine, o, err);
+    status = side_open(&side, o, err);
     for (int i = 0; i < o->rounds && status == STATUS_OK; i++) {
-        status = engine_run(&engine, o, err);
+        status = side_run(&side, o, err);
         if (status == STATUS_OK)
-            status = run_crowd(o, server.port, &result, err);
+            status = run_load_generator(o, server.port, &result, err);
     }
     usage = server_stop(&server);
     if (status == STATUS_OK) {
-        double alone = (double)engine.tokens / engine.seconds;
-        print_crowd(o, &result);
+        double alone = (double)side.tokens / side.seconds;
+        print_load_generator(o, &result);
         printf("  engine alone %.0f tokens/s: the server reaches %.1f %% of it, with at most %.0f "
                "MB resident\n",
                alone, 100 * (double)result.tokens / result.seconds / alone, usage.peak_mb);
     }
-    engine_close(&engine, o);
-    crowd_result_free(&result);
+    side_close(&side, o);
+    load_generator_result_free(&result);
     return status;
 }
 
 static enum status run(const void *options_of_command, struct error *err) {
     const struct serve_options *o = options_of_command;
-    struct crowd_result result = {0};
+    struct load_generator_result result = {0};
     if (o->model)
         return compare(o, err);
-    enum status status = run_crowd(o, o->port, &result, err);
+    enum status status = run_load_generator(o, o->port, &result, err);
     if (status == STATUS_OK)
-        print_crowd(o, &result);
-    crowd_result_free(&result);
+        print_load_generator(o, &result);
+    load_generator_result_free(&result);
     return status;
 }
 

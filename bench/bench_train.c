@@ -14,7 +14,7 @@
 #include <string.h>
 
 struct train_options {
-    const char *preset, *optimizer, *numeric;
+    const char *preset, *optimizer, *dtype;
     int batch_tokens, micro_tokens, threads;
     double seconds, dropout;
 };
@@ -25,7 +25,7 @@ static const struct flag flags[] = {
     {"optimizer", FLAG_TEXT, AT(optimizer), "adam", 0, 0, "NAME", "adam, adamw or muon"},
     {"batch-tokens", FLAG_INT, AT(batch_tokens), "8192", 1, 1e7, "tokens", "per step"},
     {"micro-tokens", FLAG_INT, AT(micro_tokens), "2048", 256, 1e7, "tokens", "computed at a time"},
-    {"numeric", FLAG_TEXT, AT(numeric), "all", 0, 0, "FORM",
+    {"numeric", FLAG_TEXT, AT(dtype), "all", 0, 0, "FORM",
      "of the matrix products: int8, bf16, f32, or all that the CPU has"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"seconds", FLAG_REAL, AT(seconds), "10", 0, 3600, "s", "of steps per preset, at least one"},
@@ -73,12 +73,11 @@ static double step_flops(const struct model_config *c, const struct story_batch 
                 2 * pairs * c->d_model * c->layers);
 }
 
-static void print_row(const char *name, const struct model *model, enum numeric numeric, int steps,
+static void print_row(const char *name, const struct model *model, enum dtype dtype, int steps,
                       const struct story_batch *batch, double seconds, double peak) {
     double rate = steps * step_flops(&model->config, batch) / seconds / 1e9;
     printf("%-8s %10zu %7s %7d %10.0f %10.1f", name, model_parameter_count(&model->config),
-           numeric_name(numeric), steps, steps * (double)batch->rows / seconds,
-           rate);
+           dtype_name(dtype), steps, steps * (double)batch->rows / seconds, rate);
     if (peak > 0)
         printf(" %6.0f %%", 100 * rate / peak);
     putchar('\n');
@@ -108,7 +107,7 @@ static enum status run_preset(const char *name, const struct train_options *o,
         seconds = clock_seconds() - start;
     }
     if (status == STATUS_OK)
-        print_row(name, model, options->numeric, steps, &batch, seconds, peak);
+        print_row(name, model, options->dtype, steps, &batch, seconds, peak);
     fflush(stdout);
     trainer_destroy(&trainer);
     model_destroy(model);
@@ -127,12 +126,12 @@ static enum status run(const void *options_of_command, struct error *err) {
         return error_set_field(err, STATUS_INVALID, "optimizer",
                                "--optimizer must be adam, adamw or muon, not \"%s\"",
                                o->optimizer);
-    bool every = strcmp(o->numeric, "all") == 0;
-    enum numeric only = NUMERIC_F32;
-    if (!every && !numeric_parse(o->numeric, &only))
+    bool every = strcmp(o->dtype, "all") == 0;
+    enum dtype only = DTYPE_F32;
+    if (!every && !dtype_parse(o->dtype, &only))
         return error_set_field(err, STATUS_INVALID, "numeric",
-                               "--numeric must be int8, bf16, f32 or all, not \"%s\"", o->numeric);
-    if (only != NUMERIC_F32 && !bf16_available())
+                               "--numeric must be int8, bf16, f32 or all, not \"%s\"", o->dtype);
+    if (only != DTYPE_F32 && !bf16_available())
         return error_set_field(err, STATUS_UNSUPPORTED, "numeric",
                                "this CPU has no BF16 products (avx512_bf16)");
     bool all = strcmp(o->preset, "all") == 0;
@@ -143,23 +142,22 @@ static enum status run(const void *options_of_command, struct error *err) {
     enum status status = pool_create(&pool, o->threads, err);
     if (status != STATUS_OK)
         return status;
-    double peaks[] = {[NUMERIC_F32] = peak_f32_gflops(pool),
-                      [NUMERIC_BF16] = peak_bf16_gflops(pool)};
+    double peaks[] = {[DTYPE_F32] = peak_f32_gflops(pool), [DTYPE_BF16] = peak_bf16_gflops(pool)};
     /* Two of the three products of a weight are of integers, the third stays in BF16. */
     double int8_gops = peak_int8_gops(pool);
-    double mixed = bf16_available() ? 3 / (2 / int8_gops + 1 / peaks[NUMERIC_BF16]) : 0;
+    double mixed = bf16_available() ? 3 / (2 / int8_gops + 1 / peaks[DTYPE_BF16]) : 0;
     printf("%d threads, %d tokens a step, %s; at most %.0f GFLOP/s in fp32, %.0f in BF16, and %.0f "
            "with two thirds in INT8\n",
-           pool_workers(pool), o->batch_tokens, o->optimizer, peaks[NUMERIC_F32],
-           peaks[NUMERIC_BF16], mixed);
+           pool_workers(pool), o->batch_tokens, o->optimizer, peaks[DTYPE_F32], peaks[DTYPE_BF16],
+           mixed);
     printf("%-8s %10s %7s %7s %10s %10s %8s\n", "preset", "parameters", "numeric", "steps",
            "tokens/s", "GFLOP/s", "of peak");
-    const enum numeric forms[] = {NUMERIC_INT8, NUMERIC_BF16, NUMERIC_F32};
+    const enum dtype quantizations[] = {DTYPE_INT8, DTYPE_BF16, DTYPE_F32};
     for (int f = 0; f < 3; f++) {
-        if (every ? forms[f] != NUMERIC_F32 && !bf16_available() : forms[f] != only)
+        if (every ? quantizations[f] != DTYPE_F32 && !bf16_available() : quantizations[f] != only)
             continue;
-        options.numeric = forms[f];
-        double peak = forms[f] == NUMERIC_INT8 ? mixed : peaks[forms[f]];
+        options.dtype = quantizations[f];
+        double peak = quantizations[f] == DTYPE_INT8 ? mixed : peaks[quantizations[f]];
         for (size_t i = 0; i < sizeof presets / sizeof *presets && status == STATUS_OK; i++)
             if (all || strcmp(o->preset, presets[i]) == 0)
                 status = run_preset(presets[i], o, &options, peak, pool, err);

@@ -13,27 +13,27 @@ static void spin(pid_t parent) {
     _exit(0);
 }
 
-enum status spinners_start(struct spinners *spinners, struct error *err) {
+enum status busy_loops_start(struct busy_loops *busy_loops, struct error *err) {
     pid_t parent = getpid();
     int wanted = cpu_count() < SPINNERS_MAX ? cpu_count() : SPINNERS_MAX;
-    for (spinners->count = 0; spinners->count < wanted; spinners->count++) {
+    for (busy_loops->count = 0; busy_loops->count < wanted; busy_loops->count++) {
         pid_t pid = fork();
         if (pid == 0)
             spin(parent);
         if (pid < 0) {
             enum status status = error_set_errno(err, "cannot start a process");
-            spinners_stop(spinners);
+            busy_loops_stop(busy_loops);
             return status;
         }
-        spinners->pids[spinners->count] = pid;
+        busy_loops->pids[busy_loops->count] = pid;
     }
     return STATUS_OK;
 }
 
-void spinners_stop(struct spinners *spinners) {
-    for (int i = 0; i < spinners->count; i++) {
-        kill(spinners->pids[i], SIGKILL);
-        waitpid(spinners->pids[i], NULL, 0);
+void busy_loops_stop(struct busy_loops *busy_loops) {
+    for (int i = 0; i < busy_loops->count; i++) {
+        kill(busy_loops->pids[i], SIGKILL);
+        waitpid(busy_loops->pids[i], NULL, 0);
     }
-    spinners->count = 0;
+    busy_loops->count = 0;
 }

@@ -1,6 +1,6 @@
 /* busy_loops.h - processes that do nothing but use up cores, as others on a machine may.
  *
- * One thread. They end with spinners_stop(), or when the process that started
+ * One thread. They end with busy_loops_stop(), or when the process that started
  * them is gone.
  */
 #ifndef ALPACA_BENCH_BUSY_LOOPS_H
@@ -12,13 +12,13 @@
 
 enum { SPINNERS_MAX = 64 };
 
-struct spinners {
+struct busy_loops {
     int count;
     pid_t pids[SPINNERS_MAX];
 };
 
 /* One for every core that this process may use. */
-enum status spinners_start(struct spinners *spinners, struct error *err);
-void spinners_stop(struct spinners *spinners);
+enum status busy_loops_start(struct busy_loops *busy_loops, struct error *err);
+void busy_loops_stop(struct busy_loops *busy_loops);
 
 #endif

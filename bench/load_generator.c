@@ -36,8 +36,8 @@ struct client {
 };
 
 struct run {
-    const struct crowd *crowd;
-    struct crowd_result *result;
+    const struct load_generator *load_generator;
+    struct load_generator_result *result;
     struct client *clients;
     struct pollfd *polls; /* [clients] */
     struct sockaddr_in address;
@@ -70,16 +70,16 @@ double times_percentile(struct times *times, double share) {
     return times->values[(size_t)(share * (double)(times->count - 1))];
 }
 
-void crowd_result_free(struct crowd_result *result) {
+void load_generator_result_free(struct load_generator_result *result) {
     free(result->whole.values);
     free(result->first.values);
     free(result->between.values);
-    *result = (struct crowd_result){0};
+    *result = (struct load_generator_result){0};
 }
 
 /* ---- asking --------------------------------------------------------------- */
 
-void crowd_write_prompt(struct buffer *text, int number) {
+void load_generator_write_prompt(struct buffer *text, int number) {
     static const char *const words[] = {"cat",  "dog",  "bird", "boy",   "girl", "frog", "bear",
                                         "king", "tree", "ball", "house", "moon", "fish", "cake"};
     enum { WORDS = sizeof words / sizeof *words };
@@ -89,18 +89,20 @@ void crowd_write_prompt(struct buffer *text, int number) {
                   words[rng_bits(2, (uint64_t)number) % WORDS]);
 }
 
-static bool write_request(const struct crowd *crowd, int number, struct buffer *request) {
+static bool write_request(const struct load_generator *load_generator, int number,
+                          struct buffer *request) {
     struct buffer body = {0};
     buffer_append_text(&body, "{\"prompt\":\"");
-    crowd_write_prompt(&body, number);
+    load_generator_write_prompt(&body, number);
     buffer_printf(&body, "\",\"max_tokens\":%d,\"temperature\":%g,\"seed\":%d,\"stream\":%s}",
-                  crowd->tokens, crowd->temperature, number, crowd->stream ? "true" : "false");
+                  load_generator->tokens, load_generator->temperature, number,
+                  load_generator->stream ? "true" : "false");
     buffer_clear(request);
     buffer_printf(request,
                   "POST /generate HTTP/1.1\r\nHost: %s\r\n%s"
                   "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                  crowd->host, crowd->keep_alive ? "" : "Connection: close\r\n", body.size,
-                  body.data ? body.data : "");
+                  load_generator->host, load_generator->keep_alive ? "" : "Connection: close\r\n",
+                  body.size, body.data ? body.data : "");
     bool written = !body.failed && !request->failed;
     buffer_free(&body);
     return written;
@@ -112,14 +114,15 @@ static enum status open_connection(const struct run *run, struct client *client,
     client->socket = socket(AF_INET, SOCK_STREAM, 0);
     if (client->socket < 0 || connect(client->socket, (const struct sockaddr *)&run->address,
                                       sizeof run->address) != 0)
-        return error_set_errno(err, "cannot connect to %s:%d", run->crowd->host, run->crowd->port);
+        return error_set_errno(err, "cannot connect to %s:%d", run->load_generator->host,
+                               run->load_generator->port);
     setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     fcntl(client->socket, F_SETFL, O_NONBLOCK);
     return STATUS_OK;
 }
 
 static enum status ask(struct run *run, struct client *client, struct error *err) {
-    if (!write_request(run->crowd, run->asked, &client->request))
+    if (!write_request(run->load_generator, run->asked, &client->request))
         return error_set(err, STATUS_NO_MEMORY, "no memory for a request");
     enum status status = client->socket < 0 ? open_connection(run, client, err) : STATUS_OK;
     if (status != STATUS_OK)
@@ -219,7 +222,7 @@ static void finish(struct run *run, struct client *client) {
     static const char mark[] = "\"completion_tokens\":";
     const char *usage = client->body.data ? strstr(client->body.data, mark) : NULL;
     bool whole = client->place == OVER && client->accepted && usage;
-    if (!whole || !run->crowd->keep_alive) {
+    if (!whole || !run->load_generator->keep_alive) {
         close(client->socket);
         client->socket = -1;
     }
@@ -255,7 +258,7 @@ static void receive(struct run *run, struct client *client) {
     input->size -= client->taken;
     memmove(input->data, unread(client), input->size + 1);
     client->taken = 0;
-    if (run->crowd->stream && client->body.size > 0)
+    if (run->load_generator->stream && client->body.size > 0)
         read_pieces(run, client, clock_seconds());
     if (client->place == OVER)
         finish(run, client);
@@ -276,11 +279,11 @@ static void attend(struct run *run, struct client *client, short events) {
 /* ---- all of them ---------------------------------------------------------- */
 
 static enum status run_clients(struct run *run, struct error *err) {
-    const struct crowd *crowd = run->crowd;
-    while (run->over < crowd->stories) {
-        for (int i = 0; i < crowd->clients; i++) {
+    const struct load_generator *load_generator = run->load_generator;
+    while (run->over < load_generator->stories) {
+        for (int i = 0; i < load_generator->clients; i++) {
             struct client *client = &run->clients[i];
-            if (!client->busy && run->asked < crowd->stories) {
+            if (!client->busy && run->asked < load_generator->stories) {
                 enum status status = ask(run, client, err);
                 if (status != STATUS_OK)
                     return status;
@@ -289,33 +292,34 @@ static enum status run_clients(struct run *run, struct error *err) {
             run->polls[i] = (struct pollfd){client->busy ? client->socket : -1,
                                             unsent ? POLLIN | POLLOUT : POLLIN, 0};
         }
-        if (poll(run->polls, (nfds_t)crowd->clients, -1) < 0 && errno != EINTR)
+        if (poll(run->polls, (nfds_t)load_generator->clients, -1) < 0 && errno != EINTR)
             return error_set_errno(err, "cannot wait for the server");
-        for (int i = 0; i < crowd->clients; i++)
+        for (int i = 0; i < load_generator->clients; i++)
             if (run->polls[i].revents)
                 attend(run, &run->clients[i], run->polls[i].revents);
     }
     return STATUS_OK;
 }
 
-enum status crowd_run(const struct crowd *crowd, struct crowd_result *result, struct error *err) {
-    struct run run = {.crowd = crowd, .result = result};
+enum status load_generator_run(const struct load_generator *load_generator,
+                               struct load_generator_result *result, struct error *err) {
+    struct run run = {.load_generator = load_generator, .result = result};
     run.address = (struct sockaddr_in){.sin_family = AF_INET,
-                                       .sin_port = htons((uint16_t)crowd->port)};
-    if (inet_pton(AF_INET, crowd->host, &run.address.sin_addr) != 1)
+                                       .sin_port = htons((uint16_t)load_generator->port)};
+    if (inet_pton(AF_INET, load_generator->host, &run.address.sin_addr) != 1)
         return error_set_field(err, STATUS_INVALID, "host", "--host is an IPv4 address");
-    run.clients = calloc((size_t)crowd->clients, sizeof *run.clients);
-    run.polls = calloc((size_t)crowd->clients, sizeof *run.polls);
+    run.clients = calloc((size_t)load_generator->clients, sizeof *run.clients);
+    run.polls = calloc((size_t)load_generator->clients, sizeof *run.polls);
     enum status status = run.clients && run.polls
                              ? STATUS_OK
                              : error_set(err, STATUS_NO_MEMORY, "no memory for the clients");
-    for (int i = 0; status == STATUS_OK && i < crowd->clients; i++)
+    for (int i = 0; status == STATUS_OK && i < load_generator->clients; i++)
         run.clients[i].socket = -1;
     double start = clock_seconds();
     if (status == STATUS_OK)
         status = run_clients(&run, err);
     result->seconds += clock_seconds() - start;
-    for (int i = 0; run.clients && i < crowd->clients; i++) {
+    for (int i = 0; run.clients && i < load_generator->clients; i++) {
         if (run.clients[i].socket >= 0)
             close(run.clients[i].socket);
         buffer_free(&run.clients[i].request);

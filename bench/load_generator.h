@@ -3,7 +3,7 @@
  * Made to cost little beside the server that it loads: connections stay open,
  * and an answer is read piece by piece without being understood as JSON.
  * Ownership: the caller's result owns its lists; start from {0}, end with
- * crowd_result_free().
+ * load_generator_result_free().
  */
 #ifndef ALPACA_BENCH_LOAD_GENERATOR_H
 #define ALPACA_BENCH_LOAD_GENERATOR_H
@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct crowd {
+struct load_generator {
     const char *host; /* an IPv4 address */
     int port, clients;
     int stories; /* in all; a client takes the next as soon as it has one */
@@ -30,7 +30,7 @@ struct times {
     size_t count, capacity;
 };
 
-struct crowd_result {
+struct load_generator_result {
     double seconds; /* from the first request to the end of the last answer, of all runs */
     int answered, failed;
     uint64_t tokens, pieces; /* a piece is an event with text */
@@ -40,12 +40,13 @@ struct crowd_result {
 };
 
 /* Adds what it finds to *result. */
-enum status crowd_run(const struct crowd *crowd, struct crowd_result *result, struct error *err);
-void crowd_result_free(struct crowd_result *result);
+enum status load_generator_run(const struct load_generator *load_generator,
+                               struct load_generator_result *result, struct error *err);
+void load_generator_result_free(struct load_generator_result *result);
 /* The shortest duration that `share` of all are not above; sorts. 0 when there are none. */
 double times_percentile(struct times *times, double share);
 
 /* Appends story number n's prompt, about 16 tokens, no two alike. */
-void crowd_write_prompt(struct buffer *text, int number);
+void load_generator_write_prompt(struct buffer *text, int number);
 
 #endif

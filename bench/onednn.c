@@ -151,7 +151,7 @@ struct ours {
     struct pool *pool;
     struct int8_matrix matrix;
     struct linear linear;
-    struct row_form *forms; /* [rows] */
+    struct quantization *quantizations; /* [rows] */
     size_t rows;
 };
 
@@ -159,8 +159,8 @@ static void int8_slice(void *context, int worker, int workers) {
     const struct ours *o = context;
     size_t begin, end;
     pool_slice((o->matrix.out + INT8_PANEL - 1) / INT8_PANEL, 2, worker, workers, &begin, &end);
-    int8_kernels_get()->linear(&o->matrix, bytes, o->matrix.in, o->forms, o->rows, begin, end, y,
-                               o->matrix.out, false);
+    int8_kernels_get()->linear(&o->matrix, bytes, o->matrix.in, o->quantizations, o->rows, begin,
+                               end, y, o->matrix.out, false);
 }
 
 static void call_int8(void *context) {
@@ -179,13 +179,13 @@ static double time_ours_int8(const struct shape *s, int rows, struct pool *pool)
     struct arena measure = {0}, arena;
     struct ours o = {.pool = pool, .rows = (size_t)rows};
     int8_matrix_layout(&o.matrix, s->in, s->out, &measure);
-    arena_take(&measure, (size_t)rows, sizeof *o.forms);
+    arena_take(&measure, (size_t)rows, sizeof *o.quantizations);
     if (arena_create(&arena, measure.used, NULL) != STATUS_OK)
         exit(1);
     int8_matrix_layout(&o.matrix, s->in, s->out, &arena);
-    o.forms = arena_take(&arena, (size_t)rows, sizeof *o.forms);
+    o.quantizations = arena_take(&arena, (size_t)rows, sizeof *o.quantizations);
     for (int r = 0; r < rows; r++)
-        o.forms[r] = (struct row_form){0.01f, 128};
+        o.quantizations[r] = (struct quantization){0.01f, 128};
     int8_matrix_fill(&o.matrix, weights, weights);
     double seconds = bench_best_time(call_int8, &o);
     arena_destroy(&arena);
@@ -194,7 +194,7 @@ static double time_ours_int8(const struct shape *s, int rows, struct pool *pool)
 
 static double time_ours_bf16(const struct shape *s, int rows, struct pool *pool) {
     struct ours o = {.pool = pool, .rows = (size_t)rows};
-    o.linear = (struct linear){NUMERIC_F32, s->in, s->out, weights, weights, NULL, NULL};
+    o.linear = (struct linear){DTYPE_F32, s->in, s->out, weights, weights, NULL, NULL};
     struct linear *each = &o.linear;
     struct bf16_set *set;
     struct error err;

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 struct options {
-    const char *model, *numeric, *stop;
+    const char *model, *dtype, *stop;
     double temperature, top_p, min_p, repetition_penalty;
     int top_k, max_tokens, threads;
     uint64_t seed;
@@ -26,7 +26,7 @@ struct options {
 static const struct flag rows[] = {
     {"model", FLAG_TEXT, AT(model), NULL, 0, 0, "FOLDER",
      "Model folder; by default the best one in weights/ here or beside the program"},
-    {"numeric", FLAG_TEXT, AT(numeric), "int8", 0, 0, "int8|f32",
+    {"numeric", FLAG_TEXT, AT(dtype), "int8", 0, 0, "int8|f32",
      "Numbers that the model computes with; f32 is slower and for comparisons"},
     {"temperature", FLAG_REAL, AT(temperature), "0.7", 0, SAMPLING_TEMPERATURE_MAX, "",
      "How daring the words are; at 0 always the likeliest"},
@@ -151,7 +151,7 @@ static void print_end(struct printer *printer) {
 
 /* ---- telling ------------------------------------------------------------------- */
 
-static enum status tell(struct storyteller *teller, const struct options *options,
+static enum status tell(struct engine *engine, const struct options *options,
                         const struct buffer *prompt, struct error *err) {
     struct token_list ids = {0};
     struct story *story = NULL;
@@ -170,10 +170,9 @@ static enum status tell(struct storyteller *teller, const struct options *option
         .every_token = true,
         .on_news = ring,
     };
-    enum status status = storyteller_read_prompt(teller, prompt->data, prompt->size, false, &ids,
-                                                 err);
+    enum status status = engine_read_prompt(engine, prompt->data, prompt->size, false, &ids, err);
     if (status == STATUS_OK)
-        status = story_start(&story, teller, &request, err);
+        status = story_start(&story, engine, &request, err);
     if (status != STATUS_OK)
         goto cleanup;
     print_text(&printer, prompt->data, prompt->size);
@@ -187,7 +186,7 @@ static enum status tell(struct storyteller *teller, const struct options *option
     }
     print_end(&printer);
     if (!options->quiet)
-        fprintf(stderr, "(told by %s with --seed %" PRIu64 ")\n", teller->name, seed);
+        fprintf(stderr, "(told by %s with --seed %" PRIu64 ")\n", engine->name, seed);
 cleanup:
     story_free(story);
     token_list_free(&ids);
@@ -207,7 +206,7 @@ static enum status join_words(struct buffer *prompt, const char **words, int cou
 
 int main(int argc, char **argv) {
     struct options options;
-    struct storyteller teller = {0};
+    struct engine engine = {0};
     struct buffer prompt = {0};
     struct error err = {0};
     int word_count = 0, help_shown = 0;
@@ -225,11 +224,11 @@ int main(int argc, char **argv) {
     if (status == STATUS_OK)
         status = prepare_waiting(&err);
     if (status == STATUS_OK)
-        status = storyteller_open(&teller, options.model, options.numeric, &scheduler, &err);
+        status = engine_open(&engine, options.model, options.dtype, &scheduler, &err);
     if (status == STATUS_OK)
-        status = tell(&teller, &options, &prompt, &err);
+        status = tell(&engine, &options, &prompt, &err);
 cleanup:
-    storyteller_close(&teller);
+    engine_close(&engine);
     buffer_free(&prompt);
     free(words);
     if (status != STATUS_OK)

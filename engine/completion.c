@@ -102,10 +102,10 @@ static enum status copy_stops(struct story *story, const struct story_request *r
     return STATUS_OK;
 }
 
-enum status story_start(struct story **out, struct storyteller *teller,
+enum status story_start(struct story **out, struct engine *engine,
                         const struct story_request *request, struct error *err) {
     struct generation *generation = NULL;
-    int room = teller->model->config.positions - (int)request->prompt->count;
+    int room = engine->model->config.positions - (int)request->prompt->count;
     struct story *story = calloc(1, sizeof *story);
     if (!story)
         return error_set(err, STATUS_NO_MEMORY, "no memory for a story");
@@ -120,7 +120,7 @@ enum status story_start(struct story **out, struct storyteller *teller,
     story->on_gap = request->on_gap;
     story->gap_context = request->gap_context;
     story->every_token = request->every_token || request->stop_count > 0;
-    text_stream_start(&story->stream, teller->tokenizer, request->continues);
+    text_stream_start(&story->stream, engine->tokenizer, request->continues);
     enum status status = STATUS_OK;
     if (!story->ids || (request->logprobs && !story->tokens))
         status = error_set(err, STATUS_NO_MEMORY, "no memory for a story");
@@ -140,7 +140,7 @@ enum status story_start(struct story **out, struct storyteller *teller,
         .on_news = on_generation_news,
         .context = story,
     };
-    status = scheduler_submit(teller->scheduler, &wanted, &generation, err);
+    status = scheduler_submit(engine->scheduler, &wanted, &generation, err);
     if (status != STATUS_OK)
         goto fail;
     pthread_mutex_lock(&story->lock);

@@ -5,7 +5,7 @@
  * ends inside a UTF-8 character or inside what may become a stop string.
  *
  * Ownership: a story belongs to whoever started it, and borrows the
- * storyteller. Safety: one thread at a time uses a story, except that
+ * engine. Safety: one thread at a time uses a story, except that
  * story_cancel() may be called from any thread while the story lives. on_news
  * runs on the scheduler's thread: it must be quick and may not call story
  * functions.
@@ -26,7 +26,7 @@ enum { STORY_MAX_STOPS = 4, STORY_MAX_STOP_BYTES = 256 };
 struct story;
 
 struct story_request {
-    const struct token_list *prompt; /* from storyteller_read_prompt(); copied */
+    const struct token_list *prompt; /* from engine_read_prompt(); copied */
     bool continues;                  /* see story_continues() */
     int max_tokens;                  /* cut to what the model has room for */
     struct sampling sampling;
@@ -58,7 +58,7 @@ bool story_continues(const char *prompt, size_t bytes);
 
 /* Starts telling. News may have come before this returns, so look with story_advance() before
  * waiting for on_news. Errors are those of scheduler_submit(). */
-enum status story_start(struct story **story, struct storyteller *teller,
+enum status story_start(struct story **story, struct engine *engine,
                         const struct story_request *request, struct error *err);
 /* Decodes what has come since; *end is STORY_RUNNING while more may come. */
 enum status story_advance(struct story *story, enum story_end *end, struct error *err);

@@ -12,7 +12,7 @@ static bool is_model_folder(const char *folder) {
     return file_exists(path);
 }
 
-enum status storyteller_find(char *folder, size_t size, struct error *err) {
+enum status engine_find(char *folder, size_t size, struct error *err) {
     static const char *const names[] = {"alpaca", "mini", "small"};
     static const char *const places[] = {"/../share/alpaca/weights", "/../../weights"};
     char program[2048], roots[3][3072] = {"weights"};
@@ -31,81 +31,81 @@ enum status storyteller_find(char *folder, size_t size, struct error *err) {
                            "name a model folder with --model");
 }
 
-static void name_after_folder(struct storyteller *teller) {
-    const char *end = teller->folder + strlen(teller->folder);
-    while (end > teller->folder + 1 && end[-1] == '/')
+static void name_after_folder(struct engine *engine) {
+    const char *end = engine->folder + strlen(engine->folder);
+    while (end > engine->folder + 1 && end[-1] == '/')
         end--;
     const char *begin = end;
-    while (begin > teller->folder && begin[-1] != '/')
+    while (begin > engine->folder && begin[-1] != '/')
         begin--;
-    snprintf(teller->name, sizeof teller->name, "%.*s", (int)(end - begin), begin);
+    snprintf(engine->name, sizeof engine->name, "%.*s", (int)(end - begin), begin);
 }
 
 /* Ids mean the same to both only if the pieces and special ids agree. */
-static enum status check_match(const struct storyteller *teller, struct error *err) {
-    const struct model_config *config = &teller->model->config;
-    struct tokenizer_specials specials = tokenizer_specials(teller->tokenizer);
-    size_t pieces = tokenizer_vocab_size(teller->tokenizer);
+static enum status check_match(const struct engine *engine, struct error *err) {
+    const struct model_config *config = &engine->model->config;
+    struct tokenizer_specials specials = tokenizer_specials(engine->tokenizer);
+    size_t pieces = tokenizer_vocab_size(engine->tokenizer);
     if (pieces != (size_t)config->vocab)
         return error_set(err, STATUS_CORRUPT, "%s: tokenizer.model has %zu pieces, the model %d",
-                         teller->folder, pieces, config->vocab);
+                         engine->folder, pieces, config->vocab);
     if (specials.unk != config->unk_id || specials.bos != config->bos_id ||
         specials.eos != config->eos_id || specials.pad != config->pad_id)
         return error_set(err, STATUS_CORRUPT,
                          "%s: tokenizer.model and config.json disagree on the special ids",
-                         teller->folder);
+                         engine->folder);
     return STATUS_OK;
 }
 
-enum status storyteller_open(struct storyteller *teller, const char *folder, const char *numeric,
-                             const struct scheduler_options *options, struct error *err) {
+enum status engine_open(struct engine *engine, const char *folder, const char *dtype,
+                        const struct scheduler_options *options, struct error *err) {
     char path[4096 + 32];
-    enum numeric form = NUMERIC_INT8;
-    memset(teller, 0, sizeof *teller);
-    if (numeric && (!numeric_parse(numeric, &form) || form == NUMERIC_BF16))
+    enum dtype form = DTYPE_INT8;
+    memset(engine, 0, sizeof *engine);
+    if (dtype && (!dtype_parse(dtype, &form) || form == DTYPE_BF16))
         return error_set_field(err, STATUS_INVALID, "numeric",
-                               "--numeric is int8 or f32, not \"%s\"", numeric);
+                               "--numeric is int8 or f32, not \"%s\"", dtype);
     enum status status = STATUS_OK;
     if (folder)
-        snprintf(teller->folder, sizeof teller->folder, "%s", folder);
+        snprintf(engine->folder, sizeof engine->folder, "%s", folder);
     else
-        status = storyteller_find(teller->folder, sizeof teller->folder, err);
+        status = engine_find(engine->folder, sizeof engine->folder, err);
     if (status != STATUS_OK)
         return status;
-    name_after_folder(teller);
+    name_after_folder(engine);
 
-    status = weights_load(teller->folder, &teller->model, err);
+    status = weights_load(engine->folder, &engine->model, err);
     if (status != STATUS_OK)
         goto fail;
-    status = model_prepare(teller->model, form, err);
+    status = model_prepare(engine->model, form, err);
     if (status != STATUS_OK)
         goto fail;
-    weights_path(path, sizeof path, teller->folder, "tokenizer.model");
-    status = tokenizer_load(&teller->tokenizer, path, err);
+    weights_path(path, sizeof path, engine->folder, "tokenizer.model");
+    status = tokenizer_load(&engine->tokenizer, path, err);
     if (status != STATUS_OK)
         goto fail;
-    status = check_match(teller, err);
+    status = check_match(engine, err);
     if (status != STATUS_OK)
         goto fail;
-    status = scheduler_create(&teller->scheduler, teller->model, options, err);
+    status = scheduler_create(&engine->scheduler, engine->model, options, err);
     if (status == STATUS_OK)
         return STATUS_OK;
 fail:
-    storyteller_close(teller);
+    engine_close(engine);
     return status;
 }
 
-void storyteller_close(struct storyteller *teller) {
-    scheduler_destroy(teller->scheduler);
-    tokenizer_free(teller->tokenizer);
-    model_destroy(teller->model);
-    memset(teller, 0, sizeof *teller);
+void engine_close(struct engine *engine) {
+    scheduler_destroy(engine->scheduler);
+    tokenizer_free(engine->tokenizer);
+    model_destroy(engine->model);
+    memset(engine, 0, sizeof *engine);
 }
 
 /* Ends the reading of a prompt: keeps what the model has positions for, less one for the story. */
-static enum status fit_prompt(const struct storyteller *teller, bool truncate,
-                              struct token_list *ids, struct error *err) {
-    size_t limit = (size_t)teller->model->config.positions - 1;
+static enum status fit_prompt(const struct engine *engine, bool truncate, struct token_list *ids,
+                              struct error *err) {
+    size_t limit = (size_t)engine->model->config.positions - 1;
     if (ids->count <= limit)
         return STATUS_OK;
     if (!truncate)
@@ -124,24 +124,22 @@ static enum status append_id(struct token_list *ids, int32_t id, struct error *e
     return error_set(err, STATUS_NO_MEMORY, "no memory for the prompt");
 }
 
-enum status storyteller_read_prompt(const struct storyteller *teller, const char *text,
-                                    size_t bytes, bool truncate, struct token_list *ids,
-                                    struct error *err) {
+enum status engine_read_prompt(const struct engine *engine, const char *text, size_t bytes,
+                               bool truncate, struct token_list *ids, struct error *err) {
     *ids = (struct token_list){0};
-    enum status status = append_id(ids, teller->model->config.bos_id, err);
+    enum status status = append_id(ids, engine->model->config.bos_id, err);
     if (status == STATUS_OK)
-        status = tokenizer_encode(teller->tokenizer, text, bytes, ids, err);
+        status = tokenizer_encode(engine->tokenizer, text, bytes, ids, err);
     if (status == STATUS_OK)
-        status = fit_prompt(teller, truncate, ids, err);
+        status = fit_prompt(engine, truncate, ids, err);
     if (status != STATUS_OK)
         token_list_free(ids);
     return status;
 }
 
-enum status storyteller_read_ids(const struct storyteller *teller, const int32_t *tokens,
-                                 size_t count, bool truncate, struct token_list *ids,
-                                 struct error *err) {
-    const struct model_config *config = &teller->model->config;
+enum status engine_read_ids(const struct engine *engine, const int32_t *tokens, size_t count,
+                            bool truncate, struct token_list *ids, struct error *err) {
+    const struct model_config *config = &engine->model->config;
     enum status status = STATUS_OK;
     *ids = (struct token_list){0};
     if (count == 0 || tokens[0] != config->bos_id)
@@ -155,7 +153,7 @@ enum status storyteller_read_ids(const struct storyteller *teller, const int32_t
             status = append_id(ids, tokens[i], err);
     }
     if (status == STATUS_OK)
-        status = fit_prompt(teller, truncate, ids, err);
+        status = fit_prompt(engine, truncate, ids, err);
     if (status != STATUS_OK)
         token_list_free(ids);
     return status;

@@ -4,8 +4,8 @@
  * needs: the weights, the tokenizer that belongs to them, and a running
  * scheduler. Stories themselves are in engine/completion.h.
  *
- * Ownership: a storyteller owns all three; stories borrow it and must be gone
- * before storyteller_close(). Thread-safe once open, except close.
+ * Ownership: a engine owns all three; stories borrow it and must be gone
+ * before engine_close(). Thread-safe once open, except close.
  */
 #ifndef ALPACA_ENGINE_ENGINE_H
 #define ALPACA_ENGINE_ENGINE_H
@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct storyteller {
+struct engine {
     char name[64];     /* the folder's last part: "alpaca" */
     char folder[4096]; /* where the model was found */
     struct model *model;
@@ -25,26 +25,24 @@ struct storyteller {
     struct scheduler *scheduler;
 };
 
-/* Opens `folder`; NULL looks for one with storyteller_find(). `numeric` is "int8" or "f32"
+/* Opens `folder`; NULL looks for one with engine_find(). `dtype` is "int8" or "f32"
  * (linear.h); NULL for int8. Starts the scheduler's threads. On failure nothing stays open. */
-enum status storyteller_open(struct storyteller *teller, const char *folder, const char *numeric,
-                             const struct scheduler_options *options, struct error *err);
-void storyteller_close(struct storyteller *teller); /* stops at once; a zeroed one is allowed */
+enum status engine_open(struct engine *engine, const char *folder, const char *dtype,
+                        const struct scheduler_options *options, struct error *err);
+void engine_close(struct engine *engine); /* stops at once; a zeroed one is allowed */
 
 /* The best model folder at hand: `alpaca`, else `mini`, else `small`, in weights/ here, in the
  * share/alpaca/weights that belongs to the running program, or in a source tree around it. */
-enum status storyteller_find(char *folder, size_t size, struct error *err);
+enum status engine_find(char *folder, size_t size, struct error *err);
 
 /* The ids a story begins with: bos and the pieces of `text[bytes]`. More ids than the model has
  * positions for, less one for the story, are STATUS_INVALID stating both numbers; with
  * `truncate` the oldest pieces are dropped instead. The caller frees *ids. */
-enum status storyteller_read_prompt(const struct storyteller *teller, const char *text,
-                                    size_t bytes, bool truncate, struct token_list *ids,
-                                    struct error *err);
+enum status engine_read_prompt(const struct engine *engine, const char *text, size_t bytes,
+                               bool truncate, struct token_list *ids, struct error *err);
 
 /* The same for a prompt of ids, before which bos is put unless they begin with it. */
-enum status storyteller_read_ids(const struct storyteller *teller, const int32_t *tokens,
-                                 size_t count, bool truncate, struct token_list *ids,
-                                 struct error *err);
+enum status engine_read_ids(const struct engine *engine, const int32_t *tokens, size_t count,
+                            bool truncate, struct token_list *ids, struct error *err);
 
 #endif

@@ -175,7 +175,7 @@ static enum status create_parts(struct scheduler *s, struct error *err) {
             return status;
         s->samplers_count++;
     }
-    enum kv_form form = s->model->numeric == NUMERIC_INT8 ? KV_INT8 : KV_F32;
+    enum kv_dtype form = s->model->dtype == DTYPE_INT8 ? KV_INT8 : KV_F32;
     if ((status = kv_cache_create(&s->cache, config, options->slots, form, err)) != STATUS_OK)
         return status;
     status = activations_create(&s->activations, config, options->slots + options->prompt_rows,

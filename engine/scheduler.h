@@ -55,7 +55,7 @@ enum status scheduler_create(struct scheduler **scheduler, const struct model *m
  * down. STATUS_INVALID: prompt ids, length or settings out of range. */
 enum status scheduler_submit(struct scheduler *scheduler, const struct generation_request *request,
                              struct generation **generation, struct error *err);
-/* Whether a submit would find a place now; a hint that costs no tokenising. */
+/* Whether a submit would find a place now; a hint that costs no tokenizing. */
 bool scheduler_has_room(struct scheduler *scheduler);
 struct scheduler_stats scheduler_stats(struct scheduler *scheduler);
 /* Adds the times of all steps from now on to *profile; NULL ends it. Only while the scheduler

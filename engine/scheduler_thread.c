@@ -155,7 +155,7 @@ static void score(void *context, int worker, int workers) {
     for (size_t i = begin; i < end; i++) {
         const struct scored *scored = &step->scored[(size_t)step->scored_done + i];
         struct generation *generation = scored->generation;
-        sampler_weigh(s->samplers[worker], step->logits + i * vocab);
+        sampler_compute_logprobs(s->samplers[worker], step->logits + i * vocab);
         generation->logprobs[scored->place] =
             sampler_logprobs(s->samplers[worker], generation->tokens[scored->place],
                              generation->top_logprobs);
@@ -195,8 +195,8 @@ static void sample(void *context, int worker, int workers) {
     struct scheduler *s = context;
     struct step *step = &s->step;
     const struct model_config *c = &s->model->config;
-    int32_t forbidden[MODEL_UNSPOKEN];
-    model_unspoken(c, forbidden);
+    int32_t forbidden[MODEL_SUPPRESSED];
+    model_suppressed(c, forbidden);
     size_t begin, end;
     pool_slice((size_t)step->heard_count, 1, worker, workers, &begin, &end);
     for (size_t i = begin; i < end; i++) {
@@ -205,9 +205,9 @@ static void sample(void *context, int worker, int workers) {
         float *logits = step->logits + i * (size_t)c->vocab;
         int known = generation->prompt_count + generation->produced;
         if (generation->logprobs)
-            sampler_weigh(sampler, logits);
-        step->tokens[i] = sampler_next(sampler, &generation->sampling, logits,
-                                       generation->tokens, known, forbidden, MODEL_UNSPOKEN);
+            sampler_compute_logprobs(sampler, logits);
+        step->tokens[i] = sampler_next(sampler, &generation->sampling, logits, generation->tokens,
+                                       known, forbidden, MODEL_SUPPRESSED);
         if (generation->logprobs) /* seen by nobody until the token is delivered */
             generation->logprobs[known] =
                 sampler_logprobs(sampler, step->tokens[i], generation->top_logprobs);

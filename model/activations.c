@@ -7,15 +7,15 @@ static void layout_layer(struct layer_activations *a, const struct model_config 
     size_t d_model = (size_t)c->d_model;
     a->qkv = arena_take(arena, rows * 3 * d_model, sizeof(float));
     a->attention = arena_take(arena, rows * d_model, sizeof(float));
-    a->log_sums = arena_take(arena, rows * (size_t)c->heads, sizeof(float));
+    a->logsumexp = arena_take(arena, rows * (size_t)c->heads, sizeof(float));
     a->residual1 = arena_take(arena, rows * d_model, sizeof(float));
     a->norm1.mean = arena_take(arena, rows, sizeof(float));
-    a->norm1.reciprocal = arena_take(arena, rows, sizeof(float));
+    a->norm1.rstd = arena_take(arena, rows, sizeof(float));
     a->middle = arena_take(arena, rows * d_model, sizeof(float));
     a->hidden = arena_take(arena, rows * (size_t)c->d_ff, sizeof(float));
     a->residual2 = arena_take(arena, rows * d_model, sizeof(float));
     a->norm2.mean = arena_take(arena, rows, sizeof(float));
-    a->norm2.reciprocal = arena_take(arena, rows, sizeof(float));
+    a->norm2.rstd = arena_take(arena, rows, sizeof(float));
 }
 
 static void layout(struct activations *a, const struct model_config *c, int workers,

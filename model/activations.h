@@ -17,13 +17,13 @@ enum forward_part { PART_LINEARS, PART_ATTENTION, PART_NORMS, FORWARD_PARTS };
 
 struct norm_stats {
     float *mean;       /* [rows] */
-    float *reciprocal; /* [rows] 1 / sqrt(variance + eps) */
+    float *rstd;       /* [rows] 1 / sqrt(variance + eps) */
 };
 
 struct layer_activations {
     float *qkv;          /* [rows, 3 d_model] */
     float *attention;    /* [rows, d_model] heads side by side, before out_proj */
-    float *log_sums;     /* [heads, rows] log of each softmax's denominator, maximum included */
+    float *logsumexp;    /* [heads, rows] log of each softmax's denominator, maximum included */
     float *residual1;    /* [rows, d_model] x + out_proj(...), before norm1 */
     struct norm_stats norm1;
     float *middle;       /* [rows, d_model] after norm1 */

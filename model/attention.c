@@ -37,9 +37,9 @@ static void append_to_cache(const struct kv_cache *cache, struct attention_head 
 static void attend_rows(const struct attention_head *h, float *scores) {
     const struct kernels *k = kernels_get();
     for (int r = 0; r < h->rows; r++)
-        h->log_sums[r] = k->attend_row(h->out + (size_t)r * h->out_stride,
-                                       h->q + (size_t)r * h->q_stride, h->k, h->v, h->kv_stride,
-                                       attention_visible(h, r), h->head_dim, h->scale, scores);
+        h->logsumexp[r] = k->attend_row(h->out + (size_t)r * h->out_stride,
+                                        h->q + (size_t)r * h->q_stride, h->k, h->v, h->kv_stride,
+                                        attention_visible(h, r), h->head_dim, h->scale, scores);
 }
 
 static void attend_blocks(const struct attention_head *h, float *scores, size_t stride) {
@@ -66,9 +66,9 @@ static void attend(void *context, struct attention_head *h, float *scratch) {
 
 void attention_forward(const struct model_config *config, struct pool *pool,
                        const struct batch *batch, int layer, const struct layer_activations *a,
-                       int log_sum_stride, float *scratch) {
-    struct attention_pass pass = {config,  batch, layer, a, log_sum_stride,
-                                  scratch, attention_scratch_floats(config)};
+                       int logsumexp_stride, float *scratch) {
+    struct attention_pass pass = {
+        config, batch, layer, a, logsumexp_stride, scratch, attention_scratch_floats(config)};
     if (batch->cache && batch->cache->form == KV_INT8)
         attention_int8_forward(pool, batch, layer, a, scratch, pass.scratch_floats);
     else

@@ -3,7 +3,7 @@
  * Per head: softmax(q K^T / sqrt(head_dim)) V over the positions up to the
  * row's own (Vaswani et al. 2017, section 3.2). Works block by block of query
  * rows, so that no [rows, positions] matrix is ever stored; what backward()
- * needs of the softmax is one number per row and head, log_sums (the trick of
+ * needs of the softmax is one number per row and head, logsumexp (the trick of
  * Dao et al., "FlashAttention", 2022).
  * Thread-safety: uses the pool, so one caller at a time.
  */
@@ -18,10 +18,10 @@ enum { ATTENTION_BLOCK = 64 }; /* query rows whose scores are held at a time */
 /* Scratch of one worker. */
 size_t attention_scratch_floats(const struct model_config *config);
 
-/* Reads a->qkv, writes a->attention and, but for an INT8 cache, a->log_sums;
+/* Reads a->qkv, writes a->attention and, but for an INT8 cache, a->logsumexp;
  * with a cache, also appends the spans' keys and values to it. */
 void attention_forward(const struct model_config *config, struct pool *pool,
                        const struct batch *batch, int layer, const struct layer_activations *a,
-                       int log_sum_stride, float *scratch);
+                       int logsumexp_stride, float *scratch);
 
 #endif

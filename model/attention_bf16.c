@@ -66,10 +66,9 @@ static void attend(void *context, struct attention_head *h, float *memory) {
 }
 
 void attention_bf16_forward(const struct model_config *config, struct pool *pool,
-                            const struct batch *batch, int layer,
-                            const struct layer_activations *a, int log_sum_stride,
-                            float *scratch) {
-    struct attention_pass pass = {config,  batch, layer, a, log_sum_stride,
-                                  scratch, attention_scratch_floats(config)};
+                            const struct batch *batch, int layer, const struct layer_activations *a,
+                            int logsumexp_stride, float *scratch) {
+    struct attention_pass pass = {
+        config, batch, layer, a, logsumexp_stride, scratch, attention_scratch_floats(config)};
     attention_each_head(pool, &pass, attend, &pass);
 }

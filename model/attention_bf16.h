@@ -1,7 +1,7 @@
 /* attention_bf16.h - attention.h's attention with its products in BF16, for training.
  *
  * Same result up to the rounding of queries, keys, values and shares to
- * bfloat16; softmax and dropout are the fp32 ones, so log_sums mean the same.
+ * bfloat16; softmax and dropout are the fp32 ones, so logsumexp mean the same.
  * Wants bf16_available() (linear_bf16.h). Each head of a sequence is computed
  * by one worker in one fixed order.
  * Thread-safety: uses the pool, so one caller at a time.
@@ -22,7 +22,7 @@ size_t attention_bf16_scratch_floats(const struct model_config *config);
 
 /* As attention_forward(). */
 void attention_bf16_forward(const struct model_config *config, struct pool *pool,
-                            const struct batch *batch, int layer,
-                            const struct layer_activations *a, int log_sum_stride, float *scratch);
+                            const struct batch *batch, int layer, const struct layer_activations *a,
+                            int logsumexp_stride, float *scratch);
 
 #endif

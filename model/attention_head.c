@@ -24,7 +24,7 @@ static struct attention_head head_at(const struct attention_pass *pass, const st
         .q_stride = 3 * d_model,
         .kv_stride = 3 * d_model,
         .out_stride = d_model,
-        .log_sums = pass->a->log_sums + (size_t)index * (size_t)pass->log_sum_stride + row,
+        .logsumexp = pass->a->logsumexp + (size_t)index * (size_t)pass->logsumexp_stride + row,
         .row = row,
         .rows = span->rows,
         .first = batch->cache ? span->first : 0,
@@ -90,7 +90,7 @@ void attention_softmax(const struct attention_head *h, const struct query_block 
         float *s = scores + (size_t)i * stride;
         int row = block->begin + i;
         size_t visible = attention_visible(h, row);
-        h->log_sums[row] = k->softmax(s, visible);
+        h->logsumexp[row] = k->softmax(s, visible);
         memset(s + visible, 0, (block->keys - visible) * sizeof(float));
         attention_drop(h, row, s);
     }

@@ -1,6 +1,6 @@
 /* attention_head.h - one head over one span: what attention and its gradient work on.
  *
- * In every numeric form, forward and backward take the (span, head) pairs of a layer one by one,
+ * In every dtype form, forward and backward take the (span, head) pairs of a layer one by one,
  * and each pair's queries a block of rows at a time. Where a head's rows lie, what its queries
  * see of the keys and which dropout mask is theirs is said here once. The letters are those of
  * Dao et al., "FlashAttention", 2022:
@@ -20,7 +20,7 @@ struct attention_pass {
     const struct batch *batch;
     int layer;
     const struct layer_activations *a;
-    int log_sum_stride;    /* from one head's log_sums to the next's */
+    int logsumexp_stride;  /* from one head's logsumexp to the next's */
     float *scratch;        /* [workers, scratch_floats] */
     size_t scratch_floats; /* a multiple of 16 */
 };
@@ -33,7 +33,7 @@ struct attention_head {
     const float *k, *v;    /* [rows, head_dim]; in a cache [first + rows, head_dim] */
     float *out;            /* [rows, head_dim] */
     size_t q_stride, kv_stride, out_stride; /* floats from one row to the next */
-    float *log_sums;       /* [rows] log-sum-exp of each row of S */
+    float *logsumexp;                       /* [rows] log-sum-exp of each row of S */
     int row, rows;         /* of the batch: the first, and how many */
     int slot;              /* of the cache, when there is one */
     int first;             /* position of the first query; 0 without a cache */
@@ -69,7 +69,7 @@ static inline size_t attention_visible(const struct attention_head *head, int ro
 /* Drops elements of what one row of the head has for the keys it sees: P, or its gradient. */
 void attention_drop(const struct attention_head *head, int row, float *values);
 
-/* From S to P, with 0 for keys that a row does not see; fills the rows' log_sums.
+/* From S to P, with 0 for keys that a row does not see; fills the rows' logsumexp.
  * scores: [block->rows, block->keys], `stride` floats from one row to the next. */
 void attention_softmax(const struct attention_head *head, const struct query_block *block,
                        float *scores, size_t stride);

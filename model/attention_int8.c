@@ -8,7 +8,7 @@
 #include <math.h>
 
 struct scratch {
-    int8_t *bytes;               /* [lanes] a quantised query, key or value */
+    int8_t *bytes;               /* [lanes] a quantized query, key or value */
     int32_t *dots;               /* [rows] query times key */
     float *scores;               /* [rows] */
     uint8_t *high, *low;         /* [rows] the shares' two digits */
@@ -45,7 +45,7 @@ static void attend(const struct kv_cache *cache, const struct kv_head *head,
     size_t blocks = (count + INT8_PANEL - 1) / INT8_PANEL;
     size_t quads = (count + INT8_GROUP - 1) / INT8_GROUP;
 
-    float q_scale = k->quantise_signed(s->bytes, lanes, q, head_dim);
+    float q_scale = k->quantize_signed(s->bytes, lanes, q, head_dim);
     integers->scores(s->dots, s->bytes, head->keys, blocks, lanes / INT8_GROUP,
                      ahead->keys);
     float factor = k->attention_shares(s->high, s->low, s->dots, head->key_scales,

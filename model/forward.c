@@ -92,8 +92,8 @@ static void add_and_norm(void *context, int worker, int workers) {
         for (size_t i = 0; scales && i < d_model; i++)
             residual[i] *= scales[row];
         k->add(residual, t->x + row * d_model, d_model);
-        k->layer_norm(t->y + row * d_model, &t->stats->mean[row], &t->stats->reciprocal[row],
-                      residual, t->weight, t->bias, d_model, t->model->config.norm_eps);
+        k->layer_norm(t->y + row * d_model, &t->stats->mean[row], &t->stats->rstd[row], residual,
+                      t->weight, t->bias, d_model, t->model->config.norm_eps);
     }
 }
 

@@ -25,7 +25,7 @@ static void layout(struct kv_cache *cache, struct arena *arena) {
 }
 
 enum status kv_cache_create(struct kv_cache *cache, const struct model_config *config, int slots,
-                            enum kv_form form, struct error *err) {
+                            enum kv_dtype form, struct error *err) {
     *cache = (struct kv_cache){.form = form,
                                .slots = slots,
                                .layers = config->layers,
@@ -74,7 +74,7 @@ void kv_head_store(const struct kv_cache *cache, const struct kv_head *head, siz
     const struct kernels *k = kernels_get();
     size_t head_dim = (size_t)(cache->d_model / cache->heads), lanes = cache->lanes;
 
-    head->key_scales[position] = k->quantise_signed(scratch, lanes, key, head_dim);
+    head->key_scales[position] = k->quantize_signed(scratch, lanes, key, head_dim);
     uint8_t *keys = head->keys + position / INT8_PANEL * INT8_PANEL * lanes +
                     position % INT8_PANEL * INT8_GROUP;
     for (size_t i = 0; i < lanes; i += INT8_GROUP) {
@@ -84,7 +84,7 @@ void kv_head_store(const struct kv_cache *cache, const struct kv_head *head, siz
         memcpy(keys + i * INT8_PANEL, &four, sizeof four);
     }
 
-    head->value_scales[position] = k->quantise_signed(scratch, lanes, value, head_dim);
+    head->value_scales[position] = k->quantize_signed(scratch, lanes, value, head_dim);
     int8_t *values = head->values + position / INT8_GROUP * INT8_GROUP * lanes +
                      position % INT8_GROUP;
     for (size_t i = 0; i < lanes; i++)

@@ -18,10 +18,10 @@
 #include "base/status.h"
 #include "model/model.h"
 
-enum kv_form { KV_F32, KV_INT8 };
+enum kv_dtype { KV_F32, KV_INT8 };
 
 struct kv_cache {
-    enum kv_form form;
+    enum kv_dtype form;
     int slots, layers, heads, positions, d_model;
     /* F32: [slots, layers, positions, d_model] each. */
     float *keys, *values;
@@ -34,7 +34,7 @@ struct kv_cache {
 };
 
 enum status kv_cache_create(struct kv_cache *cache, const struct model_config *config, int slots,
-                            enum kv_form form, struct error *err);
+                            enum kv_dtype form, struct error *err);
 void kv_cache_destroy(struct kv_cache *cache);
 
 /* F32: [positions, d_model] of one slot and layer. */

@@ -5,20 +5,20 @@
 #include <string.h>
 
 static const char *const numeric_names[] = {
-    [NUMERIC_F32] = "f32", [NUMERIC_BF16] = "bf16", [NUMERIC_INT8] = "int8"};
+    [DTYPE_F32] = "f32", [DTYPE_BF16] = "bf16", [DTYPE_INT8] = "int8"};
 
-bool numeric_parse(const char *name, enum numeric *numeric) {
+bool dtype_parse(const char *name, enum dtype *dtype) {
     for (size_t i = 0; i < sizeof numeric_names / sizeof *numeric_names; i++) {
         if (strcmp(name, numeric_names[i]) == 0) {
-            *numeric = (enum numeric)i;
+            *dtype = (enum dtype)i;
             return true;
         }
     }
     return false;
 }
 
-const char *numeric_name(enum numeric numeric) {
-    return numeric_names[numeric];
+const char *dtype_name(enum dtype dtype) {
+    return numeric_names[dtype];
 }
 
 size_t linear_row_bytes(int in) {
@@ -27,15 +27,21 @@ size_t linear_row_bytes(int in) {
 
 void linear_scratch_layout(struct linear_scratch *scratch, int widest, struct arena *arena) {
     scratch->rows = arena_take(arena, LINEAR_SCRATCH_ROWS * linear_row_bytes(widest), 1);
-    scratch->forms = arena_take(arena, LINEAR_SCRATCH_ROWS, sizeof *scratch->forms);
+    scratch->quantizations = arena_take(arena, LINEAR_SCRATCH_ROWS, sizeof *scratch->quantizations);
 }
 
 void linear_forward(const struct linear *linear, struct pool *pool,
                     const struct linear_scratch *scratch, const float *x, size_t rows, float *y,
                     bool relu) {
-    switch (linear->numeric) {
-    case NUMERIC_F32: linear_f32_forward(linear, pool, scratch, x, rows, y, relu); break;
-    case NUMERIC_BF16: linear_bf16_forward(linear, pool, scratch, x, rows, y, relu); break;
-    case NUMERIC_INT8: linear_int8_forward(linear, pool, scratch, x, rows, y, relu); break;
+    switch (linear->dtype) {
+    case DTYPE_F32:
+        linear_f32_forward(linear, pool, scratch, x, rows, y, relu);
+        break;
+    case DTYPE_BF16:
+        linear_bf16_forward(linear, pool, scratch, x, rows, y, relu);
+        break;
+    case DTYPE_INT8:
+        linear_int8_forward(linear, pool, scratch, x, rows, y, relu);
+        break;
     }
 }

@@ -1,4 +1,4 @@
-/* linear.h - a linear layer y = x W^T + b in the numeric form it is run in.
+/* linear.h - a linear layer y = x W^T + b in the dtype form it is run in.
  *
  * F32 goes through OpenBLAS, split over the pool: the reference, on any CPU.
  * BF16 is for training on CPUs that have it: products of bfloat16, fp32 sums.
@@ -22,16 +22,16 @@ struct pool;
 struct bf16_matrix;
 struct int8_matrix;
 struct int8_gradient;
-struct row_form;
+struct quantization;
 
-enum numeric { NUMERIC_F32, NUMERIC_BF16, NUMERIC_INT8 };
+enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_INT8 };
 
 /* "f32", "bf16", "int8"; false for another name. */
-bool numeric_parse(const char *name, enum numeric *numeric);
-const char *numeric_name(enum numeric numeric);
+bool dtype_parse(const char *name, enum dtype *dtype);
+const char *dtype_name(enum dtype dtype);
 
 struct linear {
-    enum numeric numeric;
+    enum dtype dtype;
     int in, out;
     const float *weight; /* [out, in]; NULL when only a narrow form is left */
     const float *bias;   /* [out] */
@@ -45,10 +45,10 @@ enum {
     LINEAR_ALIGNMENT = 64,     /* bytes; rows of narrow activations start at multiples */
 };
 
-/* Where the narrow forms keep a block of activations between quantising and multiplying. */
+/* Where the narrow quantizations keep a block of activations between quantizing and multiplying. */
 struct linear_scratch {
     uint8_t *rows;          /* [LINEAR_SCRATCH_ROWS, widest input rounded up to LINEAR_ALIGNMENT] */
-    struct row_form *forms; /* [LINEAR_SCRATCH_ROWS] what the bytes of a row mean */
+    struct quantization *quantizations; /* [LINEAR_SCRATCH_ROWS] what the bytes of a row mean */
 };
 /* `in` bytes rounded up to LINEAR_ALIGNMENT: from one row in linear_scratch to the next. */
 size_t linear_row_bytes(int in);

@@ -116,7 +116,7 @@ static void layout(struct bf16_set *set, int workers, struct arena *arena) {
         m->workspace = &set->workspace;
         if (set->gradients && in > widest)
             widest = in;
-        if (l->numeric == NUMERIC_INT8)
+        if (l->dtype == DTYPE_INT8)
             continue;
         m->forward = arena_take(arena, bf16_packed_words(out, BF16_TILE_COLUMNS, in),
                                 sizeof *m->forward);
@@ -160,8 +160,8 @@ enum status bf16_set_create(struct bf16_set **out, struct linear *const *linears
     }
     layout(set, pool_workers(pool), &set->arena);
     for (int i = 0; i < set->count; i++) {
-        if (set->linears[i]->numeric == NUMERIC_F32)
-            set->linears[i]->numeric = NUMERIC_BF16;
+        if (set->linears[i]->dtype == DTYPE_F32)
+            set->linears[i]->dtype = DTYPE_BF16;
         set->linears[i]->bf16 = &set->matrices[i];
     }
     bf16_set_refresh(set, pool);
@@ -201,8 +201,8 @@ void bf16_set_destroy(struct bf16_set *set) {
     if (!set)
         return;
     for (int i = 0; i < set->count; i++) {
-        if (set->linears[i]->numeric == NUMERIC_BF16)
-            set->linears[i]->numeric = NUMERIC_F32;
+        if (set->linears[i]->dtype == DTYPE_BF16)
+            set->linears[i]->dtype = DTYPE_F32;
         set->linears[i]->bf16 = NULL;
     }
     arena_destroy(&set->arena);

@@ -1,6 +1,6 @@
-/* linear_dtypes.h - the forms behind linear_forward(), one file each.
+/* linear_dtypes.h - the quantizations behind linear_forward(), one file each.
  *
- * Only linear.c and the forms' own files include this. Every function has the
+ * Only linear.c and the quantizations' own files include this. Every function has the
  * contract of linear_forward().
  */
 #ifndef ALPACA_MODEL_LINEAR_DTYPES_H

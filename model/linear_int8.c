@@ -27,7 +27,7 @@ void int8_matrix_layout(struct int8_matrix *matrix, int in, int out, struct aren
 static void fill_row(const struct int8_matrix *m, size_t row, const float *weight, float bias) {
     int8_t bytes[INT8_MAX_IN];
     m->scales[row] =
-        kernels_get()->quantise_signed(bytes, (m->in + 15) & ~(size_t)15, weight, m->in);
+        kernels_get()->quantize_signed(bytes, (m->in + 15) & ~(size_t)15, weight, m->in);
     int8_t *to = m->bytes + row / INT8_PANEL * m->groups * INT8_GROUP_BYTES +
                  row % INT8_PANEL * INT8_GROUP;
     for (size_t g = 0; g < m->groups; g++)
@@ -60,14 +60,14 @@ struct task {
     bool relu;
 };
 
-static void quantise(void *context, int worker, int workers) {
+static void quantize(void *context, int worker, int workers) {
     const struct task *t = context;
     const struct kernels *k = kernels_get();
     size_t begin, end;
     pool_slice(t->rows, 1, worker, workers, &begin, &end);
     for (size_t r = begin; r < end; r++)
-        k->quantise_row(t->scratch->rows + r * t->row_bytes, t->row_bytes, &t->scratch->forms[r],
-                        t->x + r * t->matrix->in, t->matrix->in);
+        k->quantize_row(t->scratch->rows + r * t->row_bytes, t->row_bytes,
+                        &t->scratch->quantizations[r], t->x + r * t->matrix->in, t->matrix->in);
 }
 
 static void multiply(void *context, int worker, int workers) {
@@ -75,11 +75,12 @@ static void multiply(void *context, int worker, int workers) {
     size_t begin, end;
     pool_slice(panel_count(t->matrix), 2, worker, workers, &begin, &end);
     if (begin < end)
-        int8_kernels_get()->linear(t->matrix, t->scratch->rows, t->row_bytes, t->scratch->forms,
-                                   t->rows, begin, end, t->y, t->matrix->out, t->relu);
+        int8_kernels_get()->linear(t->matrix, t->scratch->rows, t->row_bytes,
+                                   t->scratch->quantizations, t->rows, begin, end, t->y,
+                                   t->matrix->out, t->relu);
 }
 
-enum { ALONE = 4096 }; /* fewer activations are quantised sooner than another worker wakes */
+enum { ALONE = 4096 }; /* fewer activations are quantized sooner than another worker wakes */
 
 void linear_int8_forward(const struct linear *linear, struct pool *pool,
                          const struct linear_scratch *scratch, const float *x, size_t rows,
@@ -93,9 +94,9 @@ void linear_int8_forward(const struct linear *linear, struct pool *pool,
         task.y = y + row * (size_t)linear->out;
         task.rows = rows - row < LINEAR_SCRATCH_ROWS ? rows - row : LINEAR_SCRATCH_ROWS;
         if (task.rows * (size_t)linear->in <= ALONE)
-            quantise(&task, 0, 1);
+            quantize(&task, 0, 1);
         else
-            pool_run(pool, quantise, &task);
+            pool_run(pool, quantize, &task);
         pool_run(pool, multiply, &task);
     }
 }

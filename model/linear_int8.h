@@ -12,7 +12,7 @@
 
 /* Takes a matrix's memory for in x out weights; nothing is filled in yet. */
 void int8_matrix_layout(struct int8_matrix *matrix, int in, int out, struct arena *arena);
-/* Quantises weight[out, in] and copies bias[out] into a laid-out matrix. */
+/* Quantizes weight[out, in] and copies bias[out] into a laid-out matrix. */
 void int8_matrix_fill(const struct int8_matrix *matrix, const float *weight, const float *bias);
 
 /* The same for rows [first, first + count), whose values are weight[count, in] and bias[count]. */

@@ -29,7 +29,7 @@ const struct model_config *model_preset(const char *name) {
     return NULL;
 }
 
-void model_unspoken(const struct model_config *config, int32_t ids[MODEL_UNSPOKEN]) {
+void model_suppressed(const struct model_config *config, int32_t ids[MODEL_SUPPRESSED]) {
     ids[0] = config->unk_id;
     ids[1] = config->bos_id;
     ids[2] = config->pad_id;
@@ -215,7 +215,7 @@ static void fill_position_table(float *table, int positions, int d_model) {
 
 static struct linear linear_f32(int in, int out, const float *weight, const float *bias) {
     return (struct linear){
-        .numeric = NUMERIC_F32, .in = in, .out = out, .weight = weight, .bias = bias};
+        .dtype = DTYPE_F32, .in = in, .out = out, .weight = weight, .bias = bias};
 }
 
 static void bind_linears(struct model *model) {
@@ -265,7 +265,7 @@ void model_destroy(struct model *model) {
     free(model);
 }
 
-void model_initialise(struct model *model, uint64_t seed) {
+void model_initialize(struct model *model, uint64_t seed) {
     const struct model_config *c = &model->config;
     for (int t = 0; t < model_tensor_count(c); t++) {
         struct tensor_info info;

@@ -35,8 +35,8 @@ struct model_config {
 /* Presets "small", "mini", "alpaca"; NULL for another name. */
 const struct model_config *model_preset(const char *name);
 /* The ids that a story never holds: unk, bos and pad (-1 where the model has none). */
-enum { MODEL_UNSPOKEN = 3 };
-void model_unspoken(const struct model_config *config, int32_t ids[MODEL_UNSPOKEN]);
+enum { MODEL_SUPPRESSED = 3 };
+void model_suppressed(const struct model_config *config, int32_t ids[MODEL_SUPPRESSED]);
 /* STATUS_INVALID with the field and its range when the dimensions make no model. */
 enum status model_config_check(const struct model_config *config, struct error *err);
 
@@ -118,20 +118,20 @@ struct model {
     struct layer_linears linears[MODEL_MAX_LAYERS];
     struct linear head;
     float *position_table; /* [positions, d_model] sinusoids */
-    enum numeric numeric;  /* of the linears; see model_prepare() */
+    enum dtype dtype;      /* of the linears; see model_prepare() */
     struct arena arena;
 };
 
-/* A model of zeros; fill it with model_initialise() or from a file. */
+/* A model of zeros; fill it with model_initialize() or from a file. */
 enum status model_create(struct model **model, const struct model_config *config,
                          struct error *err);
 void model_destroy(struct model *model); /* NULL is allowed */
 /* Random weights, determined by the seed. */
-void model_initialise(struct model *model, uint64_t seed);
+void model_initialize(struct model *model, uint64_t seed);
 
 /* Turns the linear layers of a filled model into another form. F32 is what they are.
  * INT8 is for serving: the fp32 matrices are given back, so that the model can
  * only be run from then on, not saved or trained. */
-enum status model_prepare(struct model *model, enum numeric numeric, struct error *err);
+enum status model_prepare(struct model *model, enum dtype dtype, struct error *err);
 
 #endif

@@ -65,7 +65,7 @@ static void fill(const struct narrow *narrow, struct model *model) {
     for (int i = 0; i <= c->layers * LINEARS; i++) {
         struct linear *linear = linear_at(model, i);
         int8_matrix_fill(&narrow->matrices[i], linear->weight, linear->bias);
-        *linear = (struct linear){.numeric = NUMERIC_INT8,
+        *linear = (struct linear){.dtype = DTYPE_INT8,
                                   .in = linear->in,
                                   .out = linear->out,
                                   .bias = narrow->matrices[i].bias,
@@ -75,14 +75,13 @@ static void fill(const struct narrow *narrow, struct model *model) {
     model->position_table = narrow->position_table;
 }
 
-enum status model_prepare(struct model *model, enum numeric numeric, struct error *err) {
-    assert(model->numeric == NUMERIC_F32);
-    if (numeric == NUMERIC_F32)
+enum status model_prepare(struct model *model, enum dtype dtype, struct error *err) {
+    assert(model->dtype == DTYPE_F32);
+    if (dtype == DTYPE_F32)
         return STATUS_OK;
-    if (numeric != NUMERIC_INT8)
+    if (dtype != DTYPE_INT8)
         return error_set_field(err, STATUS_UNSUPPORTED, "numeric",
-                               "stories are told in f32 or int8, not in %s",
-                               numeric_name(numeric));
+                               "stories are told in f32 or int8, not in %s", dtype_name(dtype));
     struct narrow narrow;
     struct arena arena = {0};
     layout(&narrow, model, &arena);
@@ -94,6 +93,6 @@ enum status model_prepare(struct model *model, enum numeric numeric, struct erro
     arena_destroy(&model->arena);
     model->arena = arena;
     model->buffer = NULL;
-    model->numeric = numeric;
+    model->dtype = dtype;
     return STATUS_OK;
 }

@@ -12,21 +12,21 @@
 static const double exact_limit = 9007199254740992.0;
 
 /* Every dtype of the format. The size of those we do not use is still checked. */
-static const struct dtype_name {
+static const struct dtype_entry {
     const char *name;
     unsigned bits;
     enum safetensors_dtype dtype;
 } dtype_names[] = {
-    {"F32", 32, SAFETENSORS_F32},        {"BF16", 16, SAFETENSORS_BF16},
-    {"I32", 32, SAFETENSORS_I32},        {"I64", 64, SAFETENSORS_I64},
-    {"BOOL", 8, SAFETENSORS_OTHER},      {"U8", 8, SAFETENSORS_OTHER},
-    {"I8", 8, SAFETENSORS_OTHER},        {"F8_E5M2", 8, SAFETENSORS_OTHER},
-    {"F8_E4M3", 8, SAFETENSORS_OTHER},   {"F8_E8M0", 8, SAFETENSORS_OTHER},
-    {"F4", 4, SAFETENSORS_OTHER},        {"F6_E2M3", 6, SAFETENSORS_OTHER},
-    {"F6_E3M2", 6, SAFETENSORS_OTHER},   {"I16", 16, SAFETENSORS_OTHER},
-    {"U16", 16, SAFETENSORS_OTHER},      {"F16", 16, SAFETENSORS_OTHER},
-    {"U32", 32, SAFETENSORS_OTHER},      {"F64", 64, SAFETENSORS_OTHER},
-    {"U64", 64, SAFETENSORS_OTHER},      {"C64", 64, SAFETENSORS_OTHER},
+    {"F32", 32, SAFETENSORS_F32},      {"BF16", 16, SAFETENSORS_BF16},
+    {"I32", 32, SAFETENSORS_I32},      {"I64", 64, SAFETENSORS_I64},
+    {"BOOL", 8, SAFETENSORS_OTHER},    {"U8", 8, SAFETENSORS_OTHER},
+    {"I8", 8, SAFETENSORS_OTHER},      {"F8_E5M2", 8, SAFETENSORS_OTHER},
+    {"F8_E4M3", 8, SAFETENSORS_OTHER}, {"F8_E8M0", 8, SAFETENSORS_OTHER},
+    {"F4", 4, SAFETENSORS_OTHER},      {"F6_E2M3", 6, SAFETENSORS_OTHER},
+    {"F6_E3M2", 6, SAFETENSORS_OTHER}, {"I16", 16, SAFETENSORS_OTHER},
+    {"U16", 16, SAFETENSORS_OTHER},    {"F16", 16, SAFETENSORS_OTHER},
+    {"U32", 32, SAFETENSORS_OTHER},    {"F64", 64, SAFETENSORS_OTHER},
+    {"U64", 64, SAFETENSORS_OTHER},    {"C64", 64, SAFETENSORS_OTHER},
 };
 enum { DTYPE_NAMES = sizeof dtype_names / sizeof dtype_names[0] };
 

@@ -16,7 +16,7 @@ struct sampler {
     int vocab;
     int32_t *candidates; /* [vocab] ids that the filters so far have left */
     double *block_sums;  /* [blocks of BLOCK weights] */
-    uint32_t *seen;      /* [vocab] the round in which a token was last penalised */
+    uint32_t *seen;      /* [vocab] the round in which a token was last penalized */
     uint32_t round;
     float *row;          /* [vocab] the logits that were weighed; -infinity for NaN */
     float row_max;
@@ -82,7 +82,7 @@ void sampler_destroy(struct sampler *sampler) {
 /* ---- the logits, before they become weights ---------------------------------- */
 
 /* Each token once, however often it occurs. */
-static void penalise(struct sampler *sampler, float penalty, float *logits, const int32_t *history,
+static void penalize(struct sampler *sampler, float penalty, float *logits, const int32_t *history,
                      int count) {
     if (++sampler->round == 0) { /* wrapped: old marks could look fresh */
         memset(sampler->seen, 0, (size_t)sampler->vocab * sizeof *sampler->seen);
@@ -295,7 +295,7 @@ int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, f
                      int forbidden_count) {
     int vocab = sampler->vocab;
     if (sampling->repetition_penalty != 1.0f)
-        penalise(sampler, sampling->repetition_penalty, logits, history, count);
+        penalize(sampler, sampling->repetition_penalty, logits, history, count);
     for (int i = 0; i < forbidden_count; i++) {
         if (forbidden[i] >= 0 && forbidden[i] < vocab)
             logits[forbidden[i]] = -INFINITY;
@@ -332,7 +332,7 @@ static double natural_log(double x) {
     return exponent * 0.69314718055994531 + 2 * s * series;
 }
 
-void sampler_weigh(struct sampler *sampler, const float *logits) {
+void sampler_compute_logprobs(struct sampler *sampler, const float *logits) {
     int vocab = sampler->vocab;
     double sum = 0;
     memcpy(sampler->row, logits, (size_t)vocab * sizeof *logits);

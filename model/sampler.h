@@ -70,7 +70,7 @@ struct token_logprobs {
 
 /* Takes note of `logits[vocab]`, which stay as they are; the log-probabilities below are theirs
  * until the next call. In between the sampler may draw. */
-void sampler_weigh(struct sampler *sampler, const float *logits);
+void sampler_compute_logprobs(struct sampler *sampler, const float *logits);
 struct token_logprobs sampler_logprobs(const struct sampler *sampler, int32_t token, int top);
 
 #endif

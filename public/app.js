@@ -1,4 +1,4 @@
-// The page's behaviour: asks the server for a story, shows it as it is told, remembers it.
+// The page's behavior: asks the server for a story, shows it as it is told, remembers it.
 "use strict";
 
 const PAST_KEY = "alpaca.stories";

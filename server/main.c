@@ -49,7 +49,7 @@ static void wait_for_stop_signal(void) {
 }
 
 static void announce(const struct service *service, const char *url) {
-    log_info("serving %s from %s at %s", service->teller.name, service->teller.folder, url);
+    log_info("serving %s from %s at %s", service->engine.name, service->engine.folder, url);
     printf("Alpaca tells stories at %s\n\n"
            "  curl %s/generate -d '{\"prompt\": \"once upon a time\"}'\n\n",
            url, url);
@@ -73,7 +73,7 @@ static enum status open_service(struct service *service, struct error *err) {
     if (status != STATUS_OK)
         return status;
     service->started = time(NULL);
-    return storyteller_open(&service->teller, options->model, options->numeric, &scheduler, err);
+    return engine_open(&service->engine, options->model, options->dtype, &scheduler, err);
 }
 
 static enum status serve(struct service *service, struct error *err) {
@@ -90,11 +90,11 @@ static enum status serve(struct service *service, struct error *err) {
     wait_for_stop_signal();
     log_info("stopping: running stories have %d s to finish", service->options.stop_timeout_s);
     atomic_store(&service->stopping, true);
-    scheduler_stop(service->teller.scheduler, service->options.stop_timeout_s * 1000);
+    scheduler_stop(service->engine.scheduler, service->options.stop_timeout_s * 1000);
     http_stop(http, LAST_ANSWERS_MS);
     log_info("stopped");
 cleanup:
-    storyteller_close(&service->teller);
+    engine_close(&service->engine);
     keys_free(&service->keys);
     return status;
 }

@@ -14,7 +14,7 @@ static const struct flag rows[] = {
     {"port", FLAG_INT, AT(port), "8080", 0, 65535, "PORT", "Port to listen on; 0 takes a free one"},
     {"model", FLAG_TEXT, AT(model), NULL, 0, 0, "FOLDER",
      "Model folder; by default the best one in weights/ here or beside the program"},
-    {"numeric", FLAG_TEXT, AT(numeric), "int8", 0, 0, "FORM",
+    {"numeric", FLAG_TEXT, AT(dtype), "int8", 0, 0, "FORM",
      "Numbers that the model computes with: int8, or f32, which is slower and for comparisons"},
     {"cpu", FLAG_TEXT, AT(cpu), NULL, 0, 0, "NAME",
      "Instructions to use: portable, avx2 or avx512; by default the best there are"},
@@ -44,7 +44,8 @@ static const struct flag rows[] = {
     {"stop-timeout", FLAG_INT, AT(stop_timeout_s), "8", 0, 86400, "s",
      "Time for running stories to finish after SIGTERM"},
     {"api-key-file", FLAG_TEXT, AT(api_key_file), NULL, 0, 0, "FILE",
-     "Accepts only requests with a key from this file, one a line, as \"Authorization: Bearer KEY\""},
+     "Accepts only requests with a key from this file, one a line, as \"Authorization: Bearer "
+     "KEY\""},
     {"cors-origin", FLAG_TEXT, AT(cors_origin), NULL, 0, 0, "ORIGIN",
      "Lets pages of this origin call the API; * for all"},
     {"log-format", FLAG_TEXT, AT(log_format), "text", 0, 0, "FORM",

@@ -1,4 +1,4 @@
-/* service.h - what every request shares: the options, the storyteller, the state.
+/* service.h - what every request shares: the options, the engine, the state.
  *
  * Ownership: main owns it, and it outlives every request. Safety: read-only
  * once the HTTP server runs, except `stopping` and the metrics, which are atomic.
@@ -16,7 +16,7 @@
 
 struct service {
     struct options options;
-    struct storyteller teller;
+    struct engine engine;
     struct keys keys;
     struct metrics metrics;
     time_t started;

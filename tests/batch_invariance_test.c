@@ -35,8 +35,8 @@ static int setup(void **state) {
     (void)state;
     if (model_create(&model, &config, NULL) != STATUS_OK)
         return 1;
-    model_initialise(model, 11);
-    return model_prepare(model, NUMERIC_INT8, NULL) == STATUS_OK ? 0 : 1;
+    model_initialize(model, 11);
+    return model_prepare(model, DTYPE_INT8, NULL) == STATUS_OK ? 0 : 1;
 }
 
 static int teardown(void **state) {

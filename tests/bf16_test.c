@@ -220,10 +220,10 @@ static void a_set_needs_the_cpu_and_gives_the_model_back(void **state) {
     assert_int_equal(count, 4 * config.layers + 1);
     enum status status = bf16_set_create(&set, linears, count, true, pool, &err);
     assert_int_equal(status, kernels ? STATUS_OK : STATUS_UNSUPPORTED);
-    assert_int_equal(model->head.numeric, kernels ? NUMERIC_BF16 : NUMERIC_F32);
+    assert_int_equal(model->head.dtype, kernels ? DTYPE_BF16 : DTYPE_F32);
     bf16_set_destroy(set);
-    assert_int_equal(model->head.numeric, NUMERIC_F32);
-    assert_int_equal(model->linears[1].linear2.numeric, NUMERIC_F32);
+    assert_int_equal(model->head.dtype, DTYPE_F32);
+    assert_int_equal(model->linears[1].linear2.dtype, DTYPE_F32);
     model_destroy(model);
     pool_destroy(pool);
 }
@@ -262,12 +262,12 @@ static void check_layer(bool int8, double tolerance) {
             assert_int_equal(int8_set_create(&integers, &layer, 1, true, pool, NULL), STATUS_OK);
         if (run)
             assert_int_equal(bf16_set_create(&set, &layer, 1, true, pool, NULL), STATUS_OK);
-        assert_int_equal(layer->numeric, !run ? NUMERIC_F32 : int8 ? NUMERIC_INT8 : NUMERIC_BF16);
+        assert_int_equal(layer->dtype, !run ? DTYPE_F32 : int8 ? DTYPE_INT8 : DTYPE_BF16);
         linear_forward(layer, pool, &activations.linear, x, rows, y[run], true);
         linear_backward(layer, pool, x, dy, rows, dw[run], db[run], dx[run], true);
         bf16_set_destroy(set);
         int8_set_destroy(integers);
-        assert_int_equal(layer->numeric, NUMERIC_F32);
+        assert_int_equal(layer->dtype, DTYPE_F32);
         pool_destroy(pool);
     }
     assert_true(relative_difference(y[1], y[0], rows * out) < tolerance);
@@ -326,7 +326,7 @@ static void long_stories_agree_with_fp32(void **state) {
     assert_int_equal(pool_create(&pool, 2, NULL), STATUS_OK);
     for (int i = 0; i < 2; i++) {
         struct trainer_options options = {.optimizer = {.beta1 = 0.9f, .beta2 = 0.9f, .eps = 1},
-                                          .numeric = i ? NUMERIC_BF16 : NUMERIC_F32,
+                                          .dtype = i ? DTYPE_BF16 : DTYPE_F32,
                                           .micro_rows = ROWS};
         models[i] = tiny_model(&config, 1);
         assert_int_equal(trainer_create(&trainers[i], models[i], pool, &options, NULL), STATUS_OK);

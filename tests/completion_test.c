@@ -1,4 +1,4 @@
-/* Stories and tellings without HTTP: text from tokens, stop strings, news, cancelling. */
+/* Stories and tellings without HTTP: text from tokens, stop strings, news, canceling. */
 #include "engine/completion.h"
 #include "server/api/completion_request.h"
 #include "tokenizer/utf8.h"
@@ -17,30 +17,30 @@
 
 #define TOKENIZER "tests/data/tokenizer_small.model"
 
-static struct storyteller teller;
+static struct engine engine;
 
 /* A model that knows nothing tells nonsense, which is all that is needed here. */
 static int open_teller(void **state) {
     (void)state;
     struct error err = {0};
     struct scheduler_options options = {.slots = 4, .queue = 8, .threads = 2, .prompt_rows = 16};
-    enum status status = tokenizer_load(&teller.tokenizer, TOKENIZER, &err);
+    enum status status = tokenizer_load(&engine.tokenizer, TOKENIZER, &err);
     struct tokenizer_specials specials = {0};
     if (status == STATUS_OK)
-        specials = tokenizer_specials(teller.tokenizer);
+        specials = tokenizer_specials(engine.tokenizer);
     struct model_config config = {.d_model = 32, .heads = 2, .d_ff = 32, .layers = 1,
                                   .positions = 96, .norm_eps = 1e-5f,
                                   .unk_id = specials.unk, .bos_id = specials.bos,
                                   .eos_id = specials.eos, .pad_id = specials.pad};
     if (status == STATUS_OK) {
-        config.vocab = (int)tokenizer_vocab_size(teller.tokenizer);
-        status = model_create(&teller.model, &config, &err);
+        config.vocab = (int)tokenizer_vocab_size(engine.tokenizer);
+        status = model_create(&engine.model, &config, &err);
     }
     if (status == STATUS_OK) {
-        model_initialise(teller.model, 5);
-        status = scheduler_create(&teller.scheduler, teller.model, &options, &err);
+        model_initialize(engine.model, 5);
+        status = scheduler_create(&engine.scheduler, engine.model, &options, &err);
     }
-    snprintf(teller.name, sizeof teller.name, "nonsense");
+    snprintf(engine.name, sizeof engine.name, "nonsense");
     if (status != STATUS_OK)
         print_error("%s\n", err.message);
     return status != STATUS_OK;
@@ -48,7 +48,7 @@ static int open_teller(void **state) {
 
 static int close_teller(void **state) {
     (void)state;
-    storyteller_close(&teller);
+    engine_close(&engine);
     return 0;
 }
 
@@ -102,10 +102,9 @@ static struct story *start(const char *prompt, uint64_t seed, int max_tokens,
     };
     for (int i = 0; i < stop_count; i++)
         request.stops[i] = stops[i];
-    enum status status =
-        storyteller_read_prompt(&teller, prompt, strlen(prompt), false, &ids, &err);
+    enum status status = engine_read_prompt(&engine, prompt, strlen(prompt), false, &ids, &err);
     if (status == STATUS_OK)
-        status = story_start(&story, &teller, &request, &err);
+        status = story_start(&story, &engine, &request, &err);
     if (status != STATUS_OK)
         fail_msg("%s", err.message);
     token_list_free(&ids);
@@ -140,7 +139,7 @@ static void wait_until_idle(void) {
     struct scheduler_stats stats;
     do {
         sched_yield();
-        stats = scheduler_stats(teller.scheduler);
+        stats = scheduler_stats(engine.scheduler);
     } while (stats.running + stats.waiting > 0);
 }
 
@@ -239,7 +238,7 @@ static void test_a_story_may_be_dropped_at_any_moment(void **state) {
     (void)state;
     struct bell bell = BELL;
     for (uint64_t seed = 0; seed < 50; seed++) {
-        while (!scheduler_has_room(teller.scheduler)) /* the dropped ones go with the next step */
+        while (!scheduler_has_room(engine.scheduler)) /* the dropped ones go with the next step */
             sched_yield();
         story_free(start("the", seed, 1000, NULL, 0, true, &bell));
     }
@@ -253,17 +252,16 @@ static void test_prompts_are_measured_in_tokens(void **state) {
     char text[1024] = "";
     for (int i = 0; i < 200; i++)
         strcat(text, "a ");
-    assert_int_equal(storyteller_read_prompt(&teller, text, strlen(text), false, &ids, &err),
+    assert_int_equal(engine_read_prompt(&engine, text, strlen(text), false, &ids, &err),
                      STATUS_INVALID);
     assert_string_equal(err.field, "prompt");
     assert_non_null(strstr(err.message, "201"));
     assert_non_null(strstr(err.message, "95"));
-    assert_int_equal(storyteller_read_prompt(&teller, text, strlen(text), true, &ids, &err),
-                     STATUS_OK);
+    assert_int_equal(engine_read_prompt(&engine, text, strlen(text), true, &ids, &err), STATUS_OK);
     assert_int_equal(ids.count, 95);
-    assert_int_equal(ids.ids[0], teller.model->config.bos_id);
+    assert_int_equal(ids.ids[0], engine.model->config.bos_id);
     token_list_free(&ids);
-    assert_int_equal(storyteller_read_prompt(&teller, "", 0, false, &ids, &err), STATUS_OK);
+    assert_int_equal(engine_read_prompt(&engine, "", 0, false, &ids, &err), STATUS_OK);
     assert_int_equal(ids.count, 1);
     token_list_free(&ids);
 }
@@ -281,7 +279,7 @@ static void test_a_telling_starts_whole_or_not_at_all(void **state) {
         struct api_request request;
         assert_int_equal(api_request_parse(&request, API_GENERATE, body, strlen(body), &err),
                          STATUS_OK);
-        if (telling_start(&tellings[i], &teller, NULL, &request, TELLING_JSON, ring, &bell, &err) ==
+        if (telling_start(&tellings[i], &engine, NULL, &request, TELLING_JSON, ring, &bell, &err) ==
             STATUS_OK)
             started++;
         else
@@ -294,7 +292,7 @@ static void test_a_telling_starts_whole_or_not_at_all(void **state) {
         telling_free(tellings[i]);
     }
     wait_until_idle();
-    assert_true(scheduler_has_room(teller.scheduler));
+    assert_true(scheduler_has_room(engine.scheduler));
 }
 
 int main(void) {

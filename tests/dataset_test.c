@@ -234,7 +234,7 @@ static void assert_batch(const struct dataset *dataset, const struct story_batch
     assert_int_equal(batch->rows, row);
 }
 
-static const struct batch_plan plans[] = {
+static const struct data_loader_options plans[] = {
     {.seed = 3, .shuffle = true, .max_stories = 7},
     {.seed = 3, .shuffle = true, .max_rows = 40},
     {.seed = 3, .shuffle = true, .max_stories = 8, .max_rows = 40},
@@ -250,15 +250,16 @@ static void batches_cover_each_epoch_once(void **state) {
     enum { COUNT = 100, EPOCHS = 3 };
     struct dataset dataset = load_numbered(COUNT);
     for (size_t p = 0; p < PLANS; p++) {
-        const struct batch_plan *plan = &plans[p];
-        struct batch_cutter *cutter;
+        const struct data_loader_options *plan = &plans[p];
+        struct data_loader *loader;
         struct error err;
         int32_t order[COUNT];
         size_t taken = 0;
-        assert_int_equal(batch_cutter_open(&cutter, &dataset, plan, (struct batch_cursor){0},
-                                           &err), STATUS_OK);
+        assert_int_equal(
+            data_loader_open(&loader, &dataset, plan, (struct data_loader_state){0}, &err),
+            STATUS_OK);
         while (taken < EPOCHS * COUNT) {
-            const struct story_batch *batch = batch_cutter_next(cutter);
+            const struct story_batch *batch = data_loader_next(loader);
             assert_batch(&dataset, batch);
             assert_true(batch->stories > 0);
             assert_true(!plan->max_stories || batch->stories <= plan->max_stories);
@@ -271,11 +272,11 @@ static void batches_cover_each_epoch_once(void **state) {
                 assert_int_equal(batch->story[i],
                                  plan->shuffle ? order[taken % COUNT] : (int)(taken % COUNT));
             }
-            struct batch_cursor cursor = batch_cutter_cursor(cutter);
+            struct data_loader_state cursor = data_loader_cursor(loader);
             assert_int_equal(cursor.epoch, taken / COUNT);
             assert_int_equal(cursor.index, taken % COUNT);
         }
-        batch_cutter_close(cutter);
+        data_loader_close(loader);
     }
     dataset_free(&dataset);
 }
@@ -285,14 +286,15 @@ static void evaluation_sees_each_story_once(void **state) {
     enum { COUNT = 50 };
     struct dataset dataset = load_numbered(COUNT);
     for (size_t p = 0; p < PLANS; p++) {
-        struct batch_plan plan = plans[p];
+        struct data_loader_options plan = plans[p];
         plan.once = true;
-        struct batch_cutter *cutter;
+        struct data_loader *loader;
         size_t rows = 0;
         int seen[COUNT] = {0};
-        assert_int_equal(batch_cutter_open(&cutter, &dataset, &plan, (struct batch_cursor){0},
-                                           NULL), STATUS_OK);
-        for (const struct story_batch *batch; (batch = batch_cutter_next(cutter))->stories > 0;) {
+        assert_int_equal(
+            data_loader_open(&loader, &dataset, &plan, (struct data_loader_state){0}, NULL),
+            STATUS_OK);
+        for (const struct story_batch *batch; (batch = data_loader_next(loader))->stories > 0;) {
             assert_batch(&dataset, batch);
             rows += batch->rows;
             for (size_t i = 0; i < batch->stories; i++)
@@ -301,32 +303,32 @@ static void evaluation_sees_each_story_once(void **state) {
         assert_int_equal(rows, dataset.rows);
         for (int i = 0; i < COUNT; i++)
             assert_int_equal(seen[i], 1);
-        assert_int_equal(batch_cutter_next(cutter)->stories, 0);
-        batch_cutter_close(cutter);
+        assert_int_equal(data_loader_next(loader)->stories, 0);
+        data_loader_close(loader);
     }
     dataset_free(&dataset);
 }
 
-/* From the cursor of any batch a new cutter goes on with the very same batches. */
-static void assert_resumes(const struct dataset *dataset, const struct batch_plan *plan) {
+/* From the cursor of any batch a new loader goes on with the very same batches. */
+static void assert_resumes(const struct dataset *dataset, const struct data_loader_options *plan) {
     enum { BATCHES = 40 };
-    struct batch_cutter *whole, *resumed;
-    assert_int_equal(batch_cutter_open(&whole, dataset, plan, (struct batch_cursor){0}, NULL),
+    struct data_loader *whole, *resumed;
+    assert_int_equal(data_loader_open(&whole, dataset, plan, (struct data_loader_state){0}, NULL),
                      STATUS_OK);
     for (int b = 0; b < BATCHES; b++) {
-        assert_int_equal(batch_cutter_open(&resumed, dataset, plan, batch_cutter_cursor(whole),
-                                           NULL), STATUS_OK);
-        const struct story_batch *expected = batch_cutter_next(whole);
-        const struct story_batch *batch = batch_cutter_next(resumed);
+        assert_int_equal(data_loader_open(&resumed, dataset, plan, data_loader_cursor(whole), NULL),
+                         STATUS_OK);
+        const struct story_batch *expected = data_loader_next(whole);
+        const struct story_batch *batch = data_loader_next(resumed);
         assert_int_equal(batch->stories, expected->stories);
         assert_int_equal(batch->rows, expected->rows);
         assert_memory_equal(batch->story, expected->story, batch->stories * sizeof *batch->story);
         assert_memory_equal(batch->inputs, expected->inputs, batch->rows * sizeof *batch->inputs);
         assert_memory_equal(batch->targets, expected->targets,
                             batch->rows * sizeof *batch->targets);
-        batch_cutter_close(resumed);
+        data_loader_close(resumed);
     }
-    batch_cutter_close(whole);
+    data_loader_close(whole);
 }
 
 static void resumed_runs_go_on_the_same(void **state) {
@@ -378,14 +380,14 @@ static void crops_begin_at_a_random_place(void **state) {
     (void)state;
     enum { COUNT = 40, EPOCHS = 50, IDS = 29, MOST = 20 };
     struct dataset dataset = load_alphabets(COUNT);
-    struct batch_plan plan = {.seed = 4, .shuffle = true, .max_rows = 200, .positions = MOST + 1,
-                              .crop = 0.25};
-    struct batch_cutter *cutter;
-    assert_int_equal(batch_cutter_open(&cutter, &dataset, &plan, (struct batch_cursor){0}, NULL),
-                     STATUS_OK);
+    struct data_loader_options plan = {
+        .seed = 4, .shuffle = true, .max_rows = 200, .positions = MOST + 1, .crop = 0.25};
+    struct data_loader *loader;
+    assert_int_equal(
+        data_loader_open(&loader, &dataset, &plan, (struct data_loader_state){0}, NULL), STATUS_OK);
     int handed_out = 0, cropped = 0, places[IDS] = {0};
-    while (batch_cutter_cursor(cutter).epoch < EPOCHS) {
-        const struct story_batch *batch = batch_cutter_next(cutter);
+    while (data_loader_cursor(loader).epoch < EPOCHS) {
+        const struct story_batch *batch = data_loader_next(loader);
         size_t row = 0;
         for (size_t i = 0; i < batch->stories; row += (size_t)batch->lengths[i++], handed_out++) {
             const uint16_t *story = dataset.ids + dataset.offsets[batch->story[i]];
@@ -409,7 +411,7 @@ static void crops_begin_at_a_random_place(void **state) {
     assert_in_range(cropped, handed_out / 5, handed_out * 3 / 10);
     for (int place = 2; place < IDS - CROP_LEFT; place++)
         assert_true(places[place] > 0);
-    batch_cutter_close(cutter);
+    data_loader_close(loader);
     assert_resumes(&dataset, &plan);
     dataset_free(&dataset);
 }
@@ -417,12 +419,11 @@ static void crops_begin_at_a_random_place(void **state) {
 static void cursor_of_other_data_is_refused(void **state) {
     (void)state;
     struct dataset dataset = load_numbered(10);
-    struct batch_cutter *cutter;
+    struct data_loader *loader;
     struct error err = {0};
-    const struct batch_cursor outside = {.epoch = 2, .index = 10};
-    assert_int_equal(batch_cutter_open(&cutter, &dataset, &plans[0], outside, &err),
-                     STATUS_INVALID);
-    assert_null(cutter);
+    const struct data_loader_state outside = {.epoch = 2, .index = 10};
+    assert_int_equal(data_loader_open(&loader, &dataset, &plans[0], outside, &err), STATUS_INVALID);
+    assert_null(loader);
     assert_true(err.message[0]);
     dataset_free(&dataset);
 }

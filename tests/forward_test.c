@@ -51,7 +51,7 @@ static int open_world(void **state) {
     *state = w;
     assert_int_equal(pool_create(&w->pool, 2, NULL), STATUS_OK);
     assert_int_equal(model_create(&w->model, &config, NULL), STATUS_OK);
-    model_initialise(w->model, 11);
+    model_initialize(w->model, 11);
     assert_int_equal(activations_create(&w->activations, &config, SEQUENCES * POSITIONS, false, 2,
                                         NULL),
                      STATUS_OK);

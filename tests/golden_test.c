@@ -61,12 +61,12 @@ static void read_list(struct golden goldens[GOLDEN_COUNT]) {
     fclose(file);
 }
 
-static struct generation *submit(struct storyteller *teller, const struct golden *golden,
+static struct generation *submit(struct engine *engine, const struct golden *golden,
                                  struct token_list *prompt) {
     struct error err = {0};
     struct generation *generation;
-    if (storyteller_read_prompt(teller, golden->prompt, strlen(golden->prompt), false, prompt,
-                                &err) != STATUS_OK)
+    if (engine_read_prompt(engine, golden->prompt, strlen(golden->prompt), false, prompt, &err) !=
+        STATUS_OK)
         fail_msg("%s", err.message);
     struct generation_request request = {
         .prompt = prompt->ids,
@@ -74,7 +74,7 @@ static struct generation *submit(struct storyteller *teller, const struct golden
         .max_tokens = golden->max_tokens,
         .sampling = golden->sampling,
     };
-    if (scheduler_submit(teller->scheduler, &request, &generation, &err) != STATUS_OK)
+    if (scheduler_submit(engine->scheduler, &request, &generation, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     return generation;
 }
@@ -98,24 +98,24 @@ static void collect(struct generation *generation, const struct token_list *prom
 
 static void complete_all(const struct golden goldens[GOLDEN_COUNT],
                          struct golden results[GOLDEN_COUNT]) {
-    struct storyteller teller;
+    struct engine engine;
     struct error err = {0};
     const struct scheduler_options options = {.slots = SLOTS, .queue = SLOTS, .threads = 2,
                                               .prompt_rows = 8};
-    if (storyteller_open(&teller, "weights/small", "int8", &options, &err) != STATUS_OK)
+    if (engine_open(&engine, "weights/small", "int8", &options, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     memcpy(results, goldens, GOLDEN_COUNT * sizeof *results);
     for (int first = 0; first < GOLDEN_COUNT; first += SLOTS) {
         struct generation *generations[SLOTS];
         struct token_list prompts[SLOTS] = {{0}};
         for (int i = 0; i < SLOTS; i++)
-            generations[i] = submit(&teller, &goldens[first + i], &prompts[i]);
+            generations[i] = submit(&engine, &goldens[first + i], &prompts[i]);
         for (int i = 0; i < SLOTS; i++) {
             collect(generations[i], &prompts[i], &results[first + i]);
             token_list_free(&prompts[i]);
         }
     }
-    storyteller_close(&teller);
+    engine_close(&engine);
 }
 
 static void test_completions_are_those_on_the_list(void **state) {

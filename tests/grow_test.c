@@ -109,7 +109,7 @@ static void one_of_the_same_size_is_the_same(void **state) {
     assert_true(distance(&config, 1) < 1e-5);
 }
 
-/* Waves of a source that has no neighbour of the same length are a little off, and norms are right
+/* Waves of a source that has no neighbor of the same length are a little off, and norms are right
  * on the mean only; a model with random weights is more than 1 away. */
 static void two_side_by_side_give_their_mean(void **state) {
     (void)state;

@@ -58,7 +58,7 @@ static void fill_floats(float *x, size_t count, uint64_t key, double scale) {
 struct product {
     struct int8_matrix matrix;
     size_t rows, panels, stride;
-    struct fence bytes, scales, sums, bias, x, forms, y;
+    struct fence bytes, scales, sums, bias, x, quantizations, y;
 };
 
 static struct product product_create(size_t in, size_t out, size_t rows, uint64_t key,
@@ -72,7 +72,7 @@ static struct product product_create(size_t in, size_t out, size_t rows, uint64_
     p.sums = fence_create(padded * sizeof(int32_t));
     p.bias = fence_create(padded * sizeof(float));
     p.x = fence_create(rows * p.stride);
-    p.forms = fence_create(rows * sizeof(struct row_form));
+    p.quantizations = fence_create(rows * sizeof(struct quantization));
     p.y = fence_create(rows * out * sizeof(float));
     p.matrix.bytes = p.bytes.data;
     p.matrix.scales = p.scales.data;
@@ -82,10 +82,10 @@ static struct product product_create(size_t in, size_t out, size_t rows, uint64_
     fill_bytes(p.x.data, rows * p.stride, key + 1, extreme, false);
     fill_floats(p.scales.data, padded, key + 2, 0.01);
     fill_floats(p.bias.data, padded, key + 3, 1);
-    struct row_form *forms = p.forms.data;
+    struct quantization *quantizations = p.quantizations.data;
     for (size_t r = 0; r < rows; r++)
-        forms[r] = (struct row_form){(float)(0.001 + rng_uniform(key + 4, r)),
-                                     (int32_t)(rng_bits(key + 5, r) & 255)};
+        quantizations[r] = (struct quantization){(float)(0.001 + rng_uniform(key + 4, r)),
+                                                 (int32_t)(rng_bits(key + 5, r) & 255)};
     for (size_t o = 0; o < padded; o++) /* weights beyond `in` count too: x is not 0 there */
         for (size_t i = 0; i < p.matrix.groups * 4; i++)
             p.matrix.sums[o] += p.matrix.bytes[(o / 16 * p.matrix.groups + i / 4) * 64 +
@@ -94,7 +94,8 @@ static struct product product_create(size_t in, size_t out, size_t rows, uint64_
 }
 
 static void product_destroy(struct product *p) {
-    struct fence *fences[] = {&p->bytes, &p->scales, &p->sums, &p->bias, &p->x, &p->forms, &p->y};
+    struct fence *fences[] = {&p->bytes, &p->scales,        &p->sums, &p->bias,
+                              &p->x,     &p->quantizations, &p->y};
     for (size_t i = 0; i < sizeof fences / sizeof *fences; i++)
         fence_destroy(fences[i]);
 }
@@ -102,8 +103,8 @@ static void product_destroy(struct product *p) {
 static void product_run(struct product *p, const struct int8_kernels *k, size_t begin, size_t end,
                         bool relu) {
     memset(p->y.data, 0x5a, p->rows * p->matrix.out * sizeof(float));
-    k->linear(&p->matrix, p->x.data, p->stride, p->forms.data, p->rows, begin, end, p->y.data,
-              p->matrix.out, relu);
+    k->linear(&p->matrix, p->x.data, p->stride, p->quantizations.data, p->rows, begin, end,
+              p->y.data, p->matrix.out, relu);
 }
 
 static const struct {
@@ -145,7 +146,7 @@ static void the_reference_multiplies_as_plain_arithmetic(void **state) {
             product_create(products[i].in, products[i].out, products[i].rows, 1000 + 10 * i, false);
         product_run(&p, &int8_portable, 0, p.panels, false);
         const uint8_t *x = p.x.data;
-        const struct row_form *forms = p.forms.data;
+        const struct quantization *quantizations = p.quantizations.data;
         const float *y = p.y.data;
         for (size_t r = 0; r < p.rows; r++)
             for (size_t o = 0; o < p.matrix.out; o++) {
@@ -153,9 +154,9 @@ static void the_reference_multiplies_as_plain_arithmetic(void **state) {
                 for (size_t j = 0; j < p.stride; j++) {
                     int8_t w = p.matrix.bytes[(o / 16 * p.matrix.groups + j / 4) * 64 +
                                               o % 16 * 4 + j % 4];
-                    sum += (x[r * p.stride + j] - forms[r].zero) * w;
+                    sum += (x[r * p.stride + j] - quantizations[r].zero) * w;
                 }
-                sum *= (double)forms[r].scale * (double)p.matrix.scales[o];
+                sum *= (double)quantizations[r].scale * (double)p.matrix.scales[o];
                 size += fabs(sum);
                 double error = fabs((double)y[r * p.matrix.out + o] - sum -
                                     (double)p.matrix.bias[o]);
@@ -260,12 +261,12 @@ static void every_set_mixes_alike(void **state) {
         }
 }
 
-/* ---- the narrow forms ------------------------------------------------------------- */
+/* ---- the narrow quantizations ------------------------------------------------------------- */
 
 static const size_t sizes[] = {1, 2, 7, 15, 16, 17, 31, 54, 64, 216, 255, 2048};
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
-static void quantised_rows_stay_close(void **state) {
+static void quantized_rows_stay_close(void **state) {
     (void)state;
     struct set sets[3];
     int count = usable_sets(sets);
@@ -277,8 +278,8 @@ static void quantised_rows_stay_close(void **state) {
         fill_floats(values, n, i, 3);
         for (size_t j = 0; j < n; j++) /* mixed, as after a ReLU, and all negative */
             values[j] = i % 3 == 1 ? fmaxf(0, values[j]) : i % 3 == 2 ? -fabsf(values[j]) : values[j];
-        struct row_form form, other;
-        sets[0].rows->quantise_row(expected.data, padded, &form, values, n);
+        struct quantization form, other;
+        sets[0].rows->quantize_row(expected.data, padded, &form, values, n);
         const uint8_t *b = expected.data;
         assert_in_range(form.zero, 0, 255);
         for (size_t j = 0; j < padded; j++) {
@@ -287,11 +288,11 @@ static void quantised_rows_stay_close(void **state) {
             assert_true(error <= 1.0001 * (double)form.scale); /* both ends are rounded */
         }
         for (int s = 1; s < count; s++) {
-            sets[s].rows->quantise_row(bytes.data, padded, &other, values, n);
+            sets[s].rows->quantize_row(bytes.data, padded, &other, values, n);
             assert_memory_equal(bytes.data, expected.data, padded);
             assert_memory_equal(&other, &form, sizeof form);
         }
-        float scale = sets[0].rows->quantise_signed(expected.data, padded, values, n);
+        float scale = sets[0].rows->quantize_signed(expected.data, padded, values, n);
         const int8_t *signed_bytes = expected.data;
         for (size_t j = 0; j < padded; j++) {
             double back = signed_bytes[j] * (double)scale;
@@ -299,7 +300,7 @@ static void quantised_rows_stay_close(void **state) {
             assert_true(fabs(back - (j < n ? (double)values[j] : 0.0)) <= 0.50001 * (double)scale);
         }
         for (int s = 1; s < count; s++) {
-            float again = sets[s].rows->quantise_signed(bytes.data, padded, values, n);
+            float again = sets[s].rows->quantize_signed(bytes.data, padded, values, n);
             assert_memory_equal(&again, &scale, sizeof scale);
             assert_memory_equal(bytes.data, expected.data, padded);
         }
@@ -317,17 +318,17 @@ static void a_row_of_zeros_or_of_infinities_breaks_nothing(void **state) {
         float zeros[20] = {0}, broken[20] = {INFINITY, -INFINITY, NAN, 1};
         uint8_t bytes[32];
         int8_t signed_bytes[32];
-        struct row_form form;
-        sets[s].rows->quantise_row(bytes, 32, &form, zeros, 20);
+        struct quantization form;
+        sets[s].rows->quantize_row(bytes, 32, &form, zeros, 20);
         assert_int_equal(form.zero, 0);
         for (int i = 0; i < 32; i++)
             assert_int_equal(bytes[i], 0);
-        assert_true(sets[s].rows->quantise_signed(signed_bytes, 32, zeros, 20) >= 0);
+        assert_true(sets[s].rows->quantize_signed(signed_bytes, 32, zeros, 20) >= 0);
         for (int i = 0; i < 32; i++)
             assert_int_equal(signed_bytes[i], 0);
-        sets[s].rows->quantise_row(bytes, 32, &form, broken, 20);
+        sets[s].rows->quantize_row(bytes, 32, &form, broken, 20);
         assert_in_range(form.zero, 0, 255);
-        sets[s].rows->quantise_signed(signed_bytes, 32, broken, 20);
+        sets[s].rows->quantize_signed(signed_bytes, 32, broken, 20);
     }
 }
 
@@ -437,9 +438,8 @@ static void a_linear_layer_is_close_to_fp32(void **state) {
     int8_matrix_layout(&matrix, IN, OUT, &arena);
     linear_scratch_layout(&scratch, IN, &arena);
     int8_matrix_fill(&matrix, weight, bias);
-    struct linear wide = {.numeric = NUMERIC_F32, .in = IN, .out = OUT, .weight = weight,
-                          .bias = bias};
-    struct linear small = {.numeric = NUMERIC_INT8, .in = IN, .out = OUT, .int8 = &matrix};
+    struct linear wide = {.dtype = DTYPE_F32, .in = IN, .out = OUT, .weight = weight, .bias = bias};
+    struct linear small = {.dtype = DTYPE_INT8, .in = IN, .out = OUT, .int8 = &matrix};
     for (int relu = 0; relu < 2; relu++) {
         linear_forward(&wide, pool, &scratch, x, ROWS, y, relu);
         linear_forward(&small, pool, &scratch, x, ROWS, narrow, relu);
@@ -503,7 +503,7 @@ int main(void) {
         cmocka_unit_test(panels_are_independent),
         cmocka_unit_test(every_set_scores_alike),
         cmocka_unit_test(every_set_mixes_alike),
-        cmocka_unit_test(quantised_rows_stay_close),
+        cmocka_unit_test(quantized_rows_stay_close),
         cmocka_unit_test(a_row_of_zeros_or_of_infinities_breaks_nothing),
         cmocka_unit_test(shares_are_a_softmax),
         cmocka_unit_test(digits_are_joined_alike),

@@ -69,9 +69,9 @@ static float run_bias_relu(const struct kernels *k, struct buffers *b) {
     return 0;
 }
 static float run_norm(const struct kernels *k, struct buffers *b) {
-    float mean, reciprocal;
-    k->layer_norm(b->x[0], &mean, &reciprocal, b->x[1], b->x[2], b->x[3], b->n, 1e-5f);
-    return mean + reciprocal;
+    float mean, rstd;
+    k->layer_norm(b->x[0], &mean, &rstd, b->x[1], b->x[2], b->x[3], b->n, 1e-5f);
+    return mean + rstd;
 }
 static float run_norm_backward(const struct kernels *k, struct buffers *b) {
     float weights[4000];
@@ -143,9 +143,9 @@ static void attend_row_gives_the_same_bits(void **state) {
     float reference = sets[0]->attend_row(expected, query, keys, keys, STRIDE, COUNT, DIM, 0.136f,
                                           scores);
     for (int i = 1; i < sets_count; i++) {
-        float log_sum = sets[i]->attend_row(got, query, keys, keys, STRIDE, COUNT, DIM, 0.136f,
-                                            scores);
-        assert_memory_equal(&log_sum, &reference, sizeof log_sum);
+        float logsumexp =
+            sets[i]->attend_row(got, query, keys, keys, STRIDE, COUNT, DIM, 0.136f, scores);
+        assert_memory_equal(&logsumexp, &reference, sizeof logsumexp);
         assert_memory_equal(got, expected, sizeof expected);
     }
     fence_destroy(&q);
@@ -164,8 +164,8 @@ static void softmax_is_exact_enough(void **state) {
             x[i] = original[i] = (float)(8 * rng_normal(s, i));
         for (size_t i = 0; i < n; i++)
             sum += exp((double)original[i]);
-        float log_sum = kernels_portable.softmax(x, n);
-        assert_true(fabs((double)log_sum - log(sum)) < 1e-5);
+        float logsumexp = kernels_portable.softmax(x, n);
+        assert_true(fabs((double)logsumexp - log(sum)) < 1e-5);
         for (size_t i = 0; i < n; i++) {
             double expected = exp((double)original[i]) / sum;
             /* x - max, about 50 here, is itself only known to half a unit, 2e-6. */
@@ -188,7 +188,7 @@ static void softmax_takes_extremes(void **state) {
 static void layer_norm_follows_its_formula(void **state) {
     (void)state;
     enum { N = 216 };
-    float x[N], y[N], weight[N], bias[N], mean, reciprocal;
+    float x[N], y[N], weight[N], bias[N], mean, rstd;
     double m = 0, v = 0;
     for (size_t i = 0; i < N; i++) {
         x[i] = (float)(10 + 3 * rng_normal(7, i));
@@ -198,7 +198,7 @@ static void layer_norm_follows_its_formula(void **state) {
     }
     for (size_t i = 0; i < N; i++)
         v += ((double)x[i] - m) * ((double)x[i] - m) / N;
-    kernels_portable.layer_norm(y, &mean, &reciprocal, x, weight, bias, N, 1e-5f);
+    kernels_portable.layer_norm(y, &mean, &rstd, x, weight, bias, N, 1e-5f);
     for (size_t i = 0; i < N; i++) {
         double expected = ((double)x[i] - m) / sqrt(v + 1e-5) * (double)weight[i] +
                           (double)bias[i];

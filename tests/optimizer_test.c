@@ -68,7 +68,7 @@ static void check_adam(enum optimizer_kind kind, bool decay_all) {
     struct optimizer_options options = {.kind = kind, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-6f,
                                         .decay_all = decay_all};
     struct optimizer optimizer;
-    assert_int_equal(optimizer_create(&optimizer, &options, NUMERIC_F32, &config, 2, NULL),
+    assert_int_equal(optimizer_create(&optimizer, &options, DTYPE_F32, &config, 2, NULL),
                      STATUS_OK);
     float *parameters = random_buffer(floats, 1), *gradients = malloc(floats * sizeof(float));
     struct reference *expected = calloc(floats, sizeof *expected);
@@ -155,12 +155,12 @@ static void check_singular_values(const float *x, int rows, int columns, double 
 }
 
 static float *scratch_for(size_t rows, size_t columns) {
-    float *scratch = aligned_alloc(64, orthogonalise_scratch_floats(rows, columns) * sizeof(float));
+    float *scratch = aligned_alloc(64, orthogonalize_scratch_floats(rows, columns) * sizeof(float));
     assert_non_null(scratch);
     return scratch;
 }
 
-static void check_orthogonalising(enum numeric numeric) {
+static void check_orthogonalizing(enum dtype dtype) {
     const int shapes[][2] = {{24, 24}, {8, 50}, {50, 8}, {24, 25}, {1, 30}, {30, 1}, {1, 1}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         int rows = shapes[i][0], columns = shapes[i][1];
@@ -171,22 +171,22 @@ static void check_orthogonalising(enum numeric numeric) {
         if (rows == columns)
             for (int d = 0; d < rows; d++)
                 x[d * columns + d] += 12.0f;
-        orthogonalise(x, (size_t)rows, (size_t)columns, numeric, scratch);
+        orthogonalize(x, (size_t)rows, (size_t)columns, dtype, scratch);
         check_singular_values(x, rows, columns, 0.65, 1.25);
         free(scratch);
         free(x);
     }
 }
 
-static void orthogonalising_makes_singular_values_one(void **state) {
+static void orthogonalizing_makes_singular_values_one(void **state) {
     (void)state;
-    check_orthogonalising(NUMERIC_F32);
+    check_orthogonalizing(DTYPE_F32);
     if (bf16_available())
-        check_orthogonalising(NUMERIC_BF16);
+        check_orthogonalizing(DTYPE_BF16);
 }
 
 /* With more rows than a block of symmetric products has, both ways round. */
-static void orthogonalising_in_bf16_agrees_with_fp32(void **state) {
+static void orthogonalizing_in_bf16_agrees_with_fp32(void **state) {
     (void)state;
     if (!bf16_available())
         skip();
@@ -195,8 +195,8 @@ static void orthogonalising_in_bf16_agrees_with_fp32(void **state) {
         size_t rows = shapes[i][0], columns = shapes[i][1], count = rows * columns;
         float *exact = random_buffer(count, i), *narrow = random_buffer(count, i);
         float *scratch = scratch_for(rows, columns);
-        orthogonalise(exact, rows, columns, NUMERIC_F32, scratch);
-        orthogonalise(narrow, rows, columns, NUMERIC_BF16, scratch);
+        orthogonalize(exact, rows, columns, DTYPE_F32, scratch);
+        orthogonalize(narrow, rows, columns, DTYPE_BF16, scratch);
         assert_true(relative_difference(narrow, exact, count) < 0.03);
         free(exact);
         free(narrow);
@@ -213,14 +213,14 @@ static double dot(const float *x, const float *y, size_t count) {
 
 /* The result has the left and right singular vectors of the input: it is the matrix that
  * correlates best with it, so <input, output> is close to the sum of the singular values. */
-static void orthogonalising_keeps_the_directions(void **state) {
+static void orthogonalizing_keeps_the_directions(void **state) {
     (void)state;
     enum { N = 12 };
     float x[N * N], *scratch = scratch_for(N, N);
     memset(x, 0, sizeof x);
     for (int i = 0; i < N; i++) /* a permutation with signs and different sizes */
         x[i * N + (i * 5 + 3) % N] = (i % 2 ? -1.0f : 1.0f) * (1.0f + (float)i * 0.2f);
-    orthogonalise(x, N, N, NUMERIC_F32, scratch);
+    orthogonalize(x, N, N, DTYPE_F32, scratch);
     free(scratch);
     for (int i = 0; i < N; i++)
         for (int j = 0; j < N; j++) {
@@ -240,7 +240,7 @@ static void muon_takes_the_matrices_of_the_layers(void **state) {
     struct optimizer_options options = {.kind = OPTIMIZER_MUON, .beta1 = 0.9f, .beta2 = 0.99f,
                                         .eps = 1e-8f, .momentum = 0.9f};
     struct optimizer optimizer;
-    assert_int_equal(optimizer_create(&optimizer, &options, NUMERIC_F32, &config, 2, NULL),
+    assert_int_equal(optimizer_create(&optimizer, &options, DTYPE_F32, &config, 2, NULL),
                      STATUS_OK);
     float *start = random_buffer(floats, 1), *parameters = random_buffer(floats, 1);
     float *gradients = random_buffer(floats, 2);
@@ -291,7 +291,7 @@ static void muon_has_nesterov_momentum(void **state) {
     struct optimizer_options options = {.kind = OPTIMIZER_MUON, .beta1 = 0.9f, .beta2 = 0.99f,
                                         .eps = 1e-8f, .momentum = 0.5f};
     struct optimizer optimizer;
-    assert_int_equal(optimizer_create(&optimizer, &options, NUMERIC_F32, &config, 2, NULL),
+    assert_int_equal(optimizer_create(&optimizer, &options, DTYPE_F32, &config, 2, NULL),
                      STATUS_OK);
     float *parameters = random_buffer(floats, 1), *first = random_buffer(floats, 2);
     float *second = random_buffer(floats, 3);
@@ -345,9 +345,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adam_follows_its_formula),
         cmocka_unit_test(adamw_decays_matrices_only_unless_told),
-        cmocka_unit_test(orthogonalising_makes_singular_values_one),
-        cmocka_unit_test(orthogonalising_in_bf16_agrees_with_fp32),
-        cmocka_unit_test(orthogonalising_keeps_the_directions),
+        cmocka_unit_test(orthogonalizing_makes_singular_values_one),
+        cmocka_unit_test(orthogonalizing_in_bf16_agrees_with_fp32),
+        cmocka_unit_test(orthogonalizing_keeps_the_directions),
         cmocka_unit_test(muon_takes_the_matrices_of_the_layers),
         cmocka_unit_test(muon_has_nesterov_momentum),
         cmocka_unit_test(the_norm_is_the_same_for_any_workers),

@@ -267,7 +267,7 @@ static void check_steps(struct parity *p, const char *what, const char *prefix,
                                         .eps = setting_real(p, "eps"),
                                         .decay_all = true};
     struct optimizer optimizer;
-    must(optimizer_create(&optimizer, &options, NUMERIC_F32, &p->config, pool_workers(p->pool), &err),
+    must(optimizer_create(&optimizer, &options, DTYPE_F32, &p->config, pool_workers(p->pool), &err),
          p->path, &err);
     must(weights_read_buffer(&p->file, "weights.", &p->config, p->model->buffer, &err), p->path,
          &err);

@@ -160,10 +160,10 @@ static const char *save_teacher(const char *name, const struct model *weights, c
     return folder;
 }
 
-static enum status open_teacher(struct teacher **teacher, const char *folders,
-                                enum numeric numeric, struct error *err) {
+static enum status open_teacher(struct teacher **teacher, const char *folders, enum dtype dtype,
+                                struct error *err) {
     const char *tokenizer = scratch_write_text(&scratch, "tokenizer.model", "pieces");
-    return teacher_open(teacher, folders, tokenizer, &model->config, numeric, 64, pool, err);
+    return teacher_open(teacher, folders, tokenizer, &model->config, dtype, 64, pool, err);
 }
 
 /* A teacher that predicts what the student predicts takes its weight off the gradient. */
@@ -173,7 +173,7 @@ static void a_teacher_is_part_of_the_target(void **state) {
     struct trainer trainer;
     struct error err = {0};
     const char *folder = save_teacher("same", model, "pieces");
-    if (open_teacher(&teacher, folder, NUMERIC_F32, &err) != STATUS_OK)
+    if (open_teacher(&teacher, folder, DTYPE_F32, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     open_trainer(&trainer, false, false);
     struct step_options options = {0};
@@ -202,11 +202,11 @@ static void several_teachers_are_averaged(void **state) {
                               save_teacher("two", others[1], "pieces")};
     snprintf(both, sizeof both, "%s,%s", folders[0], folders[1]);
     struct teacher *teacher[3];
-    assert_int_equal(open_teacher(&teacher[0], folders[0], NUMERIC_F32, NULL), STATUS_OK);
-    assert_int_equal(open_teacher(&teacher[1], folders[1], NUMERIC_F32, NULL), STATUS_OK);
-    assert_int_equal(open_teacher(&teacher[2], both, NUMERIC_F32, NULL), STATUS_OK);
-    assert_true(teacher_digest(teacher[0]) != teacher_digest(teacher[1]));
-    assert_true(teacher_digest(teacher[0]) != teacher_digest(teacher[2]));
+    assert_int_equal(open_teacher(&teacher[0], folders[0], DTYPE_F32, NULL), STATUS_OK);
+    assert_int_equal(open_teacher(&teacher[1], folders[1], DTYPE_F32, NULL), STATUS_OK);
+    assert_int_equal(open_teacher(&teacher[2], both, DTYPE_F32, NULL), STATUS_OK);
+    assert_true(teacher_hash(teacher[0]) != teacher_hash(teacher[1]));
+    assert_true(teacher_hash(teacher[0]) != teacher_hash(teacher[2]));
     struct span span = {.rows = 9};
     struct batch rows = {.ids = batch.inputs, .rows = 9, .spans = &span, .span_count = 1};
     const float *p[3];
@@ -226,20 +226,20 @@ static void several_teachers_are_averaged(void **state) {
     model_destroy(others[1]);
 }
 
-/* In every numeric form that its pupil is trained in. */
+/* In every dtype form that its pupil is trained in. */
 static void narrow_teachers_predict_nearly_the_same(void **state) {
     (void)state;
     if (!bf16_available())
         skip();
-    static const double tolerances[] = {[NUMERIC_BF16] = 0.01, [NUMERIC_INT8] = 0.02};
+    static const double tolerances[] = {[DTYPE_BF16] = 0.01, [DTYPE_INT8] = 0.02};
     const char *folder = save_teacher("same", model, "pieces");
     struct span span = {.rows = 9};
     struct batch rows = {.ids = batch.inputs, .rows = 9, .spans = &span, .span_count = 1};
     struct teacher *exact, *narrow;
-    assert_int_equal(open_teacher(&exact, folder, NUMERIC_F32, NULL), STATUS_OK);
+    assert_int_equal(open_teacher(&exact, folder, DTYPE_F32, NULL), STATUS_OK);
     teacher_run(exact, pool, &rows);
     const float *expected = teacher_probabilities(exact, pool, 0, 9);
-    for (enum numeric form = NUMERIC_BF16; form <= NUMERIC_INT8; form++) {
+    for (enum dtype form = DTYPE_BF16; form <= DTYPE_INT8; form++) {
         assert_int_equal(open_teacher(&narrow, folder, form, NULL), STATUS_OK);
         teacher_run(narrow, pool, &rows);
         const float *got = teacher_probabilities(narrow, pool, 0, 9);
@@ -253,7 +253,7 @@ static void narrow_teachers_predict_nearly_the_same(void **state) {
 static void refuse(const char *folders, const char *words) {
     struct teacher *teacher;
     struct error err = {0};
-    assert_int_not_equal(open_teacher(&teacher, folders, NUMERIC_F32, &err), STATUS_OK);
+    assert_int_not_equal(open_teacher(&teacher, folders, DTYPE_F32, &err), STATUS_OK);
     assert_null(teacher);
     if (!strstr(err.message, words))
         fail_msg("\"%s\" does not say \"%s\"", err.message, words);

@@ -176,7 +176,7 @@ static void test_penalty_counts_a_token_once(void **state) {
     assert_int_equal(next(2, &s, negative, often, 1, NULL, 0), 1); /* -1 becomes -2, not -0.5 */
     s.repetition_penalty = 0.5f;
     const int32_t second[] = {1};
-    assert_int_equal(next(4, &s, logits, second, 1, NULL, 0), 1); /* below 1 it favours */
+    assert_int_equal(next(4, &s, logits, second, 1, NULL, 0), 1); /* below 1 it favors */
 }
 
 /* How often each of `vocab` tokens comes in `draws` draws, as a share. */
@@ -358,7 +358,7 @@ static void test_logprobs_are_those_of_the_softmax(void **state) {
             memcpy(kept, logits, sizeof kept);
             for (int i = 0; i < vocab; i++)
                 sum += exp((double)logits[i] - max);
-            sampler_weigh(sampler, logits);
+            sampler_compute_logprobs(sampler, logits);
             assert_memory_equal(logits, kept, (size_t)vocab * sizeof *logits);
             for (int i = 0; i < vocab; i++) {
                 double expected = (double)logits[i] - max - log(sum);
@@ -383,7 +383,7 @@ static void test_top_logprobs_are_the_highest_in_order(void **state) {
     for (uint64_t trial = 0; trial < 50; trial++) {
         for (int i = 0; i < VOCAB; i++) /* few values, so many ties */
             logits[i] = (float)(rng_bits(trial, (uint64_t)i) % 40);
-        sampler_weigh(sampler, logits);
+        sampler_compute_logprobs(sampler, logits);
         for (int top = 0; top <= TOP_LOGPROBS_MAX; top++) {
             struct token_logprobs logprobs = sampler_logprobs(sampler, (int32_t)trial, top);
             bool taken[VOCAB] = {false};
@@ -415,7 +415,7 @@ static void test_logprobs_outlast_the_draw(void **state) {
     for (int i = 0; i < VOCAB; i++)
         logits[i] = (float)rng_normal(8, (uint64_t)i);
     int32_t drawn = next(VOCAB, &s, logits, history, 3, forbidden, 3);
-    sampler_weigh(sampler, logits);
+    sampler_compute_logprobs(sampler, logits);
     struct token_logprobs before = sampler_logprobs(sampler, drawn, 5);
     memcpy(copy, logits, sizeof copy);
     assert_int_equal(sampler_next(sampler, &s, copy, history, 3, forbidden, 3), drawn);
@@ -439,7 +439,7 @@ static void test_logprobs_are_the_same_bits_on_every_set(void **state) {
         for (int row = 0; row < ROWS; row++) {
             for (int i = 0; i < VOCAB; i++)
                 logits[i] = (float)(rng_normal((uint64_t)row, (uint64_t)i) * (0.1 * row));
-            sampler_weigh(sampler, logits);
+            sampler_compute_logprobs(sampler, logits);
             for (int i = 0; i < VOCAB; i++) {
                 float got = sampler_logprobs(sampler, i, 0).own;
                 if (compared == 0)
@@ -460,14 +460,14 @@ static void test_logprobs_of_broken_logits(void **state) {
                 endless[] = {INFINITY, 0, -FLT_MAX, INFINITY, NAN};
     struct sampler *sampler;
     assert_int_equal(sampler_create(&sampler, 5, NULL), STATUS_OK);
-    sampler_weigh(sampler, mixed);
+    sampler_compute_logprobs(sampler, mixed);
     assert_true(fabs(sampler_logprobs(sampler, 3, 0).own + logf(2)) < 1e-6);
     assert_true(sampler_logprobs(sampler, 0, 0).own == -INFINITY);
     assert_true(sampler_logprobs(sampler, 0, 5).top[4] == -INFINITY);
-    sampler_weigh(sampler, none);
+    sampler_compute_logprobs(sampler, none);
     for (int i = 0; i < 5; i++)
         assert_true(sampler_logprobs(sampler, i, 5).own == -INFINITY);
-    sampler_weigh(sampler, endless);
+    sampler_compute_logprobs(sampler, endless);
     assert_true(fabs(sampler_logprobs(sampler, 0, 0).own + logf(2)) < 1e-6);
     assert_true(sampler_logprobs(sampler, 1, 0).own < -FLT_MAX / 2);
     assert_true(sampler_logprobs(sampler, 2, 0).own == -INFINITY);

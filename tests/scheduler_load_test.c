@@ -127,7 +127,7 @@ static void assert_told(const struct known_story *known, enum finish finish, con
 
 /* ---- the same story at any load -------------------------------------------------- */
 
-struct teller { /* a thread with a share of the stories */
+struct engine { /* a thread with a share of the stories */
     struct scheduler *scheduler;
     const struct known_story *stories;
     int first, step;
@@ -140,20 +140,20 @@ struct teller { /* a thread with a share of the stories */
 };
 
 static void *tell(void *argument) {
-    struct teller *teller = argument;
+    struct engine *engine = argument;
     struct client clients[STORIES];
-    for (int i = teller->first; i < STORIES; i += teller->step) {
+    for (int i = engine->first; i < STORIES; i += engine->step) {
         client_init(&clients[i], false);
-        struct generation_request request = story_request(&teller->stories[i].story, &clients[i]);
+        struct generation_request request = story_request(&engine->stories[i].story, &clients[i]);
         struct generation *generation;
-        if (scheduler_submit(teller->scheduler, &request, &generation, NULL) != STATUS_OK)
-            atomic_fetch_add(teller->refused, 1);
+        if (scheduler_submit(engine->scheduler, &request, &generation, NULL) != STATUS_OK)
+            atomic_fetch_add(engine->refused, 1);
         pthread_mutex_lock(&clients[i].lock);
         clients[i].generation = generation;
         pthread_mutex_unlock(&clients[i].lock);
     }
-    for (int i = teller->first; i < STORIES; i += teller->step) {
-        struct outcome *outcome = &teller->outcomes[i];
+    for (int i = engine->first; i < STORIES; i += engine->step) {
+        struct outcome *outcome = &engine->outcomes[i];
         if (!clients[i].generation)
             continue;
         outcome->finish = client_collect(&clients[i], 1 + i % 5, outcome->ids, &outcome->count);
@@ -166,12 +166,12 @@ static void check_load(const struct known_story *stories, int slots, int threads
     enum { TELLERS = 4 };
     struct outcome *outcomes = calloc(STORIES, sizeof *outcomes);
     struct scheduler *scheduler = client_scheduler(slots, STORIES, threads, prompt_rows);
-    struct teller tellers[TELLERS];
+    struct engine tellers[TELLERS];
     pthread_t ids[TELLERS];
     atomic_int refused;
     atomic_init(&refused, 0);
     for (int i = 0; i < TELLERS; i++) {
-        tellers[i] = (struct teller){scheduler, stories, i, TELLERS, outcomes, &refused};
+        tellers[i] = (struct engine){scheduler, stories, i, TELLERS, outcomes, &refused};
         assert_int_equal(pthread_create(&ids[i], NULL, tell, &tellers[i]), 0);
     }
     for (int i = 0; i < TELLERS; i++)

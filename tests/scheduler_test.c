@@ -1,4 +1,4 @@
-/* The scheduler: limits, the ways a story ends, waiting, cancelling, stopping. */
+/* The scheduler: limits, the ways a story ends, waiting, canceling, stopping. */
 #include "tests/support/client.h"
 
 #include <math.h>
@@ -134,7 +134,7 @@ static void test_wrong_requests_are_refused(void **state) {
     }
 }
 
-/* ---- waiting, cancelling, leaving ------------------------------------------------ */
+/* ---- waiting, canceling, leaving ------------------------------------------------ */
 
 static void test_full_queue_and_cancelled_waiters(void **state) {
     (void)state;
@@ -224,12 +224,12 @@ static void test_a_slow_reader_stalls_nobody(void **state) {
 static void test_long_prompts_do_not_stall_others(void **state) {
     (void)state;
     struct scheduler *scheduler = client_scheduler(2, 2, 1, 2);
-    struct story teller = story_of(3, 60), reader = story_of(40, 1);
+    struct story engine = story_of(3, 60), reader = story_of(40, 1);
     struct client telling, reading;
     int32_t ids[POSITIONS];
     int count;
     client_set_eos_bias(-100);
-    assert_int_equal(story_submit(scheduler, &teller, &telling, true), STATUS_OK);
+    assert_int_equal(story_submit(scheduler, &engine, &telling, true), STATUS_OK);
     client_wait_for_news(&telling, 1);
     client_init(&reading, false);
     reading.watched = telling.generation;

@@ -166,7 +166,7 @@ static void encodes_what_spm_encode_does(void **state) {
     ENCODES("<s></s>", "322 67 333 69 67 54 333 69");
     ENCODES("", "");
     ENCODES("   ", "");
-    ENCODES("\xE2\x80\x8B", ""); /* normalised to nothing */
+    ENCODES("\xE2\x80\x8B", ""); /* normalized to nothing */
 #undef ENCODES
     struct tokenizer_specials specials = tokenizer_specials(small);
     assert_int_equal(specials.unk, 0);
@@ -290,10 +290,11 @@ static void streams_hold_back_unfinished_characters(void **state) {
         assert_int_equal(text_stream_push(&stream, steps[i].id, &text, NULL), STATUS_OK);
         assert_string_equal(text.data, steps[i].so_far);
         assert_int_equal(stream.begins, steps[i].begins);
-        assert_int_equal(tokenizer_show(small, steps[i].id, false, &shown, NULL), STATUS_OK);
+        assert_int_equal(tokenizer_token_to_piece(small, steps[i].id, false, &shown, NULL),
+                         STATUS_OK);
         assert_string_equal(shown.data, steps[i].shown);
     }
-    assert_int_equal(tokenizer_show(small, PIECES, false, &shown, NULL), STATUS_INVALID);
+    assert_int_equal(tokenizer_token_to_piece(small, PIECES, false, &shown, NULL), STATUS_INVALID);
     buffer_free(&shown);
     assert_int_equal(text_stream_push(&stream, PIECES, &text, NULL), STATUS_INVALID);
     assert_int_equal(text_stream_finish(&stream, &text, NULL), STATUS_OK);
@@ -453,7 +454,7 @@ static void control_pieces_are_not_read_from_text(void **state) {
     buffer_free(&file);
 }
 
-/* A model of one letter whose normalisation rules are the given bytes. */
+/* A model of one letter whose normalization rules are the given bytes. */
 static enum status try_rules(const void *charsmap, size_t count, const char *text, size_t bytes) {
     struct buffer file = {0}, normalizer = {0};
     struct tokenizer *tokenizer;

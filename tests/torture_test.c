@@ -40,7 +40,7 @@ static char folder[512]; /* a whole model folder */
 static struct model *random_model(uint64_t seed) {
     struct model *model;
     assert_int_equal(model_create(&model, &config, NULL), STATUS_OK);
-    model_initialise(model, seed);
+    model_initialize(model, seed);
     return model;
 }
 
@@ -76,14 +76,14 @@ static void a_load_survives_every_failure(void **state) {
     for (int m = 0; m < MODES; m++) {
         long before = faults_live(), call = 0;
         for (;; call++) {
-            struct storyteller teller;
+            struct engine engine;
             struct error err = {0};
             assert_true(call < CALLS_MAX);
             faults_arm(call, modes[m]);
-            enum status status = storyteller_open(&teller, folder, NULL, &scheduling, &err);
+            enum status status = engine_open(&engine, folder, NULL, &scheduling, &err);
             bool fired = faults_disarm();
             if (status == STATUS_OK)
-                storyteller_close(&teller);
+                engine_close(&engine);
             else
                 assert_true(err.message[0]);
             assert_int_equal(faults_live(), before);
@@ -136,14 +136,14 @@ static void a_save_survives_every_failure(void **state) {
 
 static void decoding_asks_for_no_memory(void **state) {
     (void)state;
-    struct storyteller teller;
+    struct engine engine;
     struct generation *generation;
     const int32_t prompt[] = {1, 270, 287};
     struct generation_request request = {.prompt = prompt, .prompt_count = 3, .max_tokens = 40,
                                          .sampling = sampling_defaults(), .logprobs = true,
                                          .top_logprobs = 5, .prompt_logprobs = true};
-    assert_int_equal(storyteller_open(&teller, folder, NULL, &scheduling, NULL), STATUS_OK);
-    assert_int_equal(scheduler_submit(teller.scheduler, &request, &generation, NULL), STATUS_OK);
+    assert_int_equal(engine_open(&engine, folder, NULL, &scheduling, NULL), STATUS_OK);
+    assert_int_equal(scheduler_submit(engine.scheduler, &request, &generation, NULL), STATUS_OK);
     long before = faults_calls();
     enum finish finish = FINISH_NONE;
     int32_t ids[40];
@@ -152,7 +152,7 @@ static void decoding_asks_for_no_memory(void **state) {
     assert_int_equal(faults_calls(), before);
     assert_true(finish == FINISH_STOP || finish == FINISH_LENGTH);
     generation_release(generation);
-    storyteller_close(&teller);
+    engine_close(&engine);
 }
 
 /* ---- requests over HTTP ------------------------------------------------------ */
@@ -169,7 +169,7 @@ static int start_server(void **state) {
     struct error err = {0};
     bool done;
     if (options_parse(&service.options, 4, arguments, &done, &err) != STATUS_OK ||
-        storyteller_open(&service.teller, folder, NULL, &scheduling, &err) != STATUS_OK ||
+        engine_open(&service.engine, folder, NULL, &scheduling, &err) != STATUS_OK ||
         http_start(&http, &service, &err) != STATUS_OK) {
         print_error("%s\n", err.message);
         return 1;
@@ -180,9 +180,9 @@ static int start_server(void **state) {
 
 static int stop_server(void **state) {
     (void)state;
-    scheduler_stop(service.teller.scheduler, 0);
+    scheduler_stop(service.engine.scheduler, 0);
     http_stop(http, 1000);
-    storyteller_close(&service.teller);
+    engine_close(&service.engine);
     return 0;
 }
 
@@ -310,12 +310,12 @@ static void check_short_of_memory(const struct asked *request, const struct hear
 static void wait_for_rest(long live) {
     const struct timespec pause = {.tv_nsec = 1000000};
     for (int i = 0; i < 60000; i++) {
-        struct scheduler_stats stats = scheduler_stats(service.teller.scheduler);
+        struct scheduler_stats stats = scheduler_stats(service.engine.scheduler);
         if (faults_live() == live && stats.running == 0 && stats.waiting == 0)
             return;
         nanosleep(&pause, NULL);
     }
-    struct scheduler_stats stats = scheduler_stats(service.teller.scheduler);
+    struct scheduler_stats stats = scheduler_stats(service.engine.scheduler);
     fail_msg("%ld blocks more than before, %d running, %d waiting", faults_live() - live,
              stats.running, stats.waiting);
 }

@@ -1,4 +1,4 @@
-/* Training steps: what they minimise, what they leave alone, and that they repeat bit for bit. */
+/* Training steps: what they minimize, what they leave alone, and that they repeat bit for bit. */
 #include "tests/support/tiny_model.h"
 #include "train/evaluation.h"
 #include "train/nonfinite.h"
@@ -88,21 +88,21 @@ static void the_loss_falls_with_muon(void **state) {
     check_loss_falls(&MUON, 1e-2f);
 }
 
-static void open_narrow(struct bench *b, enum numeric numeric) {
+static void open_narrow(struct bench *b, enum dtype dtype) {
     open_bench(b, 2, &MUON, 64, 20);
     trainer_destroy(&b->trainer);
-    struct trainer_options trainer = {.optimizer = MUON, .numeric = numeric, .micro_rows = 64};
+    struct trainer_options trainer = {.optimizer = MUON, .dtype = dtype, .micro_rows = 64};
     assert_int_equal(trainer_create(&b->trainer, b->model, b->pool, &trainer, NULL), STATUS_OK);
 }
 
-static void check_follows_fp32(enum numeric numeric) {
+static void check_follows_fp32(enum dtype dtype) {
     if (!bf16_available())
         skip();
     struct bench exact, narrow;
     open_bench(&exact, 2, &MUON, 64, 20);
-    open_narrow(&narrow, numeric);
-    assert_int_equal(narrow.model->linears[0].linear1.numeric, numeric);
-    assert_int_equal(narrow.model->head.numeric, NUMERIC_BF16);
+    open_narrow(&narrow, dtype);
+    assert_int_equal(narrow.model->linears[0].linear1.dtype, dtype);
+    assert_int_equal(narrow.model->head.dtype, DTYPE_BF16);
     double a = 0, b = 0;
     for (uint64_t i = 0; i < 100; i++) {
         a = step(&exact, 1e-2f, 0.1f, i).loss;
@@ -118,20 +118,20 @@ static void check_follows_fp32(enum numeric numeric) {
 
 static void bf16_follows_fp32(void **state) {
     (void)state;
-    check_follows_fp32(NUMERIC_BF16);
+    check_follows_fp32(DTYPE_BF16);
 }
 
 static void int8_follows_fp32(void **state) {
     (void)state;
-    check_follows_fp32(NUMERIC_INT8);
+    check_follows_fp32(DTYPE_INT8);
 }
 
-static void check_narrow_repeats(enum numeric numeric) {
+static void check_narrow_repeats(enum dtype dtype) {
     if (!bf16_available())
         skip();
     struct bench a, b;
-    open_narrow(&a, numeric);
-    open_narrow(&b, numeric);
+    open_narrow(&a, dtype);
+    open_narrow(&b, dtype);
     for (uint64_t i = 0; i < 10; i++) {
         step(&a, 1e-3f, 0.1f, i);
         step(&b, 1e-3f, 0.1f, i);
@@ -143,12 +143,12 @@ static void check_narrow_repeats(enum numeric numeric) {
 
 static void bf16_repeats_bit_for_bit(void **state) {
     (void)state;
-    check_narrow_repeats(NUMERIC_BF16);
+    check_narrow_repeats(DTYPE_BF16);
 }
 
 static void int8_repeats_bit_for_bit(void **state) {
     (void)state;
-    check_narrow_repeats(NUMERIC_INT8);
+    check_narrow_repeats(DTYPE_INT8);
 }
 
 static void micro_batches_add_up_to_the_whole(void **state) {
@@ -336,7 +336,7 @@ static void break_number(struct bench *b, float *buffer, const char *name, const
     buffer[info.offset + info.count - 1] = i % 2 ? NAN : -INFINITY;
     char text[160], expected[160];
     snprintf(expected, sizeof expected, format, name);
-    broken_tensor_describe(&b->trainer, text, sizeof text);
+    nonfinite_describe(&b->trainer, text, sizeof text);
     assert_string_equal(text, expected);
 }
 
@@ -358,7 +358,7 @@ static void the_first_broken_tensor_is_named(void **state) {
     assert_int_equal(trainer_create(&b.trainer, b.model, b.pool, &options, NULL), STATUS_OK);
     const struct model_config *c = &b.model->config;
     assert_int_equal(model_tensor_count(c), 3 + c->layers * IN_LAYER);
-    broken_tensor_describe(&b.trainer, text, sizeof text);
+    nonfinite_describe(&b.trainer, text, sizeof text);
     assert_string_equal(text, "all weights and gradients are finite");
 
     break_number(&b, b.trainer.gradients, "embedding.weight", gradient);
@@ -368,13 +368,13 @@ static void the_first_broken_tensor_is_named(void **state) {
         break_number(&b, b.trainer.gradients, name, gradient);
     }
     b.trainer.second.gradients[b.trainer.second.floats - 1] = NAN;
-    broken_tensor_describe(&b.trainer, text, sizeof text);
+    nonfinite_describe(&b.trainer, text, sizeof text);
     assert_string_equal(text, "the gradient of second_head is not finite");
     break_number(&b, b.trainer.gradients, "head.bias", gradient);
     break_number(&b, b.trainer.gradients, "head.weight", gradient);
 
     b.trainer.second.values[0] = INFINITY;
-    broken_tensor_describe(&b.trainer, text, sizeof text);
+    nonfinite_describe(&b.trainer, text, sizeof text);
     assert_string_equal(text, "second_head is not finite");
     for (int i = model_tensor_count(c) - 1; i >= 0; i--) {
         struct tensor_info info;

@@ -13,23 +13,24 @@
 
 #include <cmocka.h>
 
-static struct journal open_log(uint64_t step) {
-    struct journal journal;
+static struct training_log open_log(uint64_t step) {
+    struct training_log training_log;
     struct error err = {0};
-    if (journal_open(&journal, scratch_path(&scratch, "log.jsonl"), step, 40, &err) != STATUS_OK)
+    if (training_log_open(&training_log, scratch_path(&scratch, "log.jsonl"), step, 40, &err) !=
+        STATUS_OK)
         fail_msg("%s", err.message);
-    return journal;
+    return training_log;
 }
 
-static void write_steps(struct journal *journal, uint64_t from, uint64_t to) {
+static void write_steps(struct training_log *training_log, uint64_t from, uint64_t to) {
     for (uint64_t step = from; step <= to; step++) {
         struct progress progress = {.step = step, .tokens = step * 100, .seconds = 2.5,
                                     .cursor = {.epoch = step / 10}};
         struct step_report report = {3.5, 0.75, 0.02, 1234, 60};
-        journal_step(journal, &progress, &report, step % 2 == 0);
+        training_log_step(training_log, &progress, &report, step % 2 == 0);
         struct evaluation evaluation = {.loss = 2.25, .bits_per_byte = 0.8};
         if (step % 10 == 0)
-            journal_validation(journal, &progress, &evaluation, NULL, true);
+            training_log_validation(training_log, &progress, &evaluation, NULL, true);
     }
 }
 
@@ -60,9 +61,9 @@ static double field(const char *line, const char *name) {
 
 static void lines_hold_what_happened(void **state) {
     (void)state;
-    struct journal journal = open_log(0);
-    write_steps(&journal, 9, 10);
-    assert_int_equal(journal_close(&journal, NULL), STATUS_OK);
+    struct training_log training_log = open_log(0);
+    write_steps(&training_log, 9, 10);
+    assert_int_equal(training_log_close(&training_log, NULL), STATUS_OK);
     char *text = scratch_read(&scratch, "log.jsonl"), *second = strchr(text, '\n') + 1;
     assert_true(field(text, "step") == 10);
     assert_true(field(text, "epoch") == 1);
@@ -83,10 +84,10 @@ static void the_better_of_newest_and_average_counts(void **state) {
     struct progress progress = {.step = 3};
     struct evaluation high = {.loss = 2.5, .bits_per_byte = 0.9};
     struct evaluation low = {.loss = 2.25, .bits_per_byte = 0.8};
-    struct journal journal = open_log(0);
-    journal_validation(&journal, &progress, &high, &low, true);
-    journal_validation(&journal, &progress, &low, &high, false);
-    assert_int_equal(journal_close(&journal, NULL), STATUS_OK);
+    struct training_log training_log = open_log(0);
+    training_log_validation(&training_log, &progress, &high, &low, true);
+    training_log_validation(&training_log, &progress, &low, &high, false);
+    assert_int_equal(training_log_close(&training_log, NULL), STATUS_OK);
     char *text = scratch_read(&scratch, "log.jsonl"), *second = strchr(text, '\n') + 1;
     assert_true(field(text, "valid_loss") == 2.25 && field(text, "bits_per_byte") == 0.8);
     assert_true(field(text, "newest_loss") == 2.5 && field(text, "average_loss") == 2.25);
@@ -98,23 +99,23 @@ static void the_better_of_newest_and_average_counts(void **state) {
 static void lines_after_the_checkpoint_are_dropped(void **state) {
     (void)state;
     double steps[64];
-    struct journal journal = open_log(0);
-    write_steps(&journal, 1, 20); /* 10 steps and 2 validations */
-    journal_close(&journal, NULL);
+    struct training_log training_log = open_log(0);
+    write_steps(&training_log, 1, 20); /* 10 steps and 2 validations */
+    training_log_close(&training_log, NULL);
     assert_int_equal(read_steps(steps, 64), 12);
 
-    journal = open_log(13);
-    journal_close(&journal, NULL);
+    training_log = open_log(13);
+    training_log_close(&training_log, NULL);
     assert_int_equal(read_steps(steps, 64), 7); /* 2 4 6 8 10 10 12 */
     assert_true(steps[4] == 10 && steps[5] == 10 && steps[6] == 12);
 
-    journal = open_log(13);
-    write_steps(&journal, 14, 20);
-    journal_close(&journal, NULL);
+    training_log = open_log(13);
+    write_steps(&training_log, 14, 20);
+    training_log_close(&training_log, NULL);
     assert_int_equal(read_steps(steps, 64), 12); /* as if never interrupted */
 
-    journal = open_log(0);
-    journal_close(&journal, NULL);
+    training_log = open_log(0);
+    training_log_close(&training_log, NULL);
     assert_int_equal(read_steps(steps, 64), 0);
 }
 
@@ -124,26 +125,26 @@ static void torn_and_foreign_lines_are_dropped(void **state) {
     scratch_write_text(&scratch, "log.jsonl",
                        "\n{\"step\":1,\"loss\":2}\nnonsense\n{\"step\":2\n{\"loss\":1}\n"
                        "{\"step\":3,\"loss\":2}\n{\"step\":4,\"lo");
-    struct journal journal = open_log(100);
-    journal_close(&journal, NULL);
+    struct training_log training_log = open_log(100);
+    training_log_close(&training_log, NULL);
     assert_int_equal(read_steps(steps, 8), 2);
     assert_true(steps[0] == 1 && steps[1] == 3);
 }
 
 static void a_log_that_cannot_be_written_is_an_error(void **state) {
     (void)state;
-    struct journal journal;
+    struct training_log training_log;
     struct error err = {0};
     scratch_write_text(&scratch, "file", "");
     const char *path = scratch_path(&scratch, "file/log.jsonl");
-    assert_int_not_equal(journal_open(&journal, path, 0, 10, &err), STATUS_OK);
+    assert_int_not_equal(training_log_open(&training_log, path, 0, 10, &err), STATUS_OK);
     assert_non_null(strstr(err.message, path));
     if (access("/dev/full", W_OK) != 0)
         return; /* only Linux has it */
-    journal = open_log(0);
-    assert_non_null(freopen("/dev/full", "w", journal.file));
-    write_steps(&journal, 1, 2);
-    assert_int_equal(journal_close(&journal, &err), STATUS_IO);
+    training_log = open_log(0);
+    assert_non_null(freopen("/dev/full", "w", training_log.file));
+    write_steps(&training_log, 1, 2);
+    assert_int_equal(training_log_close(&training_log, &err), STATUS_IO);
 }
 
 static void durations_are_short(void **state) {
@@ -155,7 +156,7 @@ static void durations_are_short(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[32];
-        journal_duration(cases[i].seconds, text, sizeof text);
+        training_log_duration(cases[i].seconds, text, sizeof text);
         assert_string_equal(text, cases[i].text);
     }
 }

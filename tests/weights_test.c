@@ -28,7 +28,7 @@ static int setup(void **state) {
     scratch_open(&scratch);
     if (model_create(&model, &tiny, NULL) != STATUS_OK)
         return 1;
-    model_initialise(model, 42);
+    model_initialize(model, 42);
     return 0;
 }
 

@@ -10,7 +10,7 @@ struct symbol {
     const char *text;
     uint32_t bytes;   /* 0: merged into the symbol before it */
     int32_t id;       /* of vocabulary_find(); -1: not looked up, or no piece */
-    int32_t previous; /* index of the neighbours; -1: none */
+    int32_t previous; /* index of the neighbors; -1: none */
     int32_t next;
     bool frozen; /* user-defined: never merged */
 };
@@ -75,7 +75,7 @@ static void add_candidate(struct merger *merger, int32_t left, int32_t right) {
     const struct symbol *a = &merger->symbols[left], *b = &merger->symbols[right];
     if (a->frozen || b->frozen)
         return;
-    uint32_t bytes = a->bytes + b->bytes; /* neighbours, so their texts touch */
+    uint32_t bytes = a->bytes + b->bytes; /* neighbors, so their texts touch */
     int32_t id = vocabulary_find(merger->vocabulary, a->text, bytes);
     if (id < 0)
         return;
@@ -255,6 +255,6 @@ enum status bpe_encode(const struct vocabulary *vocabulary, const char *text, si
     free(merger.splits);
     free(merger.pending);
     if (merger.failed)
-        return error_set(err, STATUS_NO_MEMORY, "no memory to tokenise the text");
+        return error_set(err, STATUS_NO_MEMORY, "no memory to tokenize the text");
     return STATUS_OK;
 }

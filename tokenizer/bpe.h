@@ -1,4 +1,4 @@
-/* bpe.h - byte-pair encoding: normalised text to ids.
+/* bpe.h - byte-pair encoding: normalized text to ids.
  *
  * Starts from characters (user-defined symbols whole) and merges the adjacent
  * pair that makes the best-scoring piece, the leftmost among equals, until no

@@ -123,8 +123,8 @@ enum status text_stream_finish(struct text_stream *stream, struct buffer *text,
     return text->failed ? no_memory(err) : STATUS_OK;
 }
 
-enum status tokenizer_show(const struct tokenizer *tokenizer, int32_t id, _Bool at_start,
-                           struct buffer *text, struct error *err) {
+enum status tokenizer_token_to_piece(const struct tokenizer *tokenizer, int32_t id, _Bool at_start,
+                                     struct buffer *text, struct error *err) {
     const struct piece *piece = find_piece(&tokenizer->vocabulary, id, err);
     if (!piece)
         return STATUS_INVALID;

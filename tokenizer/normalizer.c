@@ -85,7 +85,7 @@ static enum status read_charsmap(struct normalizer *normalizer, struct text_span
     if (map.bytes > 4)
         trie_bytes = bytes[0] | bytes[1] << 8 | bytes[2] << 16 | (size_t)bytes[3] << 24;
     if (trie_bytes < 4 || trie_bytes % 4 != 0 || trie_bytes > map.bytes - 4)
-        return error_set(err, STATUS_CORRUPT, "%s: its normalisation rules are broken", name);
+        return error_set(err, STATUS_CORRUPT, "%s: its normalization rules are broken", name);
     normalizer->unit_count = trie_bytes / 4;
     normalizer->units = malloc(trie_bytes);
     if (!normalizer->units)
@@ -214,11 +214,11 @@ static enum status append_body(const struct normalizer *normalizer, const char *
         if (step.bytes == 0)
             continue; /* what came before still counts as the last character */
         if (step.bytes > limit - (out->size - start))
-            return error_set(err, STATUS_TOO_LARGE, "the text becomes too long to tokenise");
+            return error_set(err, STATUS_TOO_LARGE, "the text becomes too long to tokenize");
         if (!append_step(normalizer, &step, out))
-            return error_set(err, STATUS_NO_MEMORY, "no memory to normalise the text");
+            return error_set(err, STATUS_NO_MEMORY, "no memory to normalize the text");
         if (out->size - start > limit) /* spaces grow when they are marked */
-            return error_set(err, STATUS_TOO_LARGE, "the text becomes too long to tokenise");
+            return error_set(err, STATUS_TOO_LARGE, "the text becomes too long to tokenize");
         after_space =
             normalizer->remove_extra_whitespaces && step.text[step.bytes - 1] == ' ';
     }
@@ -253,7 +253,7 @@ enum status normalizer_run(const struct normalizer *normalizer, const char *text
             enough = append_space(normalizer, out);
     }
     if (!enough)
-        return error_set(err, STATUS_NO_MEMORY, "no memory to normalise the text");
+        return error_set(err, STATUS_NO_MEMORY, "no memory to normalize the text");
     out->data[out->size] = '\0';
     return STATUS_OK;
 }

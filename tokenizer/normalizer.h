@@ -3,9 +3,9 @@
  * Replaces characters by the rules compiled into the model (a double-array
  * trie over the text's bytes and a blob of replacements), turns invalid UTF-8
  * into U+FFFD, tidies white space and marks it with U+2581. Also serves as
- * denormaliser where a model has one.
+ * denormalizer where a model has one.
  * Ownership: rules are read from the caller's bytes, which must outlive the
- * normaliser; the trie's units are copied. Never changes: thread-safe.
+ * normalizer; the trie's units are copied. Never changes: thread-safe.
  */
 #ifndef ALPACA_TOKENIZER_NORMALIZER_H
 #define ALPACA_TOKENIZER_NORMALIZER_H
@@ -28,13 +28,13 @@ struct normalizer {
     bool ascii_alone[256]; /* this byte before an ASCII byte or the end stays as it is */
 };
 
-/* `matcher` may be NULL; otherwise it must outlive the normaliser. */
+/* `matcher` may be NULL; otherwise it must outlive the normalizer. */
 enum status normalizer_init(struct normalizer *normalizer, const struct normalizer_spec *spec,
                             bool whitespace_as_suffix, const struct prefix_matcher *matcher,
                             const char *name, struct error *err);
 void normalizer_free(struct normalizer *normalizer);
 
-/* Appends the normalised form of text[bytes]. */
+/* Appends the normalized form of text[bytes]. */
 enum status normalizer_run(const struct normalizer *normalizer, const char *text, size_t bytes,
                            struct buffer *out, struct error *err);
 

@@ -133,8 +133,10 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text
     if (bytes == 0)
         return STATUS_OK;
     if (bytes > text_bytes_max)
-        return error_set(err, STATUS_TOO_LARGE, "a text of %zu bytes is too long to tokenise; "
-                         "the most is %zu", bytes, text_bytes_max);
+        return error_set(err, STATUS_TOO_LARGE,
+                         "a text of %zu bytes is too long to tokenize; "
+                         "the most is %zu",
+                         bytes, text_bytes_max);
     size_t count_before = ids->count;
     struct buffer normalized = {0};
     enum status status = normalizer_run(&tokenizer->normalizer, text, bytes, &normalized, err);

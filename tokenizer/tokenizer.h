@@ -1,7 +1,7 @@
 /* tokenizer.h - text to token ids and back, as SentencePiece does it.
  *
  * Loads a SentencePiece BPE `tokenizer.model` and encodes and decodes id for
- * id like spm_encode and spm_decode, normalisation (nmt_nfkc_cf: folds case)
+ * id like spm_encode and spm_decode, normalization (nmt_nfkc_cf: folds case)
  * included.
  *
  * Ownership: the caller owns what tokenizer_load() returns. Outputs go into
@@ -60,7 +60,7 @@ enum status tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *i
  * What has been appended after every id is always whole UTF-8: bytes of
  * an unfinished character (byte pieces) are held back until it is complete or
  * known to be invalid. All of it together is what tokenizer_decode() gives,
- * but for a model with denormalisation rules, which need the whole text.
+ * but for a model with denormalization rules, which need the whole text.
  * Not thread-safe; needs no freeing.
  */
 struct text_stream {
@@ -83,7 +83,7 @@ enum status text_stream_finish(struct text_stream *stream, struct buffer *text,
 /* Appends how a single id is shown: its text, but "bytes:\xNN" for a byte that is no character by
  * itself, and the name of a special id. `at_start`: without a leading space, as in a stream that
  * is at its start. */
-enum status tokenizer_show(const struct tokenizer *tokenizer, int32_t id, _Bool at_start,
-                           struct buffer *text, struct error *err);
+enum status tokenizer_token_to_piece(const struct tokenizer *tokenizer, int32_t id, _Bool at_start,
+                                     struct buffer *text, struct error *err);
 
 #endif

@@ -19,7 +19,7 @@ struct progress {
     uint64_t step;              /* steps done */
     uint64_t tokens;            /* training rows seen */
     double seconds;             /* spent training, over all sittings */
-    struct batch_cursor cursor; /* in the training data */
+    struct data_loader_state cursor; /* in the training data */
     double best_loss;           /* validation; infinity before the first */
     uint64_t best_step;
     uint64_t stale;             /* validations since the best one */

@@ -13,7 +13,7 @@ enum { EVALUATION_ROWS = 2048 }; /* per forward pass; small enough for the cache
 struct evaluator {
     struct activations activations;
     struct loss_scratch loss;
-    struct batch_cutter *cutter;
+    struct data_loader *loader;
     struct span *spans; /* [rows] */
     struct arena arena; /* of the spans */
 };
@@ -21,7 +21,7 @@ struct evaluator {
 static enum status evaluator_open(struct evaluator *e, const struct model *model,
                                   struct pool *pool, const struct dataset *dataset, int rows,
                                   struct error *err) {
-    struct batch_plan plan = {.once = true, .max_rows = (size_t)rows};
+    struct data_loader_options plan = {.once = true, .max_rows = (size_t)rows};
     enum status status = activations_create(&e->activations, &model->config, rows, false,
                                             pool_workers(pool), err);
     if (status == STATUS_OK)
@@ -29,7 +29,7 @@ static enum status evaluator_open(struct evaluator *e, const struct model *model
     if (status == STATUS_OK)
         status = arena_create(&e->arena, (size_t)rows * sizeof *e->spans, err);
     if (status == STATUS_OK)
-        status = batch_cutter_open(&e->cutter, dataset, &plan, (struct batch_cursor){0}, err);
+        status = data_loader_open(&e->loader, dataset, &plan, (struct data_loader_state){0}, err);
     if (status == STATUS_OK)
         e->spans = arena_take(&e->arena, (size_t)rows, sizeof *e->spans);
     return status;
@@ -38,7 +38,7 @@ static enum status evaluator_open(struct evaluator *e, const struct model *model
 static void evaluator_close(struct evaluator *e) {
     activations_destroy(&e->activations);
     loss_scratch_destroy(&e->loss);
-    batch_cutter_close(e->cutter);
+    data_loader_close(e->loader);
     arena_destroy(&e->arena);
 }
 
@@ -53,7 +53,7 @@ enum status evaluate(const struct model *model, struct pool *pool, const struct 
     if (status != STATUS_OK)
         goto cleanup;
     const struct story_batch *stories;
-    while ((stories = batch_cutter_next(e.cutter))->stories > 0) {
+    while ((stories = data_loader_next(e.loader))->stories > 0) {
         assert(stories->rows <= (size_t)rows);
         for (size_t i = 0; i < stories->stories; i++)
             e.spans[i] = (struct span){.rows = stories->lengths[i]};

@@ -40,7 +40,7 @@ static enum status save_model(struct fit *f, struct error *err) {
 }
 
 static enum status save_checkpoint(struct fit *f, struct error *err) {
-    f->progress.cursor = batch_cutter_cursor(f->cutter);
+    f->progress.cursor = data_loader_cursor(f->loader);
     double start = clock_seconds();
     f->checkpoint_at = start + f->options.checkpoint_seconds;
     enum status status =
@@ -76,7 +76,8 @@ static enum status validate(struct fit *f, struct error *err) {
     if (status != STATUS_OK)
         return status;
     f->progress.stale = best ? 0 : f->progress.stale + 1;
-    journal_validation(&f->journal, &f->progress, &newest, averaged ? &average : NULL, best);
+    training_log_validation(&f->training_log, &f->progress, &newest, averaged ? &average : NULL,
+                            best);
     return STATUS_OK;
 }
 
@@ -112,8 +113,8 @@ static enum status open_forecast(struct fit *f, struct error *err) {
 static void tell_forecast(struct fit *f) {
     const struct forecast *forecast = &f->forecast;
     char text[32];
-    journal_duration(forecast_seconds(forecast, f->first_step), text, sizeof text);
-    journal_clear_line(&f->journal);
+    training_log_duration(forecast_seconds(forecast, f->first_step), text, sizeof text);
+    training_log_clear_line(&f->training_log);
     log_info("about %s on this machine for %" PRIu64 "%s steps: %.3g s a step, %.3g s a validation",
              text, forecast->steps - f->first_step, f->first_step ? " more" : "",
              measured_mean(&forecast->step), measured_mean(&forecast->evaluation));
@@ -162,7 +163,7 @@ static enum status take_step(struct fit *f, struct error *err) {
     };
     struct step_result result;
     f->step_start = clock_seconds();
-    const struct story_batch *batch = batch_cutter_next(f->cutter);
+    const struct story_batch *batch = data_loader_next(f->loader);
     f->step_rows = batch->rows;
     enum status status = trainer_step(&f->trainer, batch, &options, &result, err);
     if (status != STATUS_OK) {
@@ -175,14 +176,14 @@ static enum status take_step(struct fit *f, struct error *err) {
     f->progress.step++;
     f->progress.tokens += batch->rows;
     f->progress.seconds += seconds;
-    f->progress.cursor = batch_cutter_cursor(f->cutter);
+    f->progress.cursor = data_loader_cursor(f->loader);
     on_step(f, seconds);
     struct step_report report = {result.loss, result.gradient_norm, o->rate * factor,
                                  (double)batch->rows / seconds,
                                  forecast_seconds(&f->forecast, f->progress.step)};
     bool last = f->progress.step == f->schedule.steps;
-    journal_step(&f->journal, &f->progress, &report,
-                 last || f->progress.step % (uint64_t)o->log_every == 0);
+    training_log_step(&f->training_log, &f->progress, &report,
+                      last || f->progress.step % (uint64_t)o->log_every == 0);
     return STATUS_OK;
 }
 

@@ -21,11 +21,11 @@ struct fit {
     struct trainer trainer;
     struct teacher *teacher;
     struct average_plan average;
-    struct batch_cutter *cutter;
+    struct data_loader *loader;
     struct schedule schedule;
     struct buffer recipe;
     struct progress progress;
-    struct journal journal;
+    struct training_log training_log;
     double checkpoint_at; /* clock_seconds() when the next one is due */
     struct forecast forecast;
     uint64_t first_step; /* that this process found done */

@@ -55,37 +55,37 @@ static enum status open_data(struct fit *f, struct error *err) {
     return status;
 }
 
-static struct batch_plan plan_batches(const struct fit *f) {
+static struct data_loader_options plan_batches(const struct fit *f) {
     const struct fit_options *o = &f->options;
-    return (struct batch_plan){.seed = o->seed,
-                               .shuffle = true,
-                               .max_stories = (size_t)o->batch_stories,
-                               .max_rows = (size_t)o->batch_tokens,
-                               .positions = (size_t)f->plan.config.positions,
-                               .crop = o->crop};
+    return (struct data_loader_options){.seed = o->seed,
+                                        .shuffle = true,
+                                        .max_stories = (size_t)o->batch_stories,
+                                        .max_rows = (size_t)o->batch_tokens,
+                                        .positions = (size_t)f->plan.config.positions,
+                                        .crop = o->crop};
 }
 
 /* Batches of whole stories are rarely full to the last token, so those of the first epoch are
  * cut and counted; the last of them, which goes on into the next epoch, by its share. */
 static enum status count_steps(const struct fit *f, uint64_t *count, struct error *err) {
     const struct fit_options *o = &f->options;
-    struct batch_plan plan = plan_batches(f);
-    struct batch_cutter *cutter;
+    struct data_loader_options plan = plan_batches(f);
+    struct data_loader *loader;
     *count = o->steps;
     if (o->steps)
         return STATUS_OK;
     plan.once = true;
     enum status status =
-        batch_cutter_open(&cutter, &f->train, &plan, (struct batch_cursor){0}, err);
+        data_loader_open(&loader, &f->train, &plan, (struct data_loader_state){0}, err);
     if (status != STATUS_OK)
         return status;
     double batches = 0, rows = 0;
-    for (const struct story_batch *batch; (batch = batch_cutter_next(cutter))->stories > 0;) {
-        bool last = batch_cutter_cursor(cutter).epoch > 0;
+    for (const struct story_batch *batch; (batch = data_loader_next(loader))->stories > 0;) {
+        bool last = data_loader_cursor(loader).epoch > 0;
         batches += last && batches > 0 ? (double)batch->rows / (rows / batches) : 1;
         rows += (double)batch->rows;
     }
-    batch_cutter_close(cutter);
+    data_loader_close(loader);
     double steps = ceil(batches * o->epochs);
     *count = steps < 1 ? 1 : (uint64_t)steps;
     return STATUS_OK;
@@ -109,7 +109,7 @@ static enum status open_model(struct fit *f, struct error *err) {
     if (!o->start) {
         enum status status = model_create(&f->model, c, err);
         if (status == STATUS_OK)
-            model_initialise(f->model, o->seed);
+            model_initialize(f->model, o->seed);
         return status;
     }
     enum status status = weights_check_tokenizer(o->start, o->tokenizer, err);
@@ -125,10 +125,10 @@ static enum status open_model(struct fit *f, struct error *err) {
 /* Needs everything that shapes the weights, so it comes after all has been opened. */
 static enum status describe(struct fit *f, struct error *err) {
     struct fit_inputs inputs = {
-        .data = dataset_digest(&f->train),
-        .start = digest_bytes(0, f->model->buffer,
-                              model_buffer_floats(&f->model->config) * sizeof(float)),
-        .teacher = f->teacher ? teacher_digest(f->teacher) : 0,
+        .data = dataset_hash(&f->train),
+        .start =
+            hash_bytes(0, f->model->buffer, model_buffer_floats(&f->model->config) * sizeof(float)),
+        .teacher = f->teacher ? teacher_hash(f->teacher) : 0,
         .steps = f->schedule.steps,
         .workers = pool_workers(f->pool),
     };
@@ -156,7 +156,7 @@ static enum status open_trainer(struct fit *f, struct error *err) {
         status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.trainer, err);
     if (status == STATUS_OK && o->teacher)
         status = teacher_open(&f->teacher, o->teacher, o->tokenizer, &f->plan.config,
-                              f->plan.trainer.numeric, o->micro_tokens, f->pool, err);
+                              f->plan.trainer.dtype, o->micro_tokens, f->pool, err);
     if (status == STATUS_OK)
         status = open_schedule(f, err);
     if (status == STATUS_OK)
@@ -165,10 +165,11 @@ static enum status open_trainer(struct fit *f, struct error *err) {
         status = resume(f, err);
     if (status != STATUS_OK)
         return status;
-    struct batch_plan plan = plan_batches(f);
-    status = batch_cutter_open(&f->cutter, &f->train, &plan, f->progress.cursor, err);
+    struct data_loader_options plan = plan_batches(f);
+    status = data_loader_open(&f->loader, &f->train, &plan, f->progress.cursor, err);
     if (status == STATUS_OK)
-        status = journal_open(&f->journal, f->log, f->progress.step, f->schedule.steps, err);
+        status =
+            training_log_open(&f->training_log, f->log, f->progress.step, f->schedule.steps, err);
     return status;
 }
 
@@ -193,9 +194,9 @@ enum status fit_open(struct fit *f, struct error *err) {
 
 void fit_close(struct fit *f) {
     struct error err;
-    if (journal_close(&f->journal, &err) != STATUS_OK)
+    if (training_log_close(&f->training_log, &err) != STATUS_OK)
         log_warn("%s: %s", f->log, err.message); /* the weights do not depend on it */
-    batch_cutter_close(f->cutter);
+    data_loader_close(f->loader);
     trainer_destroy(&f->trainer);
     teacher_close(f->teacher);
     model_destroy(f->model);

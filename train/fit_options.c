@@ -20,7 +20,8 @@ static const struct flag flags[] = {
      "model folder for the best weights (default build/models/PRESET)"},
     {"run", FLAG_TEXT, AT(run), NULL, 0, 0, "DIR",
      "folder of checkpoint and log (default build/runs/PRESET)"},
-    {"dtype", FLAG_TEXT, AT(dtype), "bf16", 0, 0, "TYPE", "of the written weights: bf16 or f32"},
+    {"dtype", FLAG_TEXT, AT(saved_dtype), "bf16", 0, 0, "TYPE",
+     "of the written weights: bf16 or f32"},
 
     {"optimizer", FLAG_TEXT, AT(optimizer), "adam", 0, 0, "NAME", "adam, adamw or muon"},
     {"lr", FLAG_REAL, AT(rate), "0", 0, 10, "",
@@ -55,7 +56,8 @@ static const struct flag flags[] = {
      "share of all steps in which a trapezoid goes down"},
     {"average", FLAG_TEXT, AT(average), "none", 0, 0, "KIND",
      "of the weights over the steps: none, ema or mean; validated and kept when it is better"},
-    {"average-decay", FLAG_REAL, AT(average_decay), "0.999", 0, 0.999999, "", "of an ema, per step"},
+    {"average-decay", FLAG_REAL, AT(average_decay), "0.999", 0, 0.999999, "",
+     "of an ema, per step"},
     {"average-from", FLAG_REAL, AT(average_from), "0.5", 0, 1, "",
      "share of all steps after which an average begins"},
     {"second-loss", FLAG_REAL, AT(second_weight), "0", 0, 10, "",
@@ -75,7 +77,7 @@ static const struct flag flags[] = {
 
     {"micro-tokens", FLAG_INT, AT(micro_tokens), "2048", 1, 1e7, "tokens",
      "rows computed at a time; bounds the memory"},
-    {"numeric", FLAG_TEXT, AT(numeric), "auto", 0, 0, "FORM",
+    {"numeric", FLAG_TEXT, AT(dtype), "auto", 0, 0, "FORM",
      "of the matrix products: bf16, int8 (all but the gradients of the weights), f32, or auto for "
      "bf16 where the CPU has it"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
@@ -117,15 +119,15 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
         return one_of("schedule", "cosine, linear or trapezoid", o->shape, err);
     if (!average_kind_parse(o->average, &plan->average))
         return one_of("average", "none, ema or mean", o->average, err);
-    plan->float32 = strcmp(o->dtype, "f32") == 0;
-    if (!plan->float32 && strcmp(o->dtype, "bf16") != 0)
-        return one_of("dtype", "bf16 or f32", o->dtype, err);
+    plan->float32 = strcmp(o->saved_dtype, "f32") == 0;
+    if (!plan->float32 && strcmp(o->saved_dtype, "bf16") != 0)
+        return one_of("dtype", "bf16 or f32", o->saved_dtype, err);
 
-    if (strcmp(o->numeric, "auto") == 0)
-        plan->trainer.numeric = bf16_available() ? NUMERIC_BF16 : NUMERIC_F32;
-    else if (!numeric_parse(o->numeric, &plan->trainer.numeric))
-        return one_of("numeric", "bf16, int8, f32 or auto", o->numeric, err);
-    if (plan->trainer.numeric != NUMERIC_F32 && !bf16_available())
+    if (strcmp(o->dtype, "auto") == 0)
+        plan->trainer.dtype = bf16_available() ? DTYPE_BF16 : DTYPE_F32;
+    else if (!dtype_parse(o->dtype, &plan->trainer.dtype))
+        return one_of("numeric", "bf16, int8, f32 or auto", o->dtype, err);
+    if (plan->trainer.dtype != DTYPE_F32 && !bf16_available())
         return error_set_field(err, STATUS_UNSUPPORTED, "numeric",
                                "this CPU has no BF16 products (avx512_bf16); give --numeric f32");
 
@@ -159,9 +161,9 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
     buffer_printf(recipe,
                   "preset=%s numeric=%s optimizer=%s lr=%g adam-lr=%g beta1=%g beta2=%g eps=%g "
                   "momentum=%g clip=%g weight-decay=%g final-decay=%g dropout=%g ",
-                  o->preset, numeric_name(plan->trainer.numeric), o->optimizer,
-                  o->rate, o->others_rate, o->beta1, o->beta2, o->eps, o->momentum, o->clip,
-                  o->weight_decay, o->final_decay, o->dropout);
+                  o->preset, dtype_name(plan->trainer.dtype), o->optimizer, o->rate, o->others_rate,
+                  o->beta1, o->beta2, o->eps, o->momentum, o->clip, o->weight_decay, o->final_decay,
+                  o->dropout);
     buffer_printf(recipe,
                   "schedule=%s warmup=%g final-lr=%g steps=%" PRIu64
                   " batch-stories=%d batch-tokens=%d micro-tokens=%d seed=%" PRIu64 " ",

@@ -14,9 +14,9 @@
 
 struct fit_options {
     /* what to read and write */
-    const char *preset, *train, *valid, *tokenizer, *out, *run, *dtype;
+    const char *preset, *train, *valid, *tokenizer, *out, *run, *saved_dtype;
     /* the recipe */
-    const char *optimizer, *numeric, *shape, *average, *teacher, *start;
+    const char *optimizer, *dtype, *shape, *average, *teacher, *start;
     double rate, others_rate, beta1, beta2, eps, momentum, clip;
     double weight_decay, final_decay, dropout, drop_branch, crop;
     double warmup, cooldown, final_rate, epochs;

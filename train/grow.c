@@ -200,7 +200,7 @@ enum status grow(struct model *model, const struct model *const *sources, int co
         status = open_growth(&g, model, sources, count, err);
     if (status != STATUS_OK)
         return status;
-    model_initialise(model, seed);
+    model_initialize(model, seed);
     memset(model->parameters.head_weight, 0,
            (size_t)c->vocab * (size_t)c->d_model * sizeof(float));
     for (int i = 0; i < count; i++)
@@ -224,7 +224,7 @@ enum status grow(struct model *model, const struct model *const *sources, int co
 
 /* ---- norms ---------------------------------------------------------------- */
 
-/* What a norm gave in a source, to be given again: (value - mean) * reciprocal * weight + bias. */
+/* What a norm gave in a source, to be given again: (value - mean) * rstd * weight + bias. */
 struct wanted_norm {
     const struct norm_stats *stats; /* NULL: the value as it is */
     const float *weight, *bias;
@@ -236,10 +236,10 @@ static void compare(const struct norm_stats *have, const struct wanted_norm *wan
                     double *factor, double *shift) {
     *factor = *shift = 0;
     for (int r = 0; r < rows; r++) {
-        double reciprocal = want->stats ? (double)want->stats->reciprocal[r] : 1;
+        double rstd = want->stats ? (double)want->stats->rstd[r] : 1;
         double mean = want->stats ? (double)want->stats->mean[r] : 0;
-        *factor += reciprocal / (double)have->reciprocal[r] / rows;
-        *shift += ((double)have->mean[r] - mean) * reciprocal / rows;
+        *factor += rstd / (double)have->rstd[r] / rows;
+        *shift += ((double)have->mean[r] - mean) * rstd / rows;
     }
 }
 

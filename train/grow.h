@@ -8,7 +8,7 @@
  * Chen et al., "bert2BERT", 2022.
  *
  * It is not exact: what a layer norm divides by is shared by all that stand in
- * it, and a small model's sinusoids only have neighbours among the larger one's.
+ * it, and a small model's sinusoids only have neighbors among the larger one's.
  * grow_calibrate() measures the first on a batch and corrects it on the mean.
  * Thread-safety: one caller per model; the sources are only read.
  */

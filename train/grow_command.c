@@ -40,14 +40,14 @@ enum { CALIBRATION_ROWS = 4096 };
 static enum status calibrate(struct model *model, const struct model *const *sources, int count,
                              const struct dataset *dataset, struct pool *pool,
                              struct error *err) {
-    struct batch_plan plan = {.once = true, .max_rows = CALIBRATION_ROWS};
-    struct batch_cutter *cutter;
+    struct data_loader_options plan = {.once = true, .max_rows = CALIBRATION_ROWS};
+    struct data_loader *loader;
     struct span spans[CALIBRATION_ROWS];
     enum status status =
-        batch_cutter_open(&cutter, dataset, &plan, (struct batch_cursor){0}, err);
+        data_loader_open(&loader, dataset, &plan, (struct data_loader_state){0}, err);
     if (status != STATUS_OK)
         return status;
-    const struct story_batch *stories = batch_cutter_next(cutter);
+    const struct story_batch *stories = data_loader_next(loader);
     for (size_t i = 0; i < stories->stories; i++)
         spans[i] = (struct span){.rows = stories->lengths[i]};
     struct batch batch = {.ids = stories->inputs,
@@ -55,7 +55,7 @@ static enum status calibrate(struct model *model, const struct model *const *sou
                           .spans = spans,
                           .span_count = (int)stories->stories};
     status = grow_calibrate(model, sources, count, &batch, pool, err);
-    batch_cutter_close(cutter);
+    data_loader_close(loader);
     return status;
 }
 

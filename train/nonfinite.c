@@ -39,7 +39,7 @@ static bool find_gradient(const struct trainer *t, struct tensor_info *found) {
     return find(t, t->gradients, "", found);
 }
 
-void broken_tensor_describe(const struct trainer *t, char *text, size_t size) {
+void nonfinite_describe(const struct trainer *t, char *text, size_t size) {
     struct tensor_info found;
     if (find(t, t->model->buffer, "", &found) || second_head_breaks(t, t->second.values, &found))
         snprintf(text, size, "%s is not finite", found.name);

@@ -12,6 +12,6 @@
 
 /* Describes it in words, with its name in the model's file, after a step that was refused:
  * "the gradient of encoder.layers.3.linear1.weight is not finite". */
-void broken_tensor_describe(const struct trainer *trainer, char *text, size_t size);
+void nonfinite_describe(const struct trainer *trainer, char *text, size_t size);
 
 #endif

@@ -57,15 +57,15 @@ static enum status read_prompt(struct sample *s, const struct tokenizer *tokeniz
 }
 
 static int32_t next_token(struct sample *s) {
-    int32_t forbidden[MODEL_UNSPOKEN];
-    model_unspoken(&s->model->config, forbidden);
+    int32_t forbidden[MODEL_SUPPRESSED];
+    model_suppressed(&s->model->config, forbidden);
     struct span span = {.rows = s->count};
     struct batch batch = {.ids = s->ids, .rows = s->count, .spans = &span, .span_count = 1,
                           .unmasked = s->unmasked};
     forward(s->model, s->pool, &s->activations, &batch);
     forward_logits_range(s->model, s->pool, &s->activations, s->count - 1, 1, s->logits);
     return sampler_next(s->sampler, s->sampling, s->logits, s->ids, s->count, forbidden,
-                        MODEL_UNSPOKEN);
+                        MODEL_SUPPRESSED);
 }
 
 enum status sample_story(const struct model *model, struct pool *pool,

@@ -1,6 +1,6 @@
 /* sample.h - a story told with fp32 weights and no cache, every token by a new pass over the whole
  * story so far: slow, but it can leave out the causal mask, as this model's first server did by
- * mistake. Otherwise the stories are those of `alpaca-tell --numeric f32`. Uses the pool: one
+ * mistake. Otherwise the stories are those of `alpaca-tell --dtype f32`. Uses the pool: one
  * caller at a time.
  */
 #ifndef ALPACA_TRAIN_SAMPLE_H

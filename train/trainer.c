@@ -26,7 +26,7 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
     *t = (struct trainer){.options = *options, .model = model, .pool = pool};
     const struct model_config *c = &model->config;
     int workers = pool_workers(pool), rows = options->micro_rows;
-    enum numeric products = options->numeric == NUMERIC_F32 ? NUMERIC_F32 : NUMERIC_BF16;
+    enum dtype products = options->dtype == DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16;
     struct arena measure = {0};
     layout(t, &measure);
     enum status status = arena_create(&t->arena, measure.used, err);
@@ -43,7 +43,7 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
     if (status == STATUS_OK)
         status = narrow_linears_create(&t->narrow, model,
                                        options->second_head ? &t->second.linear : NULL,
-                                       options->numeric, true, pool, err);
+                                       options->dtype, true, pool, err);
     if (status != STATUS_OK) {
         trainer_destroy(t);
         return status;
@@ -216,7 +216,7 @@ static void update(struct trainer *t, float scale, const struct step_options *o)
 static enum status refuse(const struct trainer *t, const struct step_result *result,
                           struct error *err) {
     char text[160];
-    broken_tensor_describe(t, text, sizeof text);
+    nonfinite_describe(t, text, sizeof text);
     return error_set(err, STATUS_INVALID, "the loss is %g and the gradient's norm %g: %s",
                      result->loss, result->gradient_norm, text);
 }

@@ -20,7 +20,7 @@
 
 struct trainer_options {
     struct optimizer_options optimizer;
-    enum numeric numeric; /* of the linear layers: F32, or where bf16_available() BF16 or INT8
+    enum dtype dtype;     /* of the linear layers: F32, or where bf16_available() BF16 or INT8
                            * (narrow_linears.h); muon's products are BF16 with both */
     int micro_rows;       /* at least the rows of the longest story */
     bool average;         /* keep a running average of the weights (average.h) */
@@ -46,7 +46,7 @@ struct trainer {
     struct arena arena;
 };
 
-/* While it lives, the model's linears run in the trainer's numeric form. */
+/* While it lives, the model's linears run in the trainer's dtype form. */
 enum status trainer_create(struct trainer *trainer, struct model *model, struct pool *pool,
                            const struct trainer_options *options, struct error *err);
 void trainer_destroy(struct trainer *trainer);

@@ -39,33 +39,32 @@ cleanup:
     return status;
 }
 
-enum status journal_open(struct journal *journal, const char *path, uint64_t step,
-                         uint64_t total_steps, struct error *err) {
-    *journal = (struct journal){.total_steps = total_steps,
-                                .terminal = isatty(STDERR_FILENO) != 0,
-                                .smoothed_loss = NAN};
+enum status training_log_open(struct training_log *training_log, const char *path, uint64_t step,
+                              uint64_t total_steps, struct error *err) {
+    *training_log = (struct training_log){
+        .total_steps = total_steps, .terminal = isatty(STDERR_FILENO) != 0, .smoothed_loss = NAN};
     if (file_exists(path)) {
         enum status status = truncate_to(path, step, err);
         if (status != STATUS_OK)
             return status;
     }
-    journal->file = fopen(path, "ab");
-    if (!journal->file)
+    training_log->file = fopen(path, "ab");
+    if (!training_log->file)
         return error_set_errno(err, "cannot write %s", path);
     return STATUS_OK;
 }
 
-enum status journal_close(struct journal *journal, struct error *err) {
-    if (journal->line_open)
+enum status training_log_close(struct training_log *training_log, struct error *err) {
+    if (training_log->line_open)
         fputc('\n', stderr);
-    bool failed = journal->file && ferror(journal->file);
-    if (journal->file && fclose(journal->file) != 0)
+    bool failed = training_log->file && ferror(training_log->file);
+    if (training_log->file && fclose(training_log->file) != 0)
         failed = true;
-    journal->file = NULL;
+    training_log->file = NULL;
     return failed ? error_set(err, STATUS_IO, "the training log could not be written") : STATUS_OK;
 }
 
-void journal_duration(double seconds, char *text, size_t size) {
+void training_log_duration(double seconds, char *text, size_t size) {
     long total = seconds < 0 ? 0 : (long)seconds;
     if (total >= 48 * 3600)
         snprintf(text, size, "%ldd%02ldh", total / 86400, total / 3600 % 24);
@@ -75,61 +74,61 @@ void journal_duration(double seconds, char *text, size_t size) {
         snprintf(text, size, "%ldm%02lds", total / 60, total % 60);
 }
 
-static void show(struct journal *journal, const struct progress *progress,
+static void show(struct training_log *training_log, const struct progress *progress,
                  const struct step_report *report) {
     char left[32];
-    journal_duration(report->seconds_left, left, sizeof left);
+    training_log_duration(report->seconds_left, left, sizeof left);
     fprintf(stderr,
             "%sstep %" PRIu64 "/%" PRIu64 "  epoch %" PRIu64
             "  loss %.4f  %.0f tokens/s  %s left%s",
-            journal->terminal ? "\r\033[K" : "", progress->step, journal->total_steps,
-            progress->cursor.epoch + 1, journal->smoothed_loss, report->tokens_per_second, left,
-            journal->terminal ? "" : "\n");
-    journal->line_open = journal->terminal;
+            training_log->terminal ? "\r\033[K" : "", progress->step, training_log->total_steps,
+            progress->cursor.epoch + 1, training_log->smoothed_loss, report->tokens_per_second,
+            left, training_log->terminal ? "" : "\n");
+    training_log->line_open = training_log->terminal;
 }
 
-void journal_clear_line(struct journal *journal) {
-    if (journal->line_open)
+void training_log_clear_line(struct training_log *training_log) {
+    if (training_log->line_open)
         fputs("\r\033[K", stderr);
-    journal->line_open = false;
+    training_log->line_open = false;
 }
 
-void journal_step(struct journal *journal, const struct progress *progress,
-                  const struct step_report *report, bool log) {
-    journal->smoothed_loss = isnan(journal->smoothed_loss)
-                                 ? report->loss
-                                 : 0.95 * journal->smoothed_loss + 0.05 * report->loss;
+void training_log_step(struct training_log *training_log, const struct progress *progress,
+                       const struct step_report *report, bool log) {
+    training_log->smoothed_loss = isnan(training_log->smoothed_loss)
+                                      ? report->loss
+                                      : 0.95 * training_log->smoothed_loss + 0.05 * report->loss;
     if (log) {
-        fprintf(journal->file,
+        fprintf(training_log->file,
                 "{\"step\":%" PRIu64 ",\"epoch\":%" PRIu64 ",\"tokens\":%" PRIu64
                 ",\"loss\":%.6g,\"learning_rate\":%.6g,\"gradient_norm\":%.6g,"
                 "\"tokens_per_second\":%.6g,\"seconds\":%.6g}\n",
                 progress->step, progress->cursor.epoch, progress->tokens, report->loss,
                 report->learning_rate, report->gradient_norm, report->tokens_per_second,
                 progress->seconds);
-        fflush(journal->file);
+        fflush(training_log->file);
     }
-    if (log || journal->terminal)
-        show(journal, progress, report);
+    if (log || training_log->terminal)
+        show(training_log, progress, report);
 }
 
-void journal_validation(struct journal *journal, const struct progress *progress,
-                        const struct evaluation *newest, const struct evaluation *average,
-                        bool best) {
+void training_log_validation(struct training_log *training_log, const struct progress *progress,
+                             const struct evaluation *newest, const struct evaluation *average,
+                             bool best) {
     bool averaged = average && average->loss < newest->loss;
     const struct evaluation *lower = averaged ? average : newest;
-    fprintf(journal->file,
+    fprintf(training_log->file,
             "{\"step\":%" PRIu64 ",\"tokens\":%" PRIu64
             ",\"valid_loss\":%.6g,\"bits_per_byte\":%.6g,",
             progress->step, progress->tokens, lower->loss, lower->bits_per_byte);
     if (average)
-        fprintf(journal->file, "\"newest_loss\":%.6g,\"average_loss\":%.6g,", newest->loss,
+        fprintf(training_log->file, "\"newest_loss\":%.6g,\"average_loss\":%.6g,", newest->loss,
                 average->loss);
-    fprintf(journal->file, "\"seconds\":%.6g}\n", progress->seconds);
-    fflush(journal->file);
+    fprintf(training_log->file, "\"seconds\":%.6g}\n", progress->seconds);
+    fflush(training_log->file);
     fprintf(stderr,
             "%svalidation after step %" PRIu64 ": %.4f nats per token, %.4f bits per byte%s%s\n",
-            journal->line_open ? "\n" : "", progress->step, lower->loss, lower->bits_per_byte,
+            training_log->line_open ? "\n" : "", progress->step, lower->loss, lower->bits_per_byte,
             averaged ? ", averaged weights" : "", best ? " (best so far)" : "");
-    journal->line_open = false;
+    training_log->line_open = false;
 }

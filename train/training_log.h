@@ -5,7 +5,7 @@
  * "tokens", "valid_loss", "bits_per_byte", "seconds"} after a validation, with
  * "newest_loss" and "average_loss" too where an average of the weights is kept;
  * valid_loss is the lower of those. A line is on disk whole or not at all;
- * journal_open() drops the lines after `step`, which a killed run wrote after
+ * training_log_open() drops the lines after `step`, which a killed run wrote after
  * its last checkpoint.
  * Not thread-safe.
  */
@@ -19,7 +19,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-struct journal {
+struct training_log {
     FILE *file;
     uint64_t total_steps;
     bool terminal;         /* stderr is one: rewrite the line in place */
@@ -27,24 +27,24 @@ struct journal {
     bool line_open;        /* a rewritable line stands on the terminal */
 };
 
-enum status journal_open(struct journal *journal, const char *path, uint64_t step,
-                         uint64_t total_steps, struct error *err);
-enum status journal_close(struct journal *journal, struct error *err);
+enum status training_log_open(struct training_log *training_log, const char *path, uint64_t step,
+                              uint64_t total_steps, struct error *err);
+enum status training_log_close(struct training_log *training_log, struct error *err);
 
 struct step_report {
     double loss, gradient_norm, learning_rate, tokens_per_second;
     double seconds_left; /* of the run; only for the progress line */
 };
 /* `log`: also write the JSON line; the progress line is shown in any case. */
-void journal_step(struct journal *journal, const struct progress *progress,
-                  const struct step_report *report, bool log);
+void training_log_step(struct training_log *training_log, const struct progress *progress,
+                       const struct step_report *report, bool log);
 /* `average`: the evaluation of the averaged weights, or NULL. */
-void journal_validation(struct journal *journal, const struct progress *progress,
-                        const struct evaluation *newest, const struct evaluation *average,
-                        bool best);
+void training_log_validation(struct training_log *training_log, const struct progress *progress,
+                             const struct evaluation *newest, const struct evaluation *average,
+                             bool best);
 /* Takes the rewritable line off the terminal, before something else is printed there. */
-void journal_clear_line(struct journal *journal);
+void training_log_clear_line(struct training_log *training_log);
 /* "12m05s", "3h07m", "4d11h". */
-void journal_duration(double seconds, char *text, size_t size);
+void training_log_duration(double seconds, char *text, size_t size);
 
 #endif

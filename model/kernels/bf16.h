@@ -2,7 +2,7 @@
  *
  * A product C[m, n] = A[m, k] B[k, n] runs on packed operands. A packed matrix
  * is a row of panels; a panel holds `width` lines (rows of A or columns of B)
- * as [pairs of k][width] 32-bit words, each word two neighbours along k, the
+ * as [pairs of k][width] 32-bit words, each word two neighbors along k, the
  * lower k in the lower half. Lines and pairs beyond the matrix are zeros. fp32
  * values are rounded to the nearest bfloat16, ties to even; the products are
  * exact and summed in fp32 in the order of k, so an element of C depends on

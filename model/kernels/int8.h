@@ -24,7 +24,7 @@ enum {
 };
 
 /* A row of activations in bytes: x = (byte - zero) * scale, 0 <= zero <= 255. */
-struct row_form {
+struct quantization {
     float scale;
     int32_t zero;
 };
@@ -48,8 +48,8 @@ struct int8_kernels {
      * x is [rows, x_stride] with 4 * groups bytes of each row read; the last
      * panel writes its outputs below `out` only. */
     void (*linear)(const struct int8_matrix *matrix, const uint8_t *x, size_t x_stride,
-                   const struct row_form *forms, size_t rows, size_t begin, size_t end, float *y,
-                   size_t y_stride, bool relu);
+                   const struct quantization *quantizations, size_t rows, size_t begin, size_t end,
+                   float *y, size_t y_stride, bool relu);
 
     /* dots[j] = q . (keys[j] - 128) for `blocks` * 16 positions j.
      * keys [blocks, groups, 16 positions, 4], q [groups * 4]. `ahead` is where the next call's

@@ -52,7 +52,7 @@ INLINE __m256i eight_sums(const struct sums *sums, int half) {
 }
 
 static void finish(const struct int8_matrix *m, const struct sums *sums,
-                   const struct row_form *form, size_t first, float *y, bool relu) {
+                   const struct quantization *form, size_t first, float *y, bool relu) {
     float values[INT8_PANEL];
     for (int half = 0; half < 2; half++) {
         size_t o = first + 8 * (size_t)half;
@@ -71,7 +71,7 @@ static void finish(const struct int8_matrix *m, const struct sums *sums,
 }
 
 INLINE void tile(const int rows, const struct int8_matrix *m, const uint8_t *x, size_t x_stride,
-                 const struct row_form *forms, size_t panel, float *y, size_t y_stride,
+                 const struct quantization *quantizations, size_t panel, float *y, size_t y_stride,
                  bool relu) {
     const int8_t *w = m->bytes + panel * m->groups * INT8_GROUP_BYTES;
     struct sums sums[2];
@@ -87,21 +87,21 @@ INLINE void tile(const int rows, const struct int8_matrix *m, const uint8_t *x, 
         }
     }
     UNROLL for (int r = 0; r < rows; r++)
-        finish(m, &sums[r], &forms[r], panel * INT8_PANEL, y + (size_t)r * y_stride, relu);
+        finish(m, &sums[r], &quantizations[r], panel * INT8_PANEL, y + (size_t)r * y_stride, relu);
 }
 
 static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_stride,
-                   const struct row_form *forms, size_t rows, size_t begin, size_t end, float *y,
-                   size_t y_stride, bool relu) {
+                   const struct quantization *quantizations, size_t rows, size_t begin, size_t end,
+                   float *y, size_t y_stride, bool relu) {
     for (size_t panel = begin; panel < end; panel++) {
         float *to = y + panel * INT8_PANEL;
         size_t r = 0;
         for (; r + 2 <= rows; r += 2)
-            tile(2, m, x + r * x_stride, x_stride, forms + r, panel, to + r * y_stride, y_stride,
-                 relu);
+            tile(2, m, x + r * x_stride, x_stride, quantizations + r, panel, to + r * y_stride,
+                 y_stride, relu);
         if (r < rows)
-            tile(1, m, x + r * x_stride, x_stride, forms + r, panel, to + r * y_stride, y_stride,
-                 relu);
+            tile(1, m, x + r * x_stride, x_stride, quantizations + r, panel, to + r * y_stride,
+                 y_stride, relu);
     }
 }
 

@@ -14,8 +14,8 @@ static void panel_row(int32_t sums[INT8_PANEL], const int8_t *bytes, const uint8
 }
 
 static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_stride,
-                   const struct row_form *forms, size_t rows, size_t begin, size_t end, float *y,
-                   size_t y_stride, bool relu) {
+                   const struct quantization *quantizations, size_t rows, size_t begin, size_t end,
+                   float *y, size_t y_stride, bool relu) {
     for (size_t panel = begin; panel < end; panel++) {
         const int8_t *bytes = m->bytes + panel * m->groups * INT8_GROUP_BYTES;
         size_t first = panel * INT8_PANEL;
@@ -24,8 +24,8 @@ static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_strid
             int32_t sums[INT8_PANEL];
             panel_row(sums, bytes, x + r * x_stride, m->groups);
             for (size_t o = 0; o < count; o++) {
-                int32_t sum = sums[o] - forms[r].zero * m->sums[first + o];
-                float scale = forms[r].scale * m->scales[first + o];
+                int32_t sum = sums[o] - quantizations[r].zero * m->sums[first + o];
+                float scale = quantizations[r].scale * m->scales[first + o];
                 float value = (float)sum * scale + m->bias[first + o];
                 y[r * y_stride + first + o] = relu && !(value > 0.0f) ? 0.0f : value;
             }

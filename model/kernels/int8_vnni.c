@@ -48,8 +48,8 @@ static inline __m512i dot4(__m512i sum, __m512i x, __m512i w) {
     return sum;
 }
 
-static inline void finish(const struct job *job, const struct row_form *form, size_t row, size_t panel,
-                   __m512i sum) {
+static inline void finish(const struct job *job, const struct quantization *form, size_t row,
+                          size_t panel, __m512i sum) {
     const struct int8_matrix *m = job->matrix;
     size_t first = panel * INT8_PANEL, left = m->out - first;
     __m512i shift = _mm512_mullo_epi32(_mm512_set1_epi32(form->zero),
@@ -66,8 +66,8 @@ static inline void finish(const struct job *job, const struct row_form *form, si
         _mm512_mask_storeu_ps(to, (__mmask16)((1u << left) - 1), y);
 }
 
-typedef void tile_function(const struct job *job, const uint8_t *x, const struct row_form *forms,
-                           size_t row, size_t panel);
+typedef void tile_function(const struct job *job, const uint8_t *x,
+                           const struct quantization *quantizations, size_t row, size_t panel);
 
 /* ROWS rows times PANELS panels, their sums in named variables: compilers disagree on when an
  * array of sums may stay out of memory. Row r's sums are s<r>a for the first panel, s<r>b ... */
@@ -108,33 +108,29 @@ typedef void tile_function(const struct job *job, const uint8_t *x, const struct
     ADD_2(r) s##r##c = dot4(s##r##c, x##r, wc);                                  \
     s##r##d = dot4(s##r##d, x##r, wd);
 
-#define FINISH_1(r) finish(job, &forms[r], row + r, panel, s##r##a);
-#define FINISH_2(r) FINISH_1(r) finish(job, &forms[r], row + r, panel + 1, s##r##b);
-#define FINISH_4(r)                                                                             \
-    FINISH_2(r) finish(job, &forms[r], row + r, panel + 2, s##r##c);                            \
-    finish(job, &forms[r], row + r, panel + 3, s##r##d);
+#define FINISH_1(r) finish(job, &quantizations[r], row + r, panel, s##r##a);
+#define FINISH_2(r) FINISH_1(r) finish(job, &quantizations[r], row + r, panel + 1, s##r##b);
+#define FINISH_4(r)                                                                                \
+    FINISH_2(r) finish(job, &quantizations[r], row + r, panel + 2, s##r##c);                       \
+    finish(job, &quantizations[r], row + r, panel + 3, s##r##d);
 
 /* A single row goes through its weights so fast that the CPU's own prefetcher does better. */
 #define FETCH_NONE(PANELS)
 #define FETCH_ALL(PANELS) FETCH_##PANELS ahead += INT8_GROUP_BYTES;
 
-#define TILE(ROWS, PANELS, FETCHING)                                                            \
-    static void tile_##ROWS##x##PANELS(const struct job *job, const uint8_t *x,                 \
-                                       const struct row_form *forms, size_t row,                \
-                                       size_t panel) {                                          \
-        const struct int8_matrix *m = job->matrix;                                              \
-        const size_t panel_bytes = m->groups * INT8_GROUP_BYTES, stride = job->x_stride;        \
-        const int8_t *w = m->bytes + panel * panel_bytes;                                       \
-        uintptr_t ahead = job->ahead;                                                           \
-        const size_t ahead_stride = job->ahead_stride;                                          \
-        (void)ahead, (void)ahead_stride;                                                        \
-        EACH_##ROWS(ZERO_##PANELS)                                                              \
-        for (size_t g = m->groups; g > 0; g--, w += INT8_GROUP_BYTES, x += INT8_GROUP) {        \
-            FETCHING(PANELS)                                                                    \
-            LOAD_##PANELS                                                                       \
-            EACH_##ROWS(ADD_##PANELS)                                                           \
-        }                                                                                       \
-        EACH_##ROWS(FINISH_##PANELS)                                                            \
+#define TILE(ROWS, PANELS, FETCHING)                                                               \
+    static void tile_##ROWS##x##PANELS(const struct job *job, const uint8_t *x,                    \
+                                       const struct quantization *quantizations, size_t row,       \
+                                       size_t panel) {                                             \
+        const struct int8_matrix *m = job->matrix;                                                 \
+        const size_t panel_bytes = m->groups * INT8_GROUP_BYTES, stride = job->x_stride;           \
+        const int8_t *w = m->bytes + panel * panel_bytes;                                          \
+        uintptr_t ahead = job->ahead;                                                              \
+        const size_t ahead_stride = job->ahead_stride;                                             \
+        (void)ahead, (void)ahead_stride;                                                           \
+        EACH_##ROWS(ZERO_##PANELS) for (size_t g = m->groups; g > 0;                               \
+                                        g--, w += INT8_GROUP_BYTES, x += INT8_GROUP){              \
+            FETCHING(PANELS) LOAD_##PANELS EACH_##ROWS(ADD_##PANELS)} EACH_##ROWS(FINISH_##PANELS) \
     }
 #define TILES(rows) TILE(rows, 1, FETCH_ALL) TILE(rows, 2, FETCH_ALL)
 TILE(1, 1, FETCH_NONE) TILE(1, 2, FETCH_NONE) TILE(1, 4, FETCH_NONE)
@@ -162,8 +158,8 @@ static const struct {
 };
 
 static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_stride,
-                   const struct row_form *forms, size_t rows, size_t begin, size_t end, float *y,
-                   size_t y_stride, bool relu) {
+                   const struct quantization *quantizations, size_t rows, size_t begin, size_t end,
+                   float *y, size_t y_stride, bool relu) {
     const size_t panel_bytes = m->groups * INT8_GROUP_BYTES;
     struct job job = {.matrix = m, .x_stride = x_stride, .y = y, .y_stride = y_stride, .relu = relu};
     /* Row blocks of almost equal height: a block of one row would cost as much as one of four. */
@@ -176,7 +172,7 @@ static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_strid
         for (size_t b = 0; b < blocks; b++) {
             size_t row = rows * b / blocks, height = rows * (b + 1) / blocks - row;
             job.ahead = (uintptr_t)m->bytes + (panel + panels + b % panels) * panel_bytes;
-            tiles[height].by[panels](&job, x + row * x_stride, forms + row, row, panel);
+            tiles[height].by[panels](&job, x + row * x_stride, quantizations + row, row, panel);
         }
         panel += panels;
     }

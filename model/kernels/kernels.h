@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct row_form;
+struct quantization;
 
 struct kernels {
     const char *name;
@@ -29,22 +29,22 @@ struct kernels {
     /* y[n] = y + bias, then max(0, .) when relu. */
     void (*add_bias)(float *y, const float *bias, size_t n, bool relu);
 
-    /* y = (x - mean) * reciprocal * weight + bias with reciprocal =
+    /* y = (x - mean) * rstd * weight + bias with rstd =
      * 1 / sqrt(variance + eps), the biased variance (Ba et al. 2016). y may be x. */
-    void (*layer_norm)(float *y, float *mean, float *reciprocal, const float *x,
-                       const float *weight, const float *bias, size_t n, float eps);
+    void (*layer_norm)(float *y, float *mean, float *rstd, const float *x, const float *weight,
+                       const float *bias, size_t n, float eps);
 
     /* The gradient of layer_norm for one row: dx[n] is written, weight_grad[n]
      * and bias_grad[n] are added to. dx may be dy. */
     void (*layer_norm_backward)(float *dx, float *weight_grad, float *bias_grad, const float *dy,
-                                const float *x, float mean, float reciprocal, const float *weight,
+                                const float *x, float mean, float rstd, const float *weight,
                                 size_t n);
 
-    /* x[n] becomes exp(x - log_sum); returns log_sum = log(sum(exp(x))),
+    /* x[n] becomes exp(x - logsumexp); returns logsumexp = log(sum(exp(x))),
      * computed against the maximum. n >= 1. Relative error of exp: below 3e-7. */
     float (*softmax)(float *x, size_t n);
 
-    /* x[n] becomes exp(x - offset), the softmax again from its stored log_sum. */
+    /* x[n] becomes exp(x - offset), the softmax again from its stored logsumexp. */
     void (*exp_minus)(float *x, float offset, size_t n);
 
     /* dy[i] becomes dy[i] * scale where y[i] > 0, else 0: the gradient of ReLU
@@ -59,17 +59,17 @@ struct kernels {
 
     /* One query row of one head: out[head_dim] = softmax(scale * q K^T) V over
      * `count` positions whose rows lie `stride` floats apart; scores[count] is
-     * scratch. Returns the log_sum. */
+     * scratch. Returns the logsumexp. */
     float (*attend_row)(float *out, const float *q, const float *keys, const float *values,
                         size_t stride, size_t count, size_t head_dim, float scale, float *scores);
 
-    /* The narrow forms of int8.h. bytes[i] = round(x[i] / scale) + zero over the range of
+    /* The narrow quantizations of int8.h. bytes[i] = round(x[i] / scale) + zero over the range of
      * x[n] and 0; bytes[n .. padded) become the zero. padded is a multiple of 16. */
-    void (*quantise_row)(uint8_t *bytes, size_t padded, struct row_form *form, const float *x,
+    void (*quantize_row)(uint8_t *bytes, size_t padded, struct quantization *form, const float *x,
                          size_t n);
 
     /* bytes[i] = round(x[i] / scale), from -127 to 127, 0 in [n, padded); returns the scale. */
-    float (*quantise_signed)(int8_t *bytes, size_t padded, const float *x, size_t n);
+    float (*quantize_signed)(int8_t *bytes, size_t padded, const float *x, size_t n);
 
     /* Softmax over scale * dots[j] * key_scales[j], j < count, each share times
      * value_scales[j], as 16-bit numbers in two digits: share = factor * (256 * high[j] +

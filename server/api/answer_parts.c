@@ -24,7 +24,7 @@ static void write_timings(const struct telling *telling, struct buffer *out) {
 
 static void write_model(const struct telling *telling, struct buffer *out) {
     buffer_append_text(out, "\"model\":");
-    json_append_text(out, telling->teller->name);
+    json_append_text(out, telling->engine->name);
 }
 
 void telling_write_sums(const struct telling *telling, struct buffer *out) {
@@ -48,7 +48,7 @@ bool telling_wants_lists(const struct telling *telling) {
 }
 
 struct logprobs telling_new_lists(const struct telling *telling) {
-    return (struct logprobs){.tokenizer = telling->teller->tokenizer,
+    return (struct logprobs){.tokenizer = telling->engine->tokenizer,
                              .top = telling->request.logprobs};
 }
 

@@ -44,7 +44,7 @@ static enum status start_stories(struct telling *telling, struct metrics *metric
         if (request->echo)
             told->offset = utf8_count(prompt->text, prompt->bytes);
         told->seed = wanted.sampling.seed = seed_of(request, i);
-        enum status status = story_start(&told->story, telling->teller, &wanted, err);
+        enum status status = story_start(&told->story, telling->engine, &wanted, err);
         if (status != STATUS_OK)
             return status;
         telling->count = i + 1;
@@ -52,9 +52,8 @@ static enum status start_stories(struct telling *telling, struct metrics *metric
     return STATUS_OK;
 }
 
-enum status telling_start(struct telling **out, struct storyteller *teller,
-                          struct metrics *metrics, struct api_request *request,
-                          enum telling_form form,
+enum status telling_start(struct telling **out, struct engine *engine, struct metrics *metrics,
+                          struct api_request *request, enum telling_form form,
                           void (*wake)(void *context, bool over), void *context,
                           struct error *err) {
     struct telling *telling = calloc(1, sizeof *telling);
@@ -62,7 +61,7 @@ enum status telling_start(struct telling **out, struct storyteller *teller,
         api_request_free(request);
         return error_set(err, STATUS_NO_MEMORY, "no memory for a story");
     }
-    telling->teller = teller;
+    telling->engine = engine;
     telling->form = form;
     telling->request = *request;
     memset(request, 0, sizeof *request);
@@ -76,7 +75,7 @@ enum status telling_start(struct telling **out, struct storyteller *teller,
         status = error_set_field(err, STATUS_INVALID, "n",
                                  "n must be 1 for a stream of plain text");
     for (int i = 0; i < telling->request.prompt_count && status == STATUS_OK; i++) {
-        status = prompt_read(&telling->prompts[i], teller, &telling->request.prompts[i],
+        status = prompt_read(&telling->prompts[i], engine, &telling->request.prompts[i],
                              telling->request.truncate, err);
         telling->prompt_tokens += (int)telling->prompts[i].ids.count;
     }

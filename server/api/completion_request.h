@@ -5,7 +5,7 @@
  * they are told. Knows nothing of HTTP connections, so tests can use it alone.
  *
  * Ownership: a telling owns its request and stories, and borrows the
- * storyteller. Safety: one thread at a time, except that telling_cancel() may
+ * engine. Safety: one thread at a time, except that telling_cancel() may
  * be called from any thread while the telling lives. `wake` runs on the
  * scheduler's thread when there may be something new, and must be quick.
  */
@@ -27,11 +27,9 @@ enum telling_form { TELLING_JSON, TELLING_TEXT };
 /* Takes over *request (also on failure); the times between tokens go to *metrics unless NULL. A
  * request without a seed gets one. Look with telling_advance() before waiting for `wake`. Errors:
  * the prompt's, and scheduler_submit()'s. */
-enum status telling_start(struct telling **telling, struct storyteller *teller,
-                          struct metrics *metrics, struct api_request *request,
-                          enum telling_form form,
-                          void (*wake)(void *context, bool over), void *context,
-                          struct error *err);
+enum status telling_start(struct telling **telling, struct engine *engine, struct metrics *metrics,
+                          struct api_request *request, enum telling_form form,
+                          void (*wake)(void *context, bool over), void *context, struct error *err);
 
 /* Brings all stories up to date. An error means that the telling has failed, after which it can
  * only be freed; stories that were cut off by the server's end are STATUS_STOPPED. */

@@ -21,7 +21,7 @@ struct told {
 };
 
 struct telling {
-    struct storyteller *teller;
+    struct engine *engine;
     struct api_request request;
     enum telling_form form;
     struct prompt prompts[API_MAX_STORIES]; /* of request.n stories each, in their order */

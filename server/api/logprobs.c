@@ -43,7 +43,7 @@ static void append_top(struct logprobs *lists, const struct story_token *token,
     buffer_append_text(&lists->tops, "{");
     for (int i = 0; i < lists->top && logprobs->top_ids[i] >= 0; i++) {
         int32_t id = logprobs->top_ids[i];
-        tokenizer_show(lists->tokenizer, id, token->at_start, &names[i], NULL);
+        tokenizer_token_to_piece(lists->tokenizer, id, token->at_start, &names[i], NULL);
         if (id != token->id && is_taken(names, i, own))
             continue;
         own_done = own_done || id == token->id;
@@ -67,7 +67,7 @@ static void append_top(struct logprobs *lists, const struct story_token *token,
 void logprobs_add(struct logprobs *lists, const struct story_token *token, size_t offset) {
     const char *separator = lists->count++ ? "," : "";
     struct buffer own = {0};
-    tokenizer_show(lists->tokenizer, token->id, token->at_start, &own, NULL);
+    tokenizer_token_to_piece(lists->tokenizer, token->id, token->at_start, &own, NULL);
     buffer_append_text(&lists->tokens, separator);
     append_name(&lists->tokens, &own);
     buffer_append_text(&lists->values, separator);

@@ -23,8 +23,8 @@ struct prompt {
     struct buffer decoded;
 };
 
-/* Errors are those of storyteller_read_prompt(). The caller frees the prompt in any case. */
-enum status prompt_read(struct prompt *prompt, const struct storyteller *teller,
+/* Errors are those of engine_read_prompt(). The caller frees the prompt in any case. */
+enum status prompt_read(struct prompt *prompt, const struct engine *engine,
                         const struct api_prompt *sent, bool truncate, struct error *err);
 void prompt_free(struct prompt *prompt); /* a zeroed one is allowed */
 

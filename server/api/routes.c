@@ -9,7 +9,7 @@
 #include <strings.h>
 
 static void write_model_name(struct exchange *exchange) {
-    json_append_text(&exchange->answer.body, exchange->service->teller.name);
+    json_append_text(&exchange->answer.body, exchange->service->engine.name);
 }
 
 static void handle_health(struct exchange *exchange) {
@@ -54,7 +54,7 @@ static void start_telling(struct exchange *exchange, enum api_dialect dialect,
         status = api_request_parse(&request, dialect, exchange->body.data ? exchange->body.data : "",
                                    exchange->body.size, &err);
     if (status == STATUS_OK)
-        status = telling_start(&exchange->telling, &exchange->service->teller,
+        status = telling_start(&exchange->telling, &exchange->service->engine,
                                &exchange->service->metrics, &request, form, exchange->wake,
                                exchange->wake_context, &err);
     if (status != STATUS_OK)
@@ -74,14 +74,15 @@ static void handle_models(struct exchange *exchange) {
     struct buffer *out = &exchange->answer.body;
     buffer_append_text(out, "{\"object\":\"list\",\"data\":[{\"id\":");
     write_model_name(exchange);
-    buffer_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"alpaca\","
-                       "\"max_model_len\":%d}]}\n",
-                  (long long)service->started, service->teller.model->config.positions);
+    buffer_printf(out,
+                  ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"alpaca\","
+                  "\"max_model_len\":%d}]}\n",
+                  (long long)service->started, service->engine.model->config.positions);
     exchange_answer(exchange, 200, "application/json");
 }
 
 static void handle_tokenize(struct exchange *exchange) {
-    const struct storyteller *teller = &exchange->service->teller;
+    const struct engine *engine = &exchange->service->engine;
     struct buffer *out = &exchange->answer.body;
     struct token_list ids = {0};
     struct error err = {0};
@@ -90,7 +91,7 @@ static void handle_tokenize(struct exchange *exchange) {
     enum status status = api_parse_text(exchange->body.data ? exchange->body.data : "",
                                         exchange->body.size, "text", &tree, &text, &err);
     if (status == STATUS_OK)
-        status = tokenizer_encode(teller->tokenizer, text, strlen(text), &ids, &err);
+        status = tokenizer_encode(engine->tokenizer, text, strlen(text), &ids, &err);
     if (status != STATUS_OK) {
         exchange_fail_with(exchange, &err);
         goto cleanup;
@@ -99,7 +100,7 @@ static void handle_tokenize(struct exchange *exchange) {
     for (size_t i = 0; i < ids.count; i++)
         buffer_printf(out, i ? ",%d" : "%d", ids.ids[i]);
     buffer_printf(out, "],\"count\":%zu,\"max_model_len\":%d}\n", ids.count,
-                  teller->model->config.positions);
+                  engine->model->config.positions);
     exchange_answer(exchange, 200, "application/json");
 cleanup:
     api_tree_free(tree);
@@ -114,8 +115,8 @@ static void handle_detokenize(struct exchange *exchange) {
     enum status status = api_parse_ids(exchange->body.data ? exchange->body.data : "",
                                        exchange->body.size, "tokens", &ids, &err);
     if (status == STATUS_OK)
-        status = tokenizer_decode(exchange->service->teller.tokenizer, ids.ids, ids.count, &text,
-                                  &err);
+        status =
+            tokenizer_decode(exchange->service->engine.tokenizer, ids.ids, ids.count, &text, &err);
     if (status != STATUS_OK) {
         exchange_fail_with(exchange, &err);
         goto cleanup;
@@ -132,7 +133,7 @@ cleanup:
 
 static void handle_metrics(struct exchange *exchange) {
     struct service *service = exchange->service;
-    struct scheduler_stats stats = scheduler_stats(service->teller.scheduler);
+    struct scheduler_stats stats = scheduler_stats(service->engine.scheduler);
     metrics_write(&service->metrics, &exchange->answer.body, &stats, service->started,
                   routes_label);
     exchange_answer(exchange, 200, METRICS_CONTENT_TYPE);

@@ -28,7 +28,7 @@ static void check_shown(const struct text_stream *stream, int32_t id, bool at_st
     const struct vocabulary *vocabulary = &tokenizer->vocabulary;
     enum piece_type type = vocabulary->pieces[vocabulary->canonical[id]].type;
     struct buffer shown = {0};
-    FUZZ_CHECK(tokenizer_show(tokenizer, id, at_start, &shown, NULL) == STATUS_OK);
+    FUZZ_CHECK(tokenizer_token_to_piece(tokenizer, id, at_start, &shown, NULL) == STATUS_OK);
     if (type != PIECE_BYTE && type != PIECE_CONTROL && type != PIECE_UNKNOWN) {
         FUZZ_CHECK(text->size - stream->begins == shown.size);
         FUZZ_CHECK(shown.size == 0 ||

@@ -19,7 +19,7 @@ int client_setup(void **state) {
     (void)state;
     if (model_create(&model, &tiny, NULL) != STATUS_OK)
         return 1;
-    model_initialise(model, 5);
+    model_initialize(model, 5);
     return 0;
 }
 

@@ -53,7 +53,7 @@ struct story {
 struct story story_of(int prompt_count, int max_tokens);
 /* Without a client nobody is told. */
 struct generation_request story_request(const struct story *story, struct client *client);
-/* Initialises the client and submits; client->generation is set before any news. */
+/* Initializes the client and submits; client->generation is set before any news. */
 enum status story_submit(struct scheduler *scheduler, const struct story *story,
                          struct client *client, bool gated);
 

@@ -29,7 +29,7 @@ struct model *tiny_model(const struct model_config *config, uint64_t seed) {
         fprintf(stderr, "%s\n", err.message);
         exit(1);
     }
-    model_initialise(model, seed);
+    model_initialize(model, seed);
     return model;
 }
 

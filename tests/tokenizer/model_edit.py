@@ -72,7 +72,7 @@ def edit_pieces(model, change):
 
 
 def edit_part(model, part, number, kind, value):
-    """Sets a field of the trainer's (2), normaliser's (3) or denormaliser's (5) settings."""
+    """Sets a field of the trainer's (2), normalizer's (3) or denormalizer's (5) settings."""
     return message([(n, k, set_field(v, number, kind, value) if n == part else v)
                     for n, k, v in fields(model)])
 

@@ -141,7 +141,7 @@ def test_very_long_lines(folder, name):
 
 
 def test_own_rules(folder):
-    """A normaliser and a denormaliser from rules of the user's own, longest match first."""
+    """A normalizer and a denormalizer from rules of the user's own, longest match first."""
     rules = {"A": "a", "AB": "xyz", "ABC": "  ", "é": "", "\u00a0": " ", "!": " ! ", "日": "日本語"}
     table = folder / "rules.tsv"
     table.write_text("".join(
@@ -195,7 +195,7 @@ def test_spaces_left_as_spaces(folder):
 
 
 def test_settings_by_default(folder):
-    """Without normaliser settings the defaults of the format hold."""
+    """Without normalizer settings the defaults of the format hold."""
     def bare(model):
         return model_edit.message([f for f in model_edit.fields(model) if f[0] != 3])
 

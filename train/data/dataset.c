@@ -272,10 +272,9 @@ void dataset_free(struct dataset *dataset) {
     *dataset = (struct dataset){0};
 }
 
-uint64_t dataset_digest(const struct dataset *dataset) {
-    uint64_t digest = digest_bytes(0, dataset->ids, dataset->id_count * sizeof *dataset->ids);
-    return digest_bytes(digest, dataset->offsets,
-                        (dataset->stories + 1) * sizeof *dataset->offsets);
+uint64_t dataset_hash(const struct dataset *dataset) {
+    uint64_t hash = hash_bytes(0, dataset->ids, dataset->id_count * sizeof *dataset->ids);
+    return hash_bytes(hash, dataset->offsets, (dataset->stories + 1) * sizeof *dataset->offsets);
 }
 
 void dataset_order(const struct dataset *dataset, uint64_t seed, uint64_t epoch, int32_t *order) {

@@ -4,9 +4,9 @@
  * eos). A story of n ids gives n - 1 training rows: inputs ids[0 .. n-2],
  * targets ids[1 .. n-1].
  *
- * Ownership: the caller owns a loaded dataset; cutters borrow it and own the
+ * Ownership: the caller owns a loaded dataset; loaders borrow it and own the
  * batch they hand out, which is valid until the next call. A dataset never
- * changes after loading, so any number of threads may read it; a cutter
+ * changes after loading, so any number of threads may read it; a loader
  * belongs to one thread.
  */
 #ifndef ALPACA_TRAIN_DATA_DATASET_H
@@ -48,14 +48,14 @@ enum status dataset_load(struct dataset *dataset, const char *path,
 void dataset_free(struct dataset *dataset); /* a zeroed one is allowed */
 
 /* A number that another set of stories, or another order of them, hardly shares. */
-uint64_t dataset_digest(const struct dataset *dataset);
+uint64_t dataset_hash(const struct dataset *dataset);
 
 /* Fills order[stories] with epoch's permutation of 0 .. stories - 1, which
  * depends on (seed, epoch, stories) alone. */
 void dataset_order(const struct dataset *dataset, uint64_t seed, uint64_t epoch, int32_t *order);
 
 /* How stories are cut into batches of whole stories. */
-struct batch_plan {
+struct data_loader_options {
     uint64_t seed;
     bool shuffle;       /* a new permutation every epoch; otherwise the file's order */
     bool once;          /* stop after one epoch (evaluation); otherwise never stop */
@@ -71,8 +71,8 @@ struct batch_plan {
  * and leaves at least CROP_LEFT ids; a story that is too short for that stays whole. */
 enum { CROP_LEFT = 16 };
 
-/* Where a cutter stands; all that a checkpoint needs to go on. */
-struct batch_cursor {
+/* Where a loader stands; all that a checkpoint needs to go on. */
+struct data_loader_state {
     uint64_t epoch;
     uint64_t index; /* stories of this epoch's order already handed out, < stories */
 };
@@ -86,17 +86,17 @@ struct story_batch {
     const int32_t *targets; /* [rows], -1 where nothing is to be learned */
 };
 
-struct batch_cutter;
+struct data_loader;
 
 /* Starts at `start`, {0} for the beginning. A batch goes on over the end of an
  * epoch, so that every batch is full. STATUS_INVALID for a cursor that lies
  * outside the dataset (a checkpoint of other data). */
-enum status batch_cutter_open(struct batch_cutter **cutter, const struct dataset *dataset,
-                              const struct batch_plan *plan, struct batch_cursor start,
-                              struct error *err);
-void batch_cutter_close(struct batch_cutter *cutter); /* NULL is allowed */
-const struct story_batch *batch_cutter_next(struct batch_cutter *cutter);
+enum status data_loader_open(struct data_loader **loader, const struct dataset *dataset,
+                             const struct data_loader_options *plan, struct data_loader_state start,
+                             struct error *err);
+void data_loader_close(struct data_loader *loader); /* NULL is allowed */
+const struct story_batch *data_loader_next(struct data_loader *loader);
 /* The position after the last batch handed out. */
-struct batch_cursor batch_cutter_cursor(const struct batch_cutter *cutter);
+struct data_loader_state data_loader_cursor(const struct data_loader *loader);
 
 #endif

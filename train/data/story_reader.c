@@ -146,14 +146,16 @@ static const char *find(const char *text, size_t bytes, const char *word) {
     return NULL;
 }
 
-/* What we cannot read but recognise, in words. */
+/* What we cannot read but recognize, in words. */
 static const char *foreign_form(const char *text, size_t bytes) {
     static const struct {
         const char *magic;
         size_t at, bytes;
         const char *advice;
-    } forms[] = {
-        {"\xFD" "7zXZ", 0, 5, "packed with xz; end its name in .xz"},
+    } quantizations[] = {
+        {"\xFD"
+         "7zXZ",
+         0, 5, "packed with xz; end its name in .xz"},
         {"\x1F\x8B", 0, 2, "packed with gzip; end its name in .gz"},
         {"\x28\xB5\x2F\xFD", 0, 4, "packed with zstd; end its name in .zst"},
         {"PK\x03\x04", 0, 4, "a zip archive; unpack it first"},
@@ -162,10 +164,10 @@ static const char *foreign_form(const char *text, size_t bytes) {
         {"\xFF\xFE", 0, 2, "UTF-16; convert it to UTF-8"},
         {"\xFE\xFF", 0, 2, "UTF-16; convert it to UTF-8"},
     };
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        if (bytes >= forms[i].at + forms[i].bytes &&
-            memcmp(text + forms[i].at, forms[i].magic, forms[i].bytes) == 0)
-            return forms[i].advice;
+    for (size_t i = 0; i < sizeof quantizations / sizeof *quantizations; i++) {
+        if (bytes >= quantizations[i].at + quantizations[i].bytes &&
+            memcmp(text + quantizations[i].at, quantizations[i].magic, quantizations[i].bytes) == 0)
+            return quantizations[i].advice;
     }
     return NULL;
 }

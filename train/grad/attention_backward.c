@@ -42,16 +42,15 @@ static void head_backward(void *context, struct attention_head *h, float *scratc
         block_backward(h, &g, &b, &m);
 }
 
-void attention_backward(const struct model_config *config, enum numeric numeric,
-                        struct pool *pool, const struct batch *batch, int layer,
-                        const struct layer_activations *a, int log_sum_stride,
-                        const float *d_attention, float *scratch, float *d_qkv) {
-    struct attention_gradient gradient = {
-        .pass = {config, batch, layer, a, log_sum_stride, scratch,
-                 attention_backward_floats(config)},
-        .d_attention = d_attention,
-        .d_qkv = d_qkv};
-    if (numeric == NUMERIC_BF16 && attention_bf16_takes(batch))
+void attention_backward(const struct model_config *config, enum dtype dtype, struct pool *pool,
+                        const struct batch *batch, int layer, const struct layer_activations *a,
+                        int logsumexp_stride, const float *d_attention, float *scratch,
+                        float *d_qkv) {
+    struct attention_gradient gradient = {.pass = {config, batch, layer, a, logsumexp_stride,
+                                                   scratch, attention_backward_floats(config)},
+                                          .d_attention = d_attention,
+                                          .d_qkv = d_qkv};
+    if (dtype == DTYPE_BF16 && attention_bf16_takes(batch))
         attention_backward_bf16(pool, &gradient);
     else
         attention_each_head(pool, &gradient.pass, head_backward, &gradient);

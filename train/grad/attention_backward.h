@@ -8,14 +8,14 @@
 
 #include "model/attention.h"
 
-/* Floats of scratch per worker, in any numeric form. */
+/* Floats of scratch per worker, in any dtype form. */
 size_t attention_backward_floats(const struct model_config *config);
 
 /* d_qkv[rows, 3 d_model] from d_attention[rows, d_model] and what forward's attention left;
- * `numeric` is the form of the layer's linears, which attention follows. */
-void attention_backward(const struct model_config *config, enum numeric numeric,
-                        struct pool *pool, const struct batch *batch, int layer,
-                        const struct layer_activations *a, int log_sum_stride,
-                        const float *d_attention, float *scratch, float *d_qkv);
+ * `dtype` is the form of the layer's linears, which attention follows. */
+void attention_backward(const struct model_config *config, enum dtype dtype, struct pool *pool,
+                        const struct batch *batch, int layer, const struct layer_activations *a,
+                        int logsumexp_stride, const float *d_attention, float *scratch,
+                        float *d_qkv);
 
 #endif

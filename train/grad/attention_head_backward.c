@@ -27,7 +27,7 @@ void head_gradient_softmax(const struct attention_head *h, const struct head_gra
         float *ds = m->d_scores + (size_t)i * m->stride;
         int row = block->begin + i;
         size_t visible = attention_visible(h, row), out = (size_t)row * h->out_stride;
-        k->exp_minus(softmax, h->log_sums[row], visible);
+        k->exp_minus(softmax, h->logsumexp[row], visible);
         memset(softmax + visible, 0, (block->keys - visible) * sizeof(float));
         memcpy(dropped, softmax, block->keys * sizeof(float));
         attention_drop(h, row, dropped);

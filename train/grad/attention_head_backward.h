@@ -1,11 +1,11 @@
-/* attention_head_backward.h - what attention's backward does for one head in every numeric form.
+/* attention_head_backward.h - what attention's backward does for one head in every dtype form.
  *
  * A head's gradients lie as the head does (model/attention_head.h, whose letters are used
  * here), a block of queries at a time:
  *     dV += P^T dO     dP = dO V^T     dS = softmax(S) (dropout(dP) - dO . O)
  *     dQ = scale dS K  dK += scale dS^T Q
- * The products are the numeric form's; the rest is here. softmax(S) is computed again from the
- * stored log_sums, and sum_j(P dP) is taken as dO . O (Dao et al., "FlashAttention", 2022,
+ * The products are the dtype form's; the rest is here. softmax(S) is computed again from the
+ * stored logsumexp, and sum_j(P dP) is taken as dO . O (Dao et al., "FlashAttention", 2022,
  * appendix B). Thread-safe: each call works on one head.
  */
 #ifndef ALPACA_TRAIN_GRAD_ATTENTION_HEAD_BACKWARD_H

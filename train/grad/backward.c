@@ -66,7 +66,7 @@ static void norm_worker(void *context, int worker, int workers) {
         float *dx = t->dx + row * d_model, *branch = t->d_branch + row * d_model;
         k->layer_norm_backward(dx, weight_sum, bias_sum, t->dy + row * d_model,
                                t->residual + row * d_model, t->stats->mean[row],
-                               t->stats->reciprocal[row], t->weight, d_model);
+                               t->stats->rstd[row], t->weight, d_model);
         memcpy(branch, dx, d_model * sizeof(float));
         if (dropout->rate > 0)
             k->dropout(branch, d_model, dropout_row_key(dropout, t->layer, t->site, (int)row),
@@ -159,9 +159,9 @@ static void backward_layer(const struct model *model, struct pool *pool,
     add_and_norm_backward(&norm1, pool, gradients->norm1_weight, gradients->norm1_bias);
     linear_backward(&linears->out_proj, pool, a->attention, s->d_branch, rows,
                     gradients->out_proj_weight, gradients->out_proj_bias, s->d_attention, false);
-    enum numeric numeric = linears->in_proj.bf16 ? NUMERIC_BF16 : NUMERIC_F32; /* as in forward */
-    attention_backward(c, numeric, pool, batch, layer, a, activations->max_rows,
-                       s->d_attention, s->scores, s->d_qkv);
+    enum dtype dtype = linears->in_proj.bf16 ? DTYPE_BF16 : DTYPE_F32; /* as in forward */
+    attention_backward(c, dtype, pool, batch, layer, a, activations->max_rows, s->d_attention,
+                       s->scores, s->d_qkv);
     linear_backward(&linears->in_proj, pool, x, s->d_qkv, rows, gradients->in_proj_weight,
                     gradients->in_proj_bias, s->d_output, true);
 }

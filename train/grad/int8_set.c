@@ -90,7 +90,7 @@ enum status int8_set_create(struct int8_set **out, struct linear *const *linears
     }
     layout(set, linears, pool_workers(pool), &set->arena);
     for (int i = 0; i < count; i++) {
-        linears[i]->numeric = NUMERIC_INT8;
+        linears[i]->dtype = DTYPE_INT8;
         linears[i]->int8 = &set->forward[i];
         linears[i]->int8_gradient = set->backward ? &set->gradients[i] : NULL;
     }
@@ -103,7 +103,7 @@ void int8_set_destroy(struct int8_set *set) {
     if (!set)
         return;
     for (int i = 0; i < set->count; i++) {
-        set->linears[i]->numeric = NUMERIC_F32;
+        set->linears[i]->dtype = DTYPE_F32;
         set->linears[i]->int8 = NULL;
         set->linears[i]->int8_gradient = NULL;
     }
@@ -111,10 +111,10 @@ void int8_set_destroy(struct int8_set *set) {
     free(set);
 }
 
-/* ---- quantising ----------------------------------------------------------- */
+/* ---- quantizing ----------------------------------------------------------- */
 
 /* Columns [first, first + count) of W, turned into lines of their own. */
-static void quantise_columns(const struct int8_set *set, int i, size_t first, size_t count,
+static void quantize_columns(const struct int8_set *set, int i, size_t first, size_t count,
                              float *columns) {
     const struct linear *l = set->linears[i];
     size_t in = (size_t)l->in, out = (size_t)l->out;
@@ -139,7 +139,7 @@ static void refresh_worker(void *context, int worker, int workers) {
                                       l->weight + o * in, l->bias + o);
         for (size_t c = 0; set->backward && c < in; c += INT8_PANEL, item++)
             if (item % (size_t)workers == (size_t)worker)
-                quantise_columns(set, i, c, in - c < INT8_PANEL ? in - c : INT8_PANEL, columns);
+                quantize_columns(set, i, c, in - c < INT8_PANEL ? in - c : INT8_PANEL, columns);
     }
 }
 
@@ -155,10 +155,10 @@ static void block_gradient(const struct int8_matrix *m, const struct int8_room *
     size_t panels = (m->out + INT8_PANEL - 1) / INT8_PANEL;
     size_t row_bytes = linear_row_bytes((int)m->in);
     for (size_t r = 0; r < rows; r++)
-        k->quantise_row(room->scratch.rows + r * row_bytes, row_bytes, &room->scratch.forms[r],
-                        dy + r * m->in, m->in);
-    int8_kernels_get()->linear(m, room->scratch.rows, row_bytes, room->scratch.forms, rows, 0,
-                               panels, add ? room->products : dx, m->out, false);
+        k->quantize_row(room->scratch.rows + r * row_bytes, row_bytes,
+                        &room->scratch.quantizations[r], dy + r * m->in, m->in);
+    int8_kernels_get()->linear(m, room->scratch.rows, row_bytes, room->scratch.quantizations, rows,
+                               0, panels, add ? room->products : dx, m->out, false);
     if (add)
         k->add(dx, room->products, rows * m->out);
 }

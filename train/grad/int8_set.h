@@ -4,7 +4,7 @@
  * large-scale vision-language models", 2023, where this is SwitchBack). Those
  * sum over many rows of different size, so 8 bits would lose the small ones.
  *
- * Weights are fp32 and are quantised again by int8_set_refresh() whenever they
+ * Weights are fp32 and are quantized again by int8_set_refresh() whenever they
  * changed: each row of W by its largest for outputs, each column for gradients.
  * Ownership: a set owns the integer copies and the room to multiply them in;
  * while it lives, those linears run in INT8 and stay where they are. A BF16 set

@@ -53,7 +53,7 @@ static void bf16_inputs(void *context, int worker, int workers) {
     size_t in = (size_t)t->linear->in, out = (size_t)t->linear->out, begin, end;
     struct bf16_finish finish = {.add = t->add};
     pool_slice(t->rows, BF16_TILE_ROWS, worker, workers, &begin, &end);
-    if (t->linear->numeric == NUMERIC_INT8)
+    if (t->linear->dtype == DTYPE_INT8)
         int8_input_gradient(t->linear, worker, t->dy, begin, end, t->dx, t->add);
     else
         bf16_multiply_rows(t->dx, in, in, t->dy, out, begin, end, m->backward,
@@ -98,9 +98,13 @@ void linear_backward(const struct linear *linear, struct pool *pool, const float
                      const float *dy, size_t rows, float *weight_grad, float *bias_grad,
                      float *dx, bool add) {
     struct task task = {linear, x, dy, rows, weight_grad, bias_grad, dx, add};
-    switch (linear->numeric) {
-    case NUMERIC_F32: pool_run(pool, f32_worker, &task); break;
-    case NUMERIC_BF16:
-    case NUMERIC_INT8: bf16_backward(&task, pool); break;
+    switch (linear->dtype) {
+    case DTYPE_F32:
+        pool_run(pool, f32_worker, &task);
+        break;
+    case DTYPE_BF16:
+    case DTYPE_INT8:
+        bf16_backward(&task, pool);
+        break;
     }
 }

@@ -1,5 +1,5 @@
 /* linear_backward.h - the gradient of linear_forward() (model/linear.h), in the
- * same numeric form as the layer; in INT8 the gradient of the weights is one of BF16.
+ * same dtype form as the layer; in INT8 the gradient of the weights is one of BF16.
  *
  * Every sum has a fixed order for a given number of workers; in BF16 and INT8 for any.
  * Uses the pool, so one caller at a time.

@@ -4,15 +4,15 @@
 #include "train/grad/int8_set.h"
 
 enum status narrow_linears_create(struct narrow_linears *narrow, struct model *model,
-                                  struct linear *more, enum numeric numeric, bool gradients,
+                                  struct linear *more, enum dtype dtype, bool gradients,
                                   struct pool *pool, struct error *err) {
     struct linear *linears[BF16_MAX_LINEARS];
     *narrow = (struct narrow_linears){0};
-    if (numeric == NUMERIC_F32)
+    if (dtype == DTYPE_F32)
         return STATUS_OK;
     int count = bf16_model_linears(model, linears);
     enum status status = STATUS_OK;
-    if (numeric == NUMERIC_INT8) /* the head is the last */
+    if (dtype == DTYPE_INT8) /* the head is the last */
         status = int8_set_create(&narrow->int8, linears, count - 1, gradients, pool, err);
     if (more)
         linears[count++] = more;

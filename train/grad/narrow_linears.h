@@ -1,4 +1,4 @@
-/* narrow_linears.h - a model's linear layers in the numeric form that training
+/* narrow_linears.h - a model's linear layers in the dtype form that training
  * runs them in, its own model as well as a teacher.
  *
  * F32 leaves them as they are. BF16 is a BF16 set (model/linear_bf16.h) over all
@@ -23,10 +23,10 @@ struct narrow_linears { /* zeroed: F32 */
     struct bf16_set *bf16;
 };
 
-/* numeric: F32, or where bf16_available() BF16 or INT8. `more`: a further head, or NULL.
+/* dtype: F32, or where bf16_available() BF16 or INT8. `more`: a further head, or NULL.
  * `gradients`: for backward too. */
 enum status narrow_linears_create(struct narrow_linears *narrow, struct model *model,
-                                  struct linear *more, enum numeric numeric, bool gradients,
+                                  struct linear *more, enum dtype dtype, bool gradients,
                                   struct pool *pool, struct error *err);
 /* To be called whenever the weights have changed. */
 void narrow_linears_refresh(struct narrow_linears *narrow, struct pool *pool);

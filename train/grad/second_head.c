@@ -20,7 +20,7 @@ enum status second_head_create(struct second_head *h, const struct model_config 
         return status;
     layout(h, &h->arena);
     h->bias_gradients = h->gradients + weights;
-    h->linear = (struct linear){.numeric = NUMERIC_F32,
+    h->linear = (struct linear){.dtype = DTYPE_F32,
                                 .in = c->d_model,
                                 .out = c->vocab,
                                 .weight = h->values,

@@ -27,8 +27,8 @@ struct teacher {
 /* ---- opening -------------------------------------------------------------- */
 
 static enum status open_member(struct member *m, const char *folder,
-                               const struct model_config *student, enum numeric numeric,
-                               int max_rows, struct pool *pool, struct error *err) {
+                               const struct model_config *student, enum dtype dtype, int max_rows,
+                               struct pool *pool, struct error *err) {
     enum status status = weights_load(folder, &m->model, err);
     if (status != STATUS_OK)
         return status;
@@ -39,13 +39,13 @@ static enum status open_member(struct member *m, const char *folder,
                          folder, c->vocab, c->positions, student->vocab, student->positions);
     status = activations_create(&m->activations, c, max_rows, false, pool_workers(pool), err);
     if (status == STATUS_OK)
-        status = narrow_linears_create(&m->narrow, m->model, NULL, numeric, false, pool, err);
+        status = narrow_linears_create(&m->narrow, m->model, NULL, dtype, false, pool, err);
     return status;
 }
 
 static enum status open_members(struct teacher *t, const char *folders, const char *tokenizer,
-                                const struct model_config *student, enum numeric numeric,
-                                int max_rows, struct pool *pool, struct error *err) {
+                                const struct model_config *student, enum dtype dtype, int max_rows,
+                                struct pool *pool, struct error *err) {
     enum status status = STATUS_OK;
     for (const char *name = folders; status == STATUS_OK && *name;) {
         char folder[4096];
@@ -59,8 +59,8 @@ static enum status open_members(struct teacher *t, const char *folders, const ch
         name += length + (name[length] == ',');
         status = weights_check_tokenizer(folder, tokenizer, err);
         if (status == STATUS_OK)
-            status = open_member(&t->members[t->count++], folder, student, numeric, max_rows, pool,
-                                 err);
+            status =
+                open_member(&t->members[t->count++], folder, student, dtype, max_rows, pool, err);
     }
     return status;
 }
@@ -71,7 +71,7 @@ static void layout(struct teacher *t, struct arena *arena) {
 }
 
 enum status teacher_open(struct teacher **out, const char *folders, const char *tokenizer,
-                         const struct model_config *student, enum numeric numeric, int max_rows,
+                         const struct model_config *student, enum dtype dtype, int max_rows,
                          struct pool *pool, struct error *err) {
     *out = NULL;
     struct teacher *t = calloc(1, sizeof *t);
@@ -83,7 +83,7 @@ enum status teacher_open(struct teacher **out, const char *folders, const char *
     enum status status = arena_create(&t->arena, measure.used, err);
     if (status == STATUS_OK) {
         layout(t, &t->arena);
-        status = open_members(t, folders, tokenizer, student, numeric, max_rows, pool, err);
+        status = open_members(t, folders, tokenizer, student, dtype, max_rows, pool, err);
     }
     if (status != STATUS_OK)
         teacher_close(t);
@@ -104,13 +104,13 @@ void teacher_close(struct teacher *t) {
     free(t);
 }
 
-uint64_t teacher_digest(const struct teacher *t) {
-    uint64_t digest = 0;
+uint64_t teacher_hash(const struct teacher *t) {
+    uint64_t hash = 0;
     for (int i = 0; i < t->count; i++) {
         const struct model *m = t->members[i].model;
-        digest = digest_bytes(digest, m->buffer, model_buffer_floats(&m->config) * sizeof(float));
+        hash = hash_bytes(hash, m->buffer, model_buffer_floats(&m->config) * sizeof(float));
     }
-    return digest;
+    return hash;
 }
 
 /* ---- predictions ---------------------------------------------------------- */

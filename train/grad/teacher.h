@@ -20,14 +20,14 @@ struct teacher;
 enum { TEACHER_MAX_MODELS = 16 };
 
 /* folders: model folders with commas between. Their tokenizer.model has to be the same bytes as
- * `tokenizer`. They run in `numeric` (narrow_linears.h). */
+ * `tokenizer`. They run in `dtype` (narrow_linears.h). */
 enum status teacher_open(struct teacher **teacher, const char *folders, const char *tokenizer,
-                         const struct model_config *student, enum numeric numeric, int max_rows,
+                         const struct model_config *student, enum dtype dtype, int max_rows,
                          struct pool *pool, struct error *err);
 void teacher_close(struct teacher *teacher); /* NULL is allowed */
 
 /* A number that other weights hardly share. */
-uint64_t teacher_digest(const struct teacher *teacher);
+uint64_t teacher_hash(const struct teacher *teacher);
 
 /* Runs the models over a batch, without dropout. */
 void teacher_run(struct teacher *teacher, struct pool *pool, const struct batch *batch);

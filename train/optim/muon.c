@@ -21,7 +21,7 @@ static size_t aligned_floats(size_t count) {
     return (count + 15) / 16 * 16;
 }
 
-/* What one worker needs: the largest matrix's update and the scratch to orthogonalise it. */
+/* What one worker needs: the largest matrix's update and the scratch to orthogonalize it. */
 static size_t worker_floats(const struct model_config *config) {
     size_t most = 0;
     for (int i = 0; i < model_tensor_count(config); i++) {
@@ -30,8 +30,8 @@ static size_t worker_floats(const struct model_config *config) {
         if (!muon_applies(&info))
             continue;
         size_t rows = info.rows / parts_of(&info, config);
-        size_t floats = aligned_floats(rows * info.columns) +
-                        orthogonalise_scratch_floats(rows, info.columns);
+        size_t floats =
+            aligned_floats(rows * info.columns) + orthogonalize_scratch_floats(rows, info.columns);
         most = floats > most ? floats : most;
     }
     return aligned_floats(most);
@@ -60,7 +60,7 @@ static void update_matrix(const struct task *t, size_t offset, size_t rows, size
         m[i] = o->momentum * m[i] + gradient;
         update[i] = gradient + o->momentum * m[i];
     }
-    orthogonalise(update, rows, columns, o->numeric, scratch + aligned_floats(count));
+    orthogonalize(update, rows, columns, o->dtype, scratch + aligned_floats(count));
     float ratio = rows > columns ? sqrtf((float)rows / (float)columns) : 1.0f;
     float kept = 1.0f - o->rate * o->weight_decay;
     for (size_t i = 0; i < count; i++)

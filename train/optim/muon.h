@@ -1,11 +1,11 @@
 /* muon.h - the Muon update for the matrices inside the layers.
  *
  *     momentum = mu * momentum + gradient
- *     update   = orthogonalise(gradient + mu * momentum)          (Nesterov)
+ *     update   = orthogonalize(gradient + mu * momentum)          (Nesterov)
  *     p        = p * (1 - rate * decay) - rate * sqrt(max(1, rows / columns)) * update
  *
  * Source: Jordan et al., "Muon: An optimizer for hidden layers in neural
- * networks", 2024; see orthogonalise.h.
+ * networks", 2024; see orthogonalize.h.
  * The matrices are dealt out to the pool's workers; each is computed by one.
  */
 #ifndef ALPACA_TRAIN_OPTIM_MUON_H
@@ -17,7 +17,7 @@ struct pool;
 
 struct muon_options {
     float rate, momentum, weight_decay, gradient_scale;
-    enum numeric numeric; /* of the products: F32, or BF16 where bf16_available() */
+    enum dtype dtype; /* of the products: F32, or BF16 where bf16_available() */
 };
 
 /* Whether Muon, not Adam, updates this tensor. */

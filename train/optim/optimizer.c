@@ -25,9 +25,9 @@ static void layout(struct optimizer *o, int workers, struct arena *arena) {
 }
 
 enum status optimizer_create(struct optimizer *o, const struct optimizer_options *options,
-                             enum numeric numeric, const struct model_config *config, int workers,
+                             enum dtype dtype, const struct model_config *config, int workers,
                              struct error *err) {
-    *o = (struct optimizer){.options = *options, .numeric = numeric, .config = *config};
+    *o = (struct optimizer){.options = *options, .dtype = dtype, .config = *config};
     struct arena measure = {0};
     layout(o, workers, &measure);
     enum status status = arena_create(&o->arena, measure.used, err);
@@ -98,7 +98,7 @@ void optimizer_step(struct optimizer *o, struct pool *pool, float *parameters,
     pool_run(pool, adam_worker, &task);
     if (o->options.kind == OPTIMIZER_MUON) {
         struct muon_options muon = {rates.matrices, o->options.momentum, rates.weight_decay,
-                                    gradient_scale, o->numeric};
+                                    gradient_scale, o->dtype};
         muon_step(&muon, pool, &o->config, parameters, gradients, o->moment1, o->scratch);
     }
 }

@@ -3,7 +3,7 @@
  *   adam   Kingma & Ba 2014; torch.optim.Adam with weight_decay 0
  *   adamw  Loshchilov & Hutter 2017; decay decoupled from the gradient
  *   muon   Jordan et al. 2024: for every matrix inside a layer, Nesterov momentum
- *          orthogonalised by five Newton-Schulz iterations (q, k and v apart);
+ *          orthogonalized by five Newton-Schulz iterations (q, k and v apart);
  *          all other tensors by AdamW with its own learning rate
  *
  * The moments are two buffers of the parameters' layout; a checkpoint stores
@@ -30,7 +30,7 @@ struct optimizer_options {
 
 struct optimizer {
     struct optimizer_options options;
-    enum numeric numeric; /* of muon's products */
+    enum dtype dtype; /* of muon's products */
     struct model_config config;
     uint64_t steps; /* taken so far */
     float *moment1; /* [model_buffer_floats] mean gradient, or muon's momentum */
@@ -42,10 +42,10 @@ struct optimizer {
 /* "adam", "adamw", "muon"; false for another name. */
 bool optimizer_kind_parse(const char *name, enum optimizer_kind *kind);
 
-/* numeric: of muon's products, F32 or, where bf16_available(), BF16. `workers`: of the pool that
+/* dtype: of muon's products, F32 or, where bf16_available(), BF16. `workers`: of the pool that
  * the steps will run on. */
 enum status optimizer_create(struct optimizer *optimizer, const struct optimizer_options *options,
-                             enum numeric numeric, const struct model_config *config, int workers,
+                             enum dtype dtype, const struct model_config *config, int workers,
                              struct error *err);
 void optimizer_destroy(struct optimizer *optimizer);
 

@@ -46,7 +46,7 @@ static float *bind(struct iterate *i, size_t rows, size_t columns, float *x, flo
     return next;
 }
 
-size_t orthogonalise_scratch_floats(size_t rows, size_t columns) {
+size_t orthogonalize_scratch_floats(size_t rows, size_t columns) {
     struct iterate i;
     static float origin[1]; /* only its address is used, to measure from */
     return (size_t)((uintptr_t)bind(&i, rows, columns, NULL, origin) - (uintptr_t)origin) /
@@ -124,8 +124,7 @@ static void bf16_iteration(struct iterate *i) {
     }
 }
 
-void orthogonalise(float *matrix, size_t rows, size_t columns, enum numeric numeric,
-                   float *scratch) {
+void orthogonalize(float *matrix, size_t rows, size_t columns, enum dtype dtype, float *scratch) {
     struct iterate i;
     (void)bind(&i, rows, columns, matrix, scratch);
     size_t count = rows * columns;
@@ -134,7 +133,7 @@ void orthogonalise(float *matrix, size_t rows, size_t columns, enum numeric nume
         squares += (double)matrix[j] * (double)matrix[j];
     scaled_copy(matrix, matrix, count, (float)(1.0 / (sqrt(squares) + 1e-7)));
     for (int iteration = 0; iteration < ITERATIONS; iteration++) {
-        if (numeric == NUMERIC_BF16)
+        if (dtype == DTYPE_BF16)
             bf16_iteration(&i);
         else
             f32_iteration(&i);

@@ -16,10 +16,9 @@
 #include <stddef.h>
 
 /* Floats of scratch; enough for any matrix that is smaller on both sides too. */
-size_t orthogonalise_scratch_floats(size_t rows, size_t columns);
+size_t orthogonalize_scratch_floats(size_t rows, size_t columns);
 
-/* matrix[rows, columns], in place; numeric is F32, or BF16 where bf16_available(). */
-void orthogonalise(float *matrix, size_t rows, size_t columns, enum numeric numeric,
-                   float *scratch);
+/* matrix[rows, columns], in place; dtype is F32, or BF16 where bf16_available(). */
+void orthogonalize(float *matrix, size_t rows, size_t columns, enum dtype dtype, float *scratch);
 
 #endif

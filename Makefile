@@ -78,8 +78,10 @@ SERVER := $(OUT)/libserver.a
 SUPPORT := $(if $(SUPPORT_SOURCES),$(OUT)/libsupport.a)
 
 BINARIES := $(addprefix $(OUT)/,alpaca-server alpaca-train alpaca-tokenizer alpaca-bench alpaca-tell)
-FAULTS_LDFLAGS := $(foreach f,malloc calloc realloc aligned_alloc strdup free mmap munmap \
-                    fopen fclose pthread_create,-Wl,--wrap=$(f))
+# LDFLAGS_NAME is for that program alone: this one takes our own code's requests for memory through
+# tests/support/faults.c.
+LDFLAGS_torture_test := $(foreach f,malloc calloc realloc aligned_alloc strdup free mmap munmap \
+                          fopen fclose pthread_create,-Wl,--wrap=$(f))
 FUZZERS  := $(addprefix $(OUT)/fuzz/,$(FUZZ_TARGETS))
 FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/entry_%.o)
 FUZZ_OBJECTS := $(OUT)/obj/tests/fuzz/fuzz.o $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/target_%.o)
@@ -109,11 +111,11 @@ $(OUT)/libsupport.a: $(call objects,$(SUPPORT_SOURCES))
 $(OUT)/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(Q)$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
 
 define LINK
 $(call SAY,LD)
-$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(1)
+$(Q)$(CC) $(ALL_LDFLAGS) $(LDFLAGS_$(@F)) -o $@ $(filter %.o %.a,$^) $(1)
 endef
 
 $(OUT)/alpaca-server: $(OUT)/obj/server/main.o $(SERVER) $(CORE)
@@ -137,38 +139,50 @@ $(OUT)/tests/fuzz_corpus_test: $(OUT)/obj/tests/fuzz_corpus_test.o $(FUZZ_OBJECT
                                $(SERVER) $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
 	$(call LINK,$(CMOCKA_LIBS) $(HTTP_LIBS) $(ENGINE_LIBS))
-# Takes our own code's requests for memory through tests/support/faults.c.
-$(OUT)/tests/torture_test: LDFLAGS += $(FAULTS_LDFLAGS)
 $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/entry_%.o $(FUZZ_OBJECTS) $(SUPPORT) $(SERVER) $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
 	$(call LINK,-fsanitize=fuzzer $(CMOCKA_LIBS) $(HTTP_LIBS) $(ENGINE_LIBS))
 
 # ---- objects ----------------------------------------------------------------
-# The only files that may use a CPU's extra instructions; dispatch.c calls them after asking the CPU.
+# CFLAGS_PATH is for that file alone. These are the only files that may use a CPU's extra
+# instructions; dispatch.c calls them after asking the CPU.
 ifneq (,$(filter x86_64% i686%,$(TARGET)))
-$(OUT)/obj/model/kernels/avx2.o:   CFLAGS += -mavx2 -mfma
-$(OUT)/obj/model/kernels/avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
-$(OUT)/obj/model/kernels/bf16_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16
-$(OUT)/obj/model/kernels/int8_avx2.o: CFLAGS += -mavx2
-$(OUT)/obj/model/kernels/int8_vnni.o: CFLAGS += -mavx512f -mavx512vnni
+AVX512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl
+CFLAGS_model/kernels/avx2        := -mavx2 -mfma
+CFLAGS_model/kernels/avx512      := $(AVX512) -mfma
+CFLAGS_model/kernels/bf16_avx512 := $(AVX512) -mavx512bf16
+CFLAGS_model/kernels/int8_avx2   := -mavx2
+CFLAGS_model/kernels/int8_vnni   := -mavx512f -mavx512vnni
 endif
 $(OUT)/obj/server/%.o $(OUT)/obj/generated/%.o: DEPENDENCY_CFLAGS += $(HTTP_CFLAGS)
 $(OUT)/obj/tests/%.o: DEPENDENCY_CFLAGS += $(CMOCKA_CFLAGS) $(HTTP_CFLAGS)
 
-$(OUT)/obj/%.o: %.c $(OUT)/flags
-	@mkdir -p $(@D)
-	$(call SAY,CC)
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+define COMPILE
+@mkdir -p $(@D)
+$(call SAY,CC)
+$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS_$*) $(1) -MMD -MP -c -o $@ $<
+endef
 
-$(FUZZ_ENTRIES): $(OUT)/obj/tests/fuzz/entry_%.o: tests/fuzz/entry.c $(OUT)/flags
-	@mkdir -p $(@D)
-	$(call SAY,CC)
-	$(Q)$(CC) $(ALL_CFLAGS) -DFUZZ_TARGET=fuzz_$* -MMD -MP -c -o $@ $<
+$(OUT)/obj/%.o: %.c $(OUT)/compiling
+	$(call COMPILE)
 
-# Rebuild everything when the compiler or the flags change.
-$(OUT)/flags: FORCE
+$(FUZZ_ENTRIES): $(OUT)/obj/tests/fuzz/entry_%.o: tests/fuzz/entry.c $(OUT)/compiling
+	$(call COMPILE,-DFUZZ_TARGET=fuzz_$*)
+
+# How this build compiles and how it links, each in a file that changes when that does: whatever
+# depends on it is then made again. The texts are expanded here and not in the recipe, where they
+# would hold the flags of whichever target asked first.
+COMPILING := $(CC) $(ALL_CFLAGS) $(HTTP_CFLAGS) $(CMOCKA_CFLAGS) \
+             $(foreach v,$(sort $(filter CFLAGS_%,$(.VARIABLES))),$(v)=$($(v)))
+LINKING   := $(CC) $(ALL_LDFLAGS) $(ENGINE_LIBS) $(HTTP_LIBS) $(CMOCKA_LIBS) \
+             $(foreach v,$(sort $(filter LDFLAGS_%,$(.VARIABLES))),$(v)=$($(v))) \
+             $(CORE_SOURCES) $(TRAIN_SOURCES) $(SERVER_SOURCES) $(BENCH_SOURCES) $(SUPPORT_SOURCES)
+$(OUT)/compiling: TEXT := $(COMPILING)
+$(OUT)/linking: TEXT := $(LINKING)
+$(OUT)/compiling $(OUT)/linking: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(CONFIG_CFLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CONFIG_CFLAGS) $(CFLAGS)' > $@
+	@echo '$(TEXT)' | cmp -s - $@ || echo '$(TEXT)' > $@
+$(CORE) $(TRAIN) $(SERVER) $(SUPPORT) $(BINARIES) $(TESTS) $(FUZZERS) $(OUT)/bench-onednn: $(OUT)/linking
 .PHONY: FORCE
 
 # The page travels inside the server binary, so no request path reaches the disk.
@@ -176,10 +190,8 @@ $(OUT)/generated/pages_data.c: public/embed.sh $(PUBLIC_FILES)
 	@mkdir -p $(@D)
 	$(call SAY,GEN)
 	$(Q)sh public/embed.sh $(filter-out %.sh,$(PUBLIC_FILES)) > $@
-$(OUT)/obj/generated/pages_data.o: $(OUT)/generated/pages_data.c $(OUT)/flags
-	@mkdir -p $(@D)
-	$(call SAY,CC)
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+$(OUT)/obj/generated/pages_data.o: $(OUT)/generated/pages_data.c $(OUT)/compiling
+	$(call COMPILE)
 
 # ---- tests, installation ----------------------------------------------------
 test: tests ## run every test: C, HTTP, browser

@@ -25,6 +25,16 @@ enum status arena_create(struct arena *arena, size_t bytes, struct error *err) {
     return STATUS_OK;
 }
 
+enum status arena_build(struct arena *arena, arena_layout *layout, void *context,
+                        struct error *err) {
+    struct arena measure = {0};
+    layout(context, &measure);
+    enum status status = arena_create(arena, measure.used, err);
+    if (status == STATUS_OK)
+        layout(context, arena);
+    return status;
+}
+
 void *arena_take(struct arena *arena, size_t count, size_t size) {
     assert(size == 0 || count <= SIZE_MAX / size);
     size_t bytes = count * size;

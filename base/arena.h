@@ -1,8 +1,8 @@
 /* arena.h - one block of memory, measured first and then handed out in pieces.
  *
- * A layout function takes its pieces from an arena. It runs twice: over a
- * zeroed arena, which only counts, and after arena_create() over the real one,
- * so what is needed can never differ from what is taken.
+ * A layout function takes its pieces from an arena. arena_build() runs it twice:
+ * over a zeroed arena, which only counts, and over the real one, so what is
+ * needed can never differ from what is taken.
  * Ownership: the arena owns every piece. Pieces are zeroed and aligned to
  * ARENA_ALIGNMENT. Not thread-safe.
  */
@@ -21,7 +21,14 @@ struct arena {
     size_t used;           /* bytes handed out or counted */
 };
 
-/* Allocates `bytes` (usually the `used` of a measuring arena), zeroed. */
+/* Takes what `context` needs from the arena, the same pieces each time it is called. */
+typedef void arena_layout(void *context, struct arena *arena);
+
+/* Allocates as much as `layout` takes and runs it over that. STATUS_NO_MEMORY leaves an empty
+ * arena; what `layout` has set in its context is NULL then. */
+enum status arena_build(struct arena *arena, arena_layout *layout, void *context,
+                        struct error *err);
+/* Allocates `bytes`, zeroed; for pieces that need no layout function. */
 enum status arena_create(struct arena *arena, size_t bytes, struct error *err);
 /* The next `count * size` bytes; NULL while measuring. Overflow and overrun are our bugs. */
 void *arena_take(struct arena *arena, size_t count, size_t size);

@@ -143,27 +143,27 @@ static void bench_small(struct work *w) {
            1e6 * bench_best_time(call_sampler, w));
 }
 
-static void layout(struct work *w, const struct model_config *config, struct arena *arena) {
+static const struct model_config config = {
+    .d_model = D_MODEL, .heads = 8, .layers = 1, .positions = POSITIONS};
+
+static void layout(void *context, struct arena *arena) {
+    struct work *w = context;
     w->bytes = arena_take(arena, (size_t)MAX_ROWS * D_FF, sizeof *w->bytes);
     w->quantizations = arena_take(arena, MAX_ROWS, sizeof *w->quantizations);
     w->x = arena_take(arena, (size_t)MAX_ROWS * D_FF, sizeof *w->x);
     w->y = arena_take(arena, (size_t)MAX_ROWS * VOCAB, sizeof *w->y);
     w->weights = arena_take(arena, (size_t)VOCAB * D_MODEL, sizeof *w->weights);
-    w->scratch = arena_take(arena, attention_int8_scratch_bytes(config), 1);
+    w->scratch = arena_take(arena, attention_int8_scratch_bytes(&config), 1);
 }
 
 static enum status run(const void *options_of_command, struct error *err) {
     const struct kernels_options *o = options_of_command;
     static const char *const names[] = {"avx512", "avx2", "portable"};
-    const struct model_config config = {.d_model = D_MODEL, .heads = 8, .layers = 1,
-                                        .positions = POSITIONS};
     struct work w = {0};
-    struct arena measure = {0};
     struct pool *pool = NULL;
-    layout(&w, &config, &measure);
-    enum status status = arena_create(&w.arena, measure.used, err);
+    enum status status = arena_build(&w.arena, layout, &w, err);
     if (status == STATUS_OK)
-        status = kv_cache_create(&w.cache, &config, 1, KV_INT8, err);
+        status = kv_cache_create(&w.cache, &config, 1, DTYPE_INT8, err);
     if (status == STATUS_OK)
         status = sampler_create(&w.sampler, VOCAB, err);
     if (status == STATUS_OK)
@@ -172,7 +172,6 @@ static enum status run(const void *options_of_command, struct error *err) {
         status = kernels_select(o->cpu, err);
     if (status != STATUS_OK)
         goto cleanup;
-    layout(&w, &config, &w.arena);
     fill(w.x, (size_t)MAX_ROWS * D_FF, 1);
     fill(w.weights, (size_t)VOCAB * D_MODEL, 2);
     double peak_gops = peak_int8_gops(pool);

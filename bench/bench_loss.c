@@ -50,8 +50,7 @@ static enum status reader_open(struct reader *r, const struct model *model, stru
     enum status status = activations_create(&r->activations, c, SLOTS * c->positions, false,
                                             pool_workers(pool), err);
     if (status == STATUS_OK)
-        status = kv_cache_create(&r->cache, c, SLOTS, model->dtype == DTYPE_INT8 ? KV_INT8 : KV_F32,
-                                 err);
+        status = kv_cache_create(&r->cache, c, SLOTS, model->dtype, err);
     r->logits = malloc(LOGIT_ROWS * (size_t)c->vocab * sizeof *r->logits);
     if (status == STATUS_OK && !r->logits)
         status = error_set(err, STATUS_NO_MEMORY, "no memory for logits");

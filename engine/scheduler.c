@@ -138,8 +138,8 @@ static enum status check_options(const struct scheduler_options *options, struct
     return STATUS_OK;
 }
 
-/* Runs twice: over an empty arena to measure, over the real one to take. */
-static void lay_out(struct scheduler *s, struct arena *arena) {
+static void lay_out(void *context, struct arena *arena) {
+    struct scheduler *s = context;
     size_t slots = (size_t)s->options.slots, vocab = (size_t)s->model->config.vocab;
     struct step *step = &s->step;
     step->ids = arena_take(arena, slots + (size_t)s->options.prompt_rows, sizeof *step->ids);
@@ -164,19 +164,16 @@ static enum status create_parts(struct scheduler *s, struct error *err) {
     enum status status = pool_create(&s->pool, options->threads, err);
     if (status != STATUS_OK)
         return status;
-    struct arena measure = {0};
-    lay_out(s, &measure);
-    if ((status = arena_create(&s->arena, measure.used, err)) != STATUS_OK)
+    if ((status = arena_build(&s->arena, lay_out, s, err)) != STATUS_OK)
         return status;
-    lay_out(s, &s->arena);
     slot_book_open(&s->slots);
     for (int i = 0; i < pool_workers(s->pool); i++) {
         if ((status = sampler_create(&s->samplers[i], config->vocab, err)) != STATUS_OK)
             return status;
         s->samplers_count++;
     }
-    enum kv_dtype form = s->model->dtype == DTYPE_INT8 ? KV_INT8 : KV_F32;
-    if ((status = kv_cache_create(&s->cache, config, options->slots, form, err)) != STATUS_OK)
+    status = kv_cache_create(&s->cache, config, options->slots, s->model->dtype, err);
+    if (status != STATUS_OK)
         return status;
     status = activations_create(&s->activations, config, options->slots + options->prompt_rows,
                                 false, pool_workers(s->pool), err);

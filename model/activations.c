@@ -18,27 +18,27 @@ static void layout_layer(struct layer_activations *a, const struct model_config 
     a->norm2.rstd = arena_take(arena, rows, sizeof(float));
 }
 
-static void layout(struct activations *a, const struct model_config *c, int workers,
-                   struct arena *arena) {
+static void layout(void *context, struct arena *arena) {
+    struct activations *a = context;
+    const struct model_config *c = &a->config;
     size_t rows = (size_t)a->max_rows, d_model = (size_t)c->d_model;
     int layers = a->keeps_layers ? c->layers : 1;
     a->x = arena_take(arena, (size_t)(layers + 1) * rows * d_model, sizeof(float));
     for (int i = 0; i < layers; i++)
         layout_layer(&a->layers[i], c, rows, arena);
-    a->scores = arena_take(arena, (size_t)workers * attention_scratch_floats(c), sizeof(float));
+    a->scores = arena_take(arena, (size_t)a->workers * a->scores_floats, sizeof(float));
     a->gathered = arena_take(arena, rows * d_model, sizeof(float));
     linear_scratch_layout(&a->linear, c->d_ff > c->d_model ? c->d_ff : c->d_model, arena);
 }
 
 enum status activations_create(struct activations *a, const struct model_config *config,
                                int max_rows, bool keeps_layers, int workers, struct error *err) {
-    *a = (struct activations){.max_rows = max_rows, .keeps_layers = keeps_layers};
-    struct arena measure = {0};
-    layout(a, config, workers, &measure);
-    enum status status = arena_create(&a->arena, measure.used, err);
-    if (status == STATUS_OK)
-        layout(a, config, workers, &a->arena);
-    return status;
+    *a = (struct activations){.config = *config,
+                              .max_rows = max_rows,
+                              .keeps_layers = keeps_layers,
+                              .workers = workers,
+                              .scores_floats = attention_scratch_floats(config)};
+    return arena_build(&a->arena, layout, a, err);
 }
 
 void activations_destroy(struct activations *a) {
@@ -50,9 +50,12 @@ const struct layer_activations *activations_layer(const struct activations *a, i
     return &a->layers[a->keeps_layers ? layer : 0];
 }
 
-float *activations_input(const struct activations *a, const struct model_config *config,
-                         int layer) {
+float *activations_input(const struct activations *a, int layer) {
     /* Without kept layers two buffers take turns: a layer never writes over its input. */
     size_t place = (size_t)(a->keeps_layers ? layer : layer % 2);
-    return a->x + place * (size_t)a->max_rows * (size_t)config->d_model;
+    return a->x + place * (size_t)a->max_rows * (size_t)a->config.d_model;
+}
+
+float *activations_output(const struct activations *a) {
+    return activations_input(a, a->config.layers);
 }

@@ -16,8 +16,8 @@
 enum forward_part { PART_LINEARS, PART_ATTENTION, PART_NORMS, FORWARD_PARTS };
 
 struct norm_stats {
-    float *mean;       /* [rows] */
-    float *rstd;       /* [rows] 1 / sqrt(variance + eps) */
+    float *mean; /* [rows] */
+    float *rstd; /* [rows] 1 / sqrt(variance + eps) */
 };
 
 struct layer_activations {
@@ -33,11 +33,13 @@ struct layer_activations {
 };
 
 struct activations {
-    int max_rows;
+    struct model_config config;
+    int max_rows, workers;
     bool keeps_layers;
     float *x; /* [layers + 1 or 2, max_rows, d_model] input of each layer; the last is the output */
     struct layer_activations layers[MODEL_MAX_LAYERS];
-    float *scores; /* scratch of attention, [workers, attention_scratch_floats()] */
+    float *scores; /* [workers, scores_floats] scratch of attention */
+    size_t scores_floats;
     float *gathered; /* [max_rows, d_model] rows that logits are wanted for */
     struct linear_scratch linear;
     uint64_t *part_ns; /* [FORWARD_PARTS] time is added to; NULL: nobody wants to know */
@@ -48,9 +50,9 @@ enum status activations_create(struct activations *activations, const struct mod
                                int max_rows, bool keeps_layers, int workers, struct error *err);
 void activations_destroy(struct activations *activations);
 
-/* The buffers of a layer, and its input and output rows. */
+/* The buffers of a layer, and its input, [rows, d_model]. */
 const struct layer_activations *activations_layer(const struct activations *activations, int layer);
-float *activations_input(const struct activations *activations, const struct model_config *config,
-                         int layer); /* layer == layers: the output of the encoder */
+float *activations_input(const struct activations *activations, int layer);
+float *activations_output(const struct activations *activations); /* the encoder's */
 
 #endif

@@ -69,7 +69,7 @@ void attention_forward(const struct model_config *config, struct pool *pool,
                        int logsumexp_stride, float *scratch) {
     struct attention_pass pass = {
         config, batch, layer, a, logsumexp_stride, scratch, attention_scratch_floats(config)};
-    if (batch->cache && batch->cache->form == KV_INT8)
+    if (batch->cache && batch->cache->dtype == DTYPE_INT8)
         attention_int8_forward(pool, batch, layer, a, scratch, pass.scratch_floats);
     else
         attention_each_head(pool, &pass, attend, &pass);

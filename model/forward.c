@@ -126,7 +126,7 @@ static void forward_layer(const struct model *model, struct pool *pool,
     const struct layer_parameters *p = &model->parameters.layers[layer];
     const struct layer_linears *linears = &model->linears[layer];
     const struct layer_activations *a = activations_layer(activations, layer);
-    const float *x = activations_input(activations, c, layer);
+    const float *x = activations_input(activations, layer);
     size_t rows = (size_t)batch->rows;
 
     uint64_t since_ns = start_ns(activations);
@@ -157,7 +157,7 @@ static void forward_layer(const struct model *model, struct pool *pool,
     charge(activations, PART_LINEARS, &since_ns);
     struct norm_task norm2 = {model,        batch,     layer, DROPOUT_RESIDUAL2, a->middle,
                               a->residual2, &a->norm2, p->norm2_weight,
-                              p->norm2_bias, activations_input(activations, c, layer + 1)};
+                              p->norm2_bias, activations_input(activations, layer + 1)};
     run_rows(pool, add_and_norm, &norm2, batch->rows);
     charge(activations, PART_NORMS, &since_ns);
 }
@@ -165,7 +165,7 @@ static void forward_layer(const struct model *model, struct pool *pool,
 void forward(const struct model *model, struct pool *pool, struct activations *activations,
              const struct batch *batch) {
     assert(batch->rows > 0 && batch->rows <= activations->max_rows);
-    struct embed_task task = {model, batch, activations_input(activations, &model->config, 0)};
+    struct embed_task task = {model, batch, activations_input(activations, 0)};
     uint64_t since_ns = start_ns(activations);
     run_rows(pool, embed, &task, batch->rows);
     charge(activations, PART_NORMS, &since_ns);
@@ -177,7 +177,7 @@ void forward_logits_range(const struct model *model, struct pool *pool,
                           const struct activations *activations, int first, int count,
                           float *logits) {
     uint64_t since_ns = start_ns(activations);
-    const float *x = activations_input(activations, &model->config, model->config.layers);
+    const float *x = activations_output(activations);
     linear_forward(&model->head, pool, &activations->linear,
                    x + (size_t)first * (size_t)model->config.d_model, (size_t)count, logits,
                    false);
@@ -188,7 +188,7 @@ void forward_logits(const struct model *model, struct pool *pool,
                     const struct activations *activations, const int *rows, int count,
                     float *logits) {
     size_t d_model = (size_t)model->config.d_model;
-    const float *x = activations_input(activations, &model->config, model->config.layers);
+    const float *x = activations_output(activations);
     if (!rows) {
         forward_logits_range(model, pool, activations, 0, count, logits);
         return;

@@ -16,7 +16,7 @@
 struct pool;
 
 /* Runs the encoder over the batch. Its output, [rows, d_model], is
- * activations_input(activations, config, layers). */
+ * activations_output(). */
 void forward(const struct model *model, struct pool *pool, struct activations *activations,
              const struct batch *batch);
 

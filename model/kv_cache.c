@@ -9,9 +9,10 @@ static size_t round_up(int count) {
     return ((size_t)count + INT8_PANEL - 1) / INT8_PANEL * INT8_PANEL;
 }
 
-static void layout(struct kv_cache *cache, struct arena *arena) {
+static void layout(void *context, struct arena *arena) {
+    struct kv_cache *cache = context;
     size_t layers = (size_t)cache->slots * (size_t)cache->layers;
-    if (cache->form == KV_F32) {
+    if (cache->dtype == DTYPE_F32) {
         size_t floats = layers * (size_t)cache->positions * (size_t)cache->d_model;
         cache->keys = arena_take(arena, floats, sizeof(float));
         cache->values = arena_take(arena, floats, sizeof(float));
@@ -25,8 +26,8 @@ static void layout(struct kv_cache *cache, struct arena *arena) {
 }
 
 enum status kv_cache_create(struct kv_cache *cache, const struct model_config *config, int slots,
-                            enum kv_dtype form, struct error *err) {
-    *cache = (struct kv_cache){.form = form,
+                            enum dtype dtype, struct error *err) {
+    *cache = (struct kv_cache){.dtype = dtype,
                                .slots = slots,
                                .layers = config->layers,
                                .heads = config->heads,
@@ -34,12 +35,7 @@ enum status kv_cache_create(struct kv_cache *cache, const struct model_config *c
                                .d_model = config->d_model,
                                .rows = round_up(config->positions),
                                .lanes = round_up(config->d_model / config->heads)};
-    struct arena measure = {0};
-    layout(cache, &measure);
-    enum status status = arena_create(&cache->arena, measure.used, err);
-    if (status == STATUS_OK)
-        layout(cache, &cache->arena);
-    return status;
+    return arena_build(&cache->arena, layout, cache, err);
 }
 
 void kv_cache_destroy(struct kv_cache *cache) {
@@ -95,7 +91,7 @@ void kv_head_store(const struct kv_cache *cache, const struct kv_head *head, siz
  * written again. */
 void kv_cache_copy(const struct kv_cache *cache, int from, int to, int count) {
     for (int layer = 0; layer < cache->layers; layer++) {
-        if (cache->form == KV_F32) {
+        if (cache->dtype == DTYPE_F32) {
             size_t bytes = (size_t)count * (size_t)cache->d_model * sizeof(float);
             memcpy(kv_cache_keys(cache, to, layer), kv_cache_keys(cache, from, layer), bytes);
             memcpy(kv_cache_values(cache, to, layer), kv_cache_values(cache, from, layer), bytes);

@@ -18,10 +18,8 @@
 #include "base/status.h"
 #include "model/model.h"
 
-enum kv_dtype { KV_F32, KV_INT8 };
-
 struct kv_cache {
-    enum kv_dtype form;
+    enum dtype dtype; /* F32 or INT8 */
     int slots, layers, heads, positions, d_model;
     /* F32: [slots, layers, positions, d_model] each. */
     float *keys, *values;
@@ -33,8 +31,9 @@ struct kv_cache {
     struct arena arena;
 };
 
+/* dtype is F32 or INT8. */
 enum status kv_cache_create(struct kv_cache *cache, const struct model_config *config, int slots,
-                            enum kv_dtype form, struct error *err);
+                            enum dtype dtype, struct error *err);
 void kv_cache_destroy(struct kv_cache *cache);
 
 /* F32: [positions, d_model] of one slot and layer. */

@@ -195,7 +195,8 @@ void parameters_bind(struct parameters *p, const struct model_config *c, float *
 
 /* ---- memory --------------------------------------------------------------- */
 
-static void layout(struct model *model, struct arena *arena) {
+static void layout(void *context, struct arena *arena) {
+    struct model *model = context;
     const struct model_config *c = &model->config;
     model->buffer = arena_take(arena, model_buffer_floats(c), sizeof(float));
     model->position_table =
@@ -243,14 +244,11 @@ enum status model_create(struct model **out, const struct model_config *config,
     if (!model)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the model");
     model->config = *config;
-    struct arena measure = {0};
-    layout(model, &measure);
-    status = arena_create(&model->arena, measure.used, err);
+    status = arena_build(&model->arena, layout, model, err);
     if (status != STATUS_OK) {
         free(model);
         return status;
     }
-    layout(model, &model->arena);
     parameters_bind(&model->parameters, config, model->buffer);
     bind_linears(model);
     fill_position_table(model->position_table, config->positions, config->d_model);

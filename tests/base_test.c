@@ -335,7 +335,8 @@ struct pieces {
     int32_t *c;
 };
 
-static void lay_out(struct pieces *pieces, struct arena *arena) {
+static void lay_out(void *context, struct arena *arena) {
+    struct pieces *pieces = context;
     pieces->a = arena_take(arena, 1, 1);
     pieces->b = arena_take(arena, 1000, sizeof *pieces->b);
     pieces->c = arena_take(arena, 0, sizeof *pieces->c);
@@ -348,8 +349,8 @@ static void test_arenas_measure_and_serve(void **state) {
     lay_out(&pieces, &measure);
     assert_null(pieces.b);
     assert_int_equal(measure.used, ARENA_ALIGNMENT + 8000);
-    assert_int_equal(arena_create(&arena, measure.used, NULL), STATUS_OK);
-    lay_out(&pieces, &arena);
+    assert_int_equal(arena_build(&arena, lay_out, &pieces, NULL), STATUS_OK);
+    assert_int_equal(arena.size, measure.used);
     assert_int_equal(arena.used, arena.size);
     assert_int_equal((uintptr_t)pieces.b % ARENA_ALIGNMENT, 0);
     assert_true((char *)pieces.b >= pieces.a + 1);

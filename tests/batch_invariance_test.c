@@ -76,7 +76,7 @@ static void run_forward(const struct way *way, float *logits) {
     assert_int_equal(pool_create(&pool, way->threads, NULL), STATUS_OK);
     assert_int_equal(activations_create(&activations, &config, max_rows, false, way->threads, NULL),
                      STATUS_OK);
-    assert_int_equal(kv_cache_create(&cache, &config, way->batch, KV_INT8, NULL), STATUS_OK);
+    assert_int_equal(kv_cache_create(&cache, &config, way->batch, DTYPE_INT8, NULL), STATUS_OK);
     for (int group = 0; group < SEQUENCES; group += way->batch) {
         int done[SEQUENCES] = {0};
         for (;;) {

@@ -55,7 +55,7 @@ static int open_world(void **state) {
     assert_int_equal(activations_create(&w->activations, &config, SEQUENCES * POSITIONS, false, 2,
                                         NULL),
                      STATUS_OK);
-    assert_int_equal(kv_cache_create(&w->cache, &config, SEQUENCES, KV_F32, NULL), STATUS_OK);
+    assert_int_equal(kv_cache_create(&w->cache, &config, SEQUENCES, DTYPE_F32, NULL), STATUS_OK);
     const int lengths[SEQUENCES] = {1, 2, 33, 70, POSITIONS};
     for (int s = 0; s < SEQUENCES; s++) {
         w->lengths[s] = lengths[s];

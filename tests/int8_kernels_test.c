@@ -461,7 +461,7 @@ static void attention_is_close_to_fp32(void **state) {
                                         .vocab = 8, .positions = 75, .norm_eps = 1e-5f};
     enum { HEAD = 54, ROWS = 75 };
     struct kv_cache cache;
-    assert_int_equal(kv_cache_create(&cache, &config, 3, KV_INT8, NULL), STATUS_OK);
+    assert_int_equal(kv_cache_create(&cache, &config, 3, DTYPE_INT8, NULL), STATUS_OK);
     float *qkv = malloc(ROWS * 3 * HEAD * sizeof(float)), *out = malloc(ROWS * HEAD * sizeof(float));
     float *expected = malloc(ROWS * HEAD * sizeof(float)), *pieces = malloc(ROWS * HEAD * sizeof(float));
     void *scratch = aligned_alloc(64, attention_int8_scratch_bytes(&config));

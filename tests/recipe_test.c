@@ -134,8 +134,7 @@ static void the_second_head_learns_the_token_after_next(void **state) {
         struct batch one = {.ids = batch.inputs + row, .rows = span.rows, .spans = &span,
                             .span_count = 1};
         forward(model, pool, &trainer.activations, &one);
-        const float *x = activations_input(&trainer.activations, &model->config,
-                                           model->config.layers);
+        const float *x = activations_output(&trainer.activations);
         for (int r = 0; r + 1 < span.rows; r++, count++) {
             linear_forward(&trainer.second.linear, pool, &trainer.activations.linear,
                            x + r * model->config.d_model, 1, logits, false);

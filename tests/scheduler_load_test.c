@@ -64,7 +64,7 @@ static bool tell_alone(struct known_story *known) {
     int32_t tokens[POSITIONS + 1];
     float logits[VOCAB], unchanged[VOCAB], nearest = INFINITY;
     assert_int_equal(pool_create(&pool, 1, NULL), STATUS_OK);
-    assert_int_equal(kv_cache_create(&cache, config, 1, KV_F32, NULL), STATUS_OK);
+    assert_int_equal(kv_cache_create(&cache, config, 1, DTYPE_F32, NULL), STATUS_OK);
     assert_int_equal(activations_create(&activations, config, 1, false, 1, NULL), STATUS_OK);
     assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
     memcpy(tokens, story->prompt, (size_t)story->prompt_count * sizeof *tokens);

@@ -138,7 +138,7 @@ static void backward_layer(const struct model *model, struct pool *pool,
     const struct layer_parameters *p = &model->parameters.layers[layer];
     const struct layer_linears *linears = &model->linears[layer];
     const struct layer_activations *a = activations_layer(activations, layer);
-    const float *x = activations_input(activations, c, layer);
+    const float *x = activations_input(activations, layer);
     size_t rows = (size_t)batch->rows;
 
     struct norm_task norm2 = {model,        batch,       layer,           DROPOUT_RESIDUAL2,

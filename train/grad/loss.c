@@ -132,8 +132,7 @@ double loss_and_gradient(const struct model *model, struct pool *pool,
     double sum = 0;
     for (size_t begin = 0; begin < rows; begin += LOSS_CHUNK) {
         size_t count = rows - begin < LOSS_CHUNK ? rows - begin : LOSS_CHUNK;
-        const float *x = activations_input(activations, &model->config, model->config.layers) +
-                         begin * d_model;
+        const float *x = activations_output(activations) + begin * d_model;
         float *dx = d_output + begin * d_model;
         sum += chunk_loss(model, pool, activations, begin, targets + begin, count, weight, extras,
                           scratch);

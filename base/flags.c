@@ -123,56 +123,57 @@ static enum status assign_defaults(const struct flag_table *table, void *options
     return STATUS_OK;
 }
 
-enum status flags_parse(const struct flag_table *table, void *options, int argc, char **argv,
-                        const char **positional, int positional_max, int *positional_count,
-                        int *help_shown, struct error *err) {
-    int taken = 0;
-    bool only_positional = false;
-    *help_shown = 0;
-    if (positional_count)
-        *positional_count = 0;
+/* Reads one option, "--name" or "--name=value". Its value may also be `next`, the argument after
+ * it or NULL; *next_taken says whether it is. */
+static enum status parse_option(const struct flag_table *table, void *options,
+                                const char *argument, const char *next, bool *next_taken,
+                                struct error *err) {
+    const char *name = argument + 2, *equals = strchr(name, '=');
+    size_t length = equals ? (size_t)(equals - name) : strlen(name);
+    const struct flag *flag = find(table, name, length);
+    const char *text = equals ? equals + 1 : NULL;
+    if (!flag && !equals && strncmp(name, "no-", 3) == 0) {
+        flag = find(table, name + 3, length - 3);
+        text = "off";
+        if (flag && flag->kind != FLAG_SWITCH)
+            flag = NULL;
+    }
+    if (!flag)
+        return error_set_field(err, STATUS_INVALID, name, "unknown option --%.*s; see --help",
+                               (int)length, name);
+    if (!text && flag->kind == FLAG_SWITCH)
+        text = "on";
+    *next_taken = !text && next;
+    if (!text && !next)
+        return error_set_field(err, STATUS_INVALID, flag->name, "--%s needs a value", flag->name);
+    return assign(flag, options, text ? text : next, err);
+}
+
+enum status flags_parse(const struct flag_table *table, void *options, int *argc, char **argv,
+                        bool *help_shown, struct error *err) {
+    int count = *argc;
+    bool options_ended = false, next_taken = false;
+    *help_shown = false;
+    *argc = 0;
     enum status status = assign_defaults(table, options, err);
-    for (int i = 0; i < argc && status == STATUS_OK; i++) {
-        const char *argument = argv[i];
-        if (!only_positional && strcmp(argument, "--") == 0) {
-            only_positional = true;
-            continue;
-        }
-        if (!only_positional && (!strcmp(argument, "--help") || !strcmp(argument, "-h"))) {
-            flags_print_help(table, stdout);
-            *help_shown = 1;
-            return STATUS_OK;
-        }
-        if (only_positional || strncmp(argument, "--", 2) != 0) {
-            if (taken == positional_max)
+    for (int i = 0; i < count && status == STATUS_OK; i += 1 + next_taken) {
+        char *argument = argv[i];
+        next_taken = false;
+        if (options_ended || (strncmp(argument, "--", 2) != 0 && strcmp(argument, "-h") != 0)) {
+            if (*argc == table->max_arguments)
                 return error_set(err, STATUS_INVALID, "unexpected argument \"%s\"; see --help",
                                  argument);
-            positional[taken++] = argument;
-            if (positional_count)
-                *positional_count = taken;
-            continue;
+            argv[(*argc)++] = argument;
+        } else if (strcmp(argument, "--") == 0) {
+            options_ended = true;
+        } else if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
+            flags_print_help(table, stdout);
+            *help_shown = true;
+            return STATUS_OK;
+        } else {
+            status = parse_option(table, options, argument, i + 1 < count ? argv[i + 1] : NULL,
+                                  &next_taken, err);
         }
-        const char *name = argument + 2, *equals = strchr(name, '=');
-        size_t length = equals ? (size_t)(equals - name) : strlen(name);
-        const struct flag *flag = find(table, name, length);
-        const char *text = equals ? equals + 1 : NULL;
-        if (!flag && !equals && strncmp(name, "no-", 3) == 0) {
-            flag = find(table, name + 3, length - 3);
-            text = "off";
-            if (flag && flag->kind != FLAG_SWITCH)
-                flag = NULL;
-        }
-        if (!flag)
-            return error_set_field(err, STATUS_INVALID, name, "unknown option --%.*s; see --help",
-                                   (int)length, name);
-        if (!text && flag->kind == FLAG_SWITCH)
-            text = "on";
-        if (!text && i + 1 < argc)
-            text = argv[++i];
-        if (!text)
-            return error_set_field(err, STATUS_INVALID, flag->name, "--%s needs a value",
-                                   flag->name);
-        status = assign(flag, options, text, err);
     }
     return status;
 }

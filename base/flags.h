@@ -2,8 +2,8 @@
  *
  * A table row says everything about an option once: name, kind, default, range,
  * unit and help. Parsing, range errors, environment variables, --help and the
- * documentation all come from it. The values land in a plain struct of the
- * caller's; text values point into argv, the environment or the table.
+ * documentation all come from it. The caller owns the struct that the values
+ * are written to; text values point into argv, the environment or the table.
  * Thread-safe as long as nobody changes the environment.
  */
 #ifndef ALPACA_BASE_FLAGS_H
@@ -11,6 +11,7 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -38,16 +39,16 @@ struct flag_table {
     const struct flag *flags;
     size_t count;
     const char *env_prefix; /* "ALPACA_" reads --batch-tokens from ALPACA_BATCH_TOKENS too; or NULL */
+    int max_arguments;      /* that are no options, such as file names */
 };
 
 /* Fills *options with the defaults, then the environment, then argv (program
  * name excluded; both "--name value" and "--name=value"; "--" ends options).
- * Arguments that are no options go to positional[*positional_count], at most
- * positional_max of them. On --help prints the help and sets *help_shown.
+ * The arguments that are no options are moved to the front of argv, and *argc
+ * becomes their number. On --help prints the help and sets *help_shown.
  * Errors: STATUS_INVALID with error.field naming the flag and its range. */
-enum status flags_parse(const struct flag_table *table, void *options, int argc, char **argv,
-                        const char **positional, int positional_max, int *positional_count,
-                        int *help_shown, struct error *err);
+enum status flags_parse(const struct flag_table *table, void *options, int *argc, char **argv,
+                        bool *help_shown, struct error *err);
 
 void flags_print_help(const struct flag_table *table, FILE *out);
 /* The rows as a Markdown table, for the docs. */

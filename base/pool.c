@@ -77,19 +77,19 @@ static int run_slices(struct pool *pool, int first, unsigned run) {
     return count;
 }
 
-static bool has_news(struct pool *pool, unsigned seen) {
+static bool has_work(struct pool *pool, unsigned seen) {
     return atomic_load(&pool->run) != seen || atomic_load(&pool->stopping);
 }
 
-static void await_news(struct pool *pool, unsigned seen) {
+static void await_work(struct pool *pool, unsigned seen) {
     for (int i = 0; i < SPINS; i++) {
-        if (has_news(pool, seen))
+        if (has_work(pool, seen))
             return;
         relax();
     }
     pthread_mutex_lock(&pool->lock);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (!has_news(pool, seen))
+    while (!has_work(pool, seen))
         pthread_cond_wait(&pool->wake, &pool->lock);
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->lock);
@@ -100,7 +100,7 @@ static void *worker_main(void *argument) {
     struct pool *pool = self->pool;
     unsigned seen = 0;
     for (;;) {
-        await_news(pool, seen);
+        await_work(pool, seen);
         if (atomic_load(&pool->stopping))
             return NULL;
         seen = atomic_load(&pool->run);

@@ -3,8 +3,10 @@
 #include "base/clock.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <unistd.h>
+#ifdef __APPLE__
+#include <sys/random.h> /* getentropy */
+#endif
 
 static uint64_t mix(uint64_t x) {
     x ^= x >> 30;
@@ -34,12 +36,8 @@ uint64_t rng_derive(uint64_t key, uint64_t stream) {
 }
 
 uint64_t rng_entropy(void) {
-    uint64_t seed = 0;
-    FILE *file = fopen("/dev/urandom", "rb");
-    size_t read = file ? fread(&seed, sizeof seed, 1, file) : 0;
-    if (file)
-        fclose(file);
-    if (read != 1)
+    uint64_t seed;
+    if (getentropy(&seed, sizeof seed) != 0) /* a system too old to have it */
         seed = rng_bits(clock_now_ns(), (uint64_t)getpid());
     return seed;
 }

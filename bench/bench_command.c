@@ -7,8 +7,8 @@
 int bench_command(const char *name, const struct flag_table *table, void *options, int argc,
                   char **argv, enum status (*run)(const void *options, struct error *err)) {
     struct error err;
-    int help = 0;
-    enum status status = flags_parse(table, options, argc, argv, NULL, 0, NULL, &help, &err);
+    bool help = false;
+    enum status status = flags_parse(table, options, &argc, argv, &help, &err);
     if (help)
         return 0;
     if (status == STATUS_OK)

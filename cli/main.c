@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,7 @@ static const struct flag_table table = {
     rows,
     sizeof rows / sizeof *rows,
     "ALPACA_",
+    INT_MAX,
 };
 
 /* ---- waiting: the scheduler's news and Ctrl-C both put a byte into a pipe ---- */
@@ -193,8 +195,7 @@ cleanup:
     return status;
 }
 
-static enum status join_words(struct buffer *prompt, const char **words, int count,
-                              struct error *err) {
+static enum status join_words(struct buffer *prompt, char **words, int count, struct error *err) {
     buffer_append_text(prompt, "");
     for (int i = 0; i < count; i++) {
         buffer_append_text(prompt, i ? " " : "");
@@ -209,18 +210,16 @@ int main(int argc, char **argv) {
     struct engine engine = {0};
     struct buffer prompt = {0};
     struct error err = {0};
-    int word_count = 0, help_shown = 0;
+    int word_count = argc - 1;
+    bool help_shown = false;
     blas_init(argv);
-    const char **words = calloc((size_t)argc, sizeof *words);
-    enum status status = words ? STATUS_OK : error_set(&err, STATUS_NO_MEMORY, "no memory");
-    if (status == STATUS_OK)
-        status = flags_parse(&table, &options, argc - 1, argv + 1, words, argc, &word_count,
-                             &help_shown, &err);
+    enum status status =
+        flags_parse(&table, &options, &word_count, argv + 1, &help_shown, &err);
     if (status != STATUS_OK || help_shown)
         goto cleanup;
     struct scheduler_options scheduler = {.slots = 1, .queue = 1, .threads = options.threads,
                                           .prompt_rows = 256};
-    status = join_words(&prompt, words, word_count, &err);
+    status = join_words(&prompt, argv + 1, word_count, &err);
     if (status == STATUS_OK)
         status = prepare_waiting(&err);
     if (status == STATUS_OK)
@@ -230,7 +229,6 @@ int main(int argc, char **argv) {
 cleanup:
     engine_close(&engine);
     buffer_free(&prompt);
-    free(words);
     if (status != STATUS_OK)
         fprintf(stderr, "alpaca-tell: %s\n", err.message);
     return status != STATUS_OK ? EXIT_FAILURE : interrupted ? 130 : EXIT_SUCCESS;

@@ -60,19 +60,17 @@ static const struct flag rows[] = {
 };
 
 static const struct flag_table table = {
-    "alpaca-server [options]",
-    "Tells children's stories over HTTP: POST /generate, and a page at /.",
-    rows,
-    sizeof rows / sizeof *rows,
-    "ALPACA_",
+    .usage = "alpaca-server [options]",
+    .summary = "Tells children's stories over HTTP: POST /generate, and a page at /.",
+    .flags = rows,
+    .count = sizeof rows / sizeof *rows,
+    .env_prefix = "ALPACA_",
 };
 
 enum status options_parse(struct options *options, int argc, char **argv, bool *done,
                           struct error *err) {
-    int help_shown = 0;
-    enum status status = flags_parse(&table, options, argc - 1, argv + 1, NULL, 0, NULL,
-                                     &help_shown, err);
-    *done = help_shown;
+    int arguments = argc - 1;
+    enum status status = flags_parse(&table, options, &arguments, argv + 1, done, err);
     if (status == STATUS_OK && strcmp(options->log_format, "text") != 0 &&
         strcmp(options->log_format, "json") != 0)
         status = error_set_field(err, STATUS_INVALID, "log-format",

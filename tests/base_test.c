@@ -44,12 +44,14 @@ static const struct flag flags[] = {
 static const struct flag_table table = {
     .usage = "test [options] FILE", .summary = "Tests.", .flags = flags,
     .count = sizeof flags / sizeof *flags, .env_prefix = "ALPACA_TEST_",
+    .max_arguments = 2,
 };
 
 struct parsed {
     struct options options;
     const char *files[2];
-    int file_count, help;
+    int file_count;
+    bool help;
     struct error err;
     enum status status;
 };
@@ -59,12 +61,15 @@ static struct parsed parse(const char *line) {
     static char copy[256];
     char *arguments[32];
     int count = 0;
-    struct parsed parsed = {.file_count = -1};
+    struct parsed parsed = {0};
     snprintf(copy, sizeof copy, "%s", line);
     for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
         arguments[count++] = word;
-    parsed.status = flags_parse(&table, &parsed.options, count, arguments, parsed.files, 2,
-                                &parsed.file_count, &parsed.help, &parsed.err);
+    parsed.file_count = count;
+    parsed.status = flags_parse(&table, &parsed.options, &parsed.file_count, arguments,
+                                &parsed.help, &parsed.err);
+    for (int i = 0; i < parsed.file_count; i++)
+        parsed.files[i] = arguments[i];
     return parsed;
 }
 

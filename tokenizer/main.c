@@ -26,6 +26,7 @@ static const struct flag_table table = {
     flags,
     sizeof flags / sizeof *flags,
     NULL,
+    1,
 };
 
 /* What one line of input becomes; reused from line to line. */
@@ -149,10 +150,10 @@ int main(int argc, char **argv) {
     struct options options;
     struct error err = {0};
     struct tokenizer *tokenizer = NULL;
-    const char *command = NULL;
-    int commands = 0, help_shown = 0;
-    enum status status = flags_parse(&table, &options, argc - 1, argv + 1, &command, 1, &commands,
-                                     &help_shown, &err);
+    int commands = argc - 1;
+    bool help_shown = false;
+    enum status status =
+        flags_parse(&table, &options, &commands, argv + 1, &help_shown, &err);
     if (help_shown)
         return 0;
     if (status == STATUS_OK && commands == 0)
@@ -162,7 +163,7 @@ int main(int argc, char **argv) {
     if (status == STATUS_OK)
         status = tokenizer_load(&tokenizer, options.model, &err);
     if (status == STATUS_OK)
-        status = run(command, tokenizer, &err);
+        status = run(argv[1], tokenizer, &err);
     tokenizer_free(tokenizer);
     if (status != STATUS_OK)
         fprintf(stderr, "alpaca-tokenizer: %s\n", err.message);

@@ -39,6 +39,7 @@ static const struct flag_table table = {
                "end counts as a token) and bits per byte of text.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
+    .max_arguments = 1,
 };
 
 static void print(const struct evaluate_options *o, const struct evaluation *e) {
@@ -102,19 +103,17 @@ static enum status run(const struct evaluate_options *o, struct error *err) {
 
 int evaluate_command(int argc, char **argv) {
     struct evaluate_options options;
-    const char *folder = NULL;
     struct error err;
-    int help = 0, folders = 0;
-    enum status status =
-        flags_parse(&table, &options, argc, argv, &folder, 1, &folders, &help, &err);
+    bool help = false;
+    enum status status = flags_parse(&table, &options, &argc, argv, &help, &err);
     if (help)
         return 0;
     if (status != STATUS_OK) {
         fprintf(stderr, "alpaca-train evaluate: %s\n", err.message);
         return 2;
     }
-    if (folders)
-        options.model = folder;
+    if (argc > 0)
+        options.model = argv[0];
     status = run(&options, &err);
     if (status != STATUS_OK)
         fprintf(stderr, "alpaca-train evaluate: %s\n", err.message);

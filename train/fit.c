@@ -224,9 +224,8 @@ static void report_end(const struct fit *f) {
 int fit_command(int argc, char **argv) {
     static struct fit fit; /* zeroed; too large for some stacks */
     struct error err;
-    int help = 0;
-    enum status status = flags_parse(&fit_flags, &fit.options, argc, argv, NULL, 0, NULL, &help,
-                                     &err);
+    bool help = false;
+    enum status status = flags_parse(&fit_flags, &fit.options, &argc, argv, &help, &err);
     if (help)
         return 0;
     if (status == STATUS_OK)

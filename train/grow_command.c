@@ -33,6 +33,7 @@ static const struct flag_table table = {
                "alpaca.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
+    .max_arguments = GROW_MAX_SOURCES,
 };
 
 enum { CALIBRATION_ROWS = 4096 };
@@ -73,7 +74,7 @@ static enum status write_folder(const struct grow_options *o, const struct model
     return status;
 }
 
-static enum status run(const struct grow_options *o, const char *const *folders, int count,
+static enum status run(const struct grow_options *o, char **folders, int count,
                        struct error *err) {
     struct pool *pool = NULL;
     struct model *model = NULL, *sources[GROW_MAX_SOURCES] = {0};
@@ -119,20 +120,18 @@ static enum status run(const struct grow_options *o, const char *const *folders,
 
 int grow_command(int argc, char **argv) {
     struct grow_options options;
-    const char *folders[GROW_MAX_SOURCES];
     struct error err;
-    int help = 0, count = 0;
-    enum status status = flags_parse(&table, &options, argc, argv, folders, GROW_MAX_SOURCES,
-                                     &count, &help, &err);
+    bool help = false;
+    enum status status = flags_parse(&table, &options, &argc, argv, &help, &err);
     if (help)
         return 0;
-    if (status == STATUS_OK && count == 0)
+    if (status == STATUS_OK && argc == 0)
         status = error_set(&err, STATUS_INVALID, "name the model folders to grow from");
     if (status != STATUS_OK) {
         fprintf(stderr, "alpaca-train grow: %s\n", err.message);
         return 2;
     }
-    status = run(&options, folders, count, &err);
+    status = run(&options, argv, argc, &err);
     if (status != STATUS_OK)
         fprintf(stderr, "alpaca-train grow: %s\n", err.message);
     return status == STATUS_OK ? 0 : 1;

@@ -9,6 +9,7 @@
 #include "train/data/story_set.h"
 #include "train/data/text_clean.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -229,6 +230,7 @@ static const struct flag_table table = {
                "\"text\" or \"story\", or one story a line; .xz, .gz and .zst are unpacked.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
+    .max_arguments = INT_MAX,
 };
 
 static void print_counts(const char *name, const struct prepare_counts *counts) {
@@ -259,23 +261,17 @@ int prepare_command(int argc, char **argv) {
     struct flag_values values;
     struct error err;
     struct prepare_report report;
-    int input_count = 0, help_shown = 0;
-    const char **inputs = calloc((size_t)argc + 1, sizeof *inputs);
-    enum status status = STATUS_OK;
-    if (!inputs)
-        status = error_set(&err, STATUS_NO_MEMORY, "no memory for the arguments");
-    if (status == STATUS_OK)
-        status = flags_parse(&table, &values, argc, argv, inputs, argc, &input_count, &help_shown,
-                             &err);
+    bool help_shown = false;
+    enum status status = flags_parse(&table, &values, &argc, argv, &help_shown, &err);
     if (status == STATUS_OK && !help_shown) {
-        if (input_count == 0)
+        if (argc == 0)
             status = error_set(&err, STATUS_INVALID, "no INPUT given; see --help");
         else if (!values.out)
             status = error_set_field(&err, STATUS_INVALID, "out", "--out DIR is missing");
     }
     if (status == STATUS_OK && !help_shown) {
         const struct prepare_options options = {
-            .inputs = inputs, .input_count = (size_t)input_count, .out = values.out,
+            .inputs = (const char *const *)argv, .input_count = (size_t)argc, .out = values.out,
             .valid = values.valid, .valid_share = values.valid_share,
             .vocab_share = values.vocab_share, .vocab_all_below = VOCAB_ALL_BELOW,
             .seed = values.seed};
@@ -285,6 +281,5 @@ int prepare_command(int argc, char **argv) {
     }
     if (status != STATUS_OK)
         fprintf(stderr, "alpaca-train prepare: %s\n", err.message);
-    free(inputs);
     return status == STATUS_OK ? 0 : 1;
 }

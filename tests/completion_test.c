@@ -270,7 +270,7 @@ static void test_prompts_are_measured_in_tokens(void **state) {
 static void test_a_telling_starts_whole_or_not_at_all(void **state) {
     (void)state;
     struct bell bell = BELL;
-    struct telling *tellings[2] = {NULL, NULL};
+    struct completion_request *tellings[2] = {NULL, NULL};
     struct error err = {0};
     const char body[] = "{\"n\": 8, \"temperature\": 2, \"seed\": 1}";
     int started = 0;
@@ -279,7 +279,7 @@ static void test_a_telling_starts_whole_or_not_at_all(void **state) {
         struct api_request request;
         assert_int_equal(api_request_parse(&request, API_GENERATE, body, strlen(body), &err),
                          STATUS_OK);
-        if (telling_start(&tellings[i], &engine, NULL, &request, TELLING_JSON, ring, &bell, &err) ==
+        if (completion_request_start(&tellings[i], &engine, NULL, &request, ANSWER_JSON, ring, &bell, &err) ==
             STATUS_OK)
             started++;
         else
@@ -288,8 +288,8 @@ static void test_a_telling_starts_whole_or_not_at_all(void **state) {
     assert_in_range(started, 1, 2); /* the first may have been quick */
     for (int i = 0; i < 2; i++) {
         if (tellings[i])
-            telling_cancel(tellings[i]);
-        telling_free(tellings[i]);
+            completion_request_cancel(tellings[i]);
+        completion_request_free(tellings[i]);
     }
     wait_until_idle();
     assert_true(scheduler_has_room(engine.scheduler));

@@ -14,8 +14,8 @@
 #include <cmocka.h>
 
 struct listener {
-    struct herald *herald;
-    struct herald_entry entry;
+    struct wakeups *herald;
+    struct wakeup entry;
     atomic_int news, heard, calls;
     int *order; /* counts calls of several listeners; may be NULL */
     int place;
@@ -29,15 +29,15 @@ static void on_call(void *context) {
         listener->place = ++*listener->order;
 }
 
-static void listen_to(struct listener *listener, struct herald *herald) {
+static void listen_to(struct listener *listener, struct wakeups *herald) {
     *listener = (struct listener){.herald = herald};
-    listener->entry = (struct herald_entry){.call = on_call, .context = listener};
+    listener->entry = (struct wakeup){.call = on_call, .context = listener};
 }
 
-static struct herald *open_herald(void) {
-    struct herald *herald = NULL;
+static struct wakeups *open_herald(void) {
+    struct wakeups *herald = NULL;
     struct error err = {0};
-    if (herald_create(&herald, &err) != STATUS_OK)
+    if (wakeups_create(&herald, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     return herald;
 }
@@ -49,14 +49,14 @@ static void *speak(void *context) {
     for (int i = 0; i < NEWS; i++)
         for (int l = 0; l < LISTENERS; l++) {
             atomic_fetch_add(&listeners[l].news, 1);
-            herald_add(listeners[l].herald, &listeners[l].entry);
+            wakeups_add(listeners[l].herald, &listeners[l].entry);
         }
     return NULL;
 }
 
 static void test_the_last_news_are_heard_and_rounds_are_kept(void **state) {
     (void)state;
-    struct herald *herald = open_herald();
+    struct wakeups *herald = open_herald();
     struct listener listeners[LISTENERS];
     pthread_t speakers[SPEAKERS];
     for (int l = 0; l < LISTENERS; l++)
@@ -73,37 +73,37 @@ static void test_the_last_news_are_heard_and_rounds_are_kept(void **state) {
     for (int l = 0; l < LISTENERS; l++)
         assert_in_range((uint64_t)atomic_load(&listeners[l].calls), 1, rounds);
     for (int l = 0; l < LISTENERS; l++)
-        herald_remove(herald, &listeners[l].entry);
-    herald_destroy(herald);
+        wakeups_remove(herald, &listeners[l].entry);
+    wakeups_destroy(herald);
 }
 
 static void test_who_was_removed_is_never_called(void **state) {
     (void)state;
-    struct herald *herald = open_herald();
+    struct wakeups *herald = open_herald();
     struct listener stays;
     listen_to(&stays, herald);
     for (int i = 0; i < 200; i++) {
         struct listener leaves;
         listen_to(&leaves, herald);
-        herald_add(herald, &stays.entry);
-        herald_add(herald, &leaves.entry);
-        herald_remove(herald, &leaves.entry);
+        wakeups_add(herald, &stays.entry);
+        wakeups_add(herald, &leaves.entry);
+        wakeups_remove(herald, &leaves.entry);
         int calls = atomic_load(&leaves.calls);
         atomic_store(&stays.news, i + 1);
-        herald_add(herald, &stays.entry); /* a round comes after this, without the other */
+        wakeups_add(herald, &stays.entry); /* a round comes after this, without the other */
         if (i % 20 == 0)
             while (atomic_load(&stays.heard) < i + 1)
                 sched_yield();
         assert_int_equal(atomic_load(&leaves.calls), calls);
     }
-    herald_remove(herald, &stays.entry);
-    herald_remove(herald, &stays.entry); /* twice is harmless */
-    herald_destroy(herald);
+    wakeups_remove(herald, &stays.entry);
+    wakeups_remove(herald, &stays.entry); /* twice is harmless */
+    wakeups_destroy(herald);
 }
 
 static void test_a_flush_calls_everybody_in_order(void **state) {
     (void)state;
-    struct herald *herald = open_herald();
+    struct wakeups *herald = open_herald();
     struct listener listeners[LISTENERS];
     int order = 0;
     for (int l = 0; l < LISTENERS; l++) {
@@ -111,13 +111,13 @@ static void test_a_flush_calls_everybody_in_order(void **state) {
         listeners[l].order = &order; /* under the herald's lock */
     }
     for (int l = 0; l < LISTENERS; l++)
-        herald_add(herald, &listeners[l].entry);
-    herald_flush(herald);
+        wakeups_add(herald, &listeners[l].entry);
+    wakeups_flush(herald);
     for (int l = 0; l < LISTENERS; l++) {
         assert_int_equal(atomic_load(&listeners[l].calls), 1);
         assert_int_equal(listeners[l].place, l + 1);
     }
-    herald_destroy(herald);
+    wakeups_destroy(herald);
 }
 
 int main(void) {

@@ -4,16 +4,16 @@
 
 #include <inttypes.h>
 
-void telling_write_usage(const struct telling *telling, struct buffer *out) {
-    struct telling_summary summary = telling_summary(telling);
+void answer_write_usage(const struct completion_request *telling, struct buffer *out) {
+    struct completion_summary summary = completion_request_summary(telling);
     buffer_printf(out, "\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,"
                        "\"total_tokens\":%d}",
                   summary.prompt_tokens, summary.completion_tokens,
                   summary.prompt_tokens + summary.completion_tokens);
 }
 
-static void write_timings(const struct telling *telling, struct buffer *out) {
-    struct telling_summary summary = telling_summary(telling);
+static void write_timings(const struct completion_request *telling, struct buffer *out) {
+    struct completion_summary summary = completion_request_summary(telling);
     double told_ns = (double)(summary.usage.prefill_ns + summary.usage.decode_ns);
     buffer_printf(out, "\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,"
                        "\"tokens_per_second\":%.1f}",
@@ -22,20 +22,20 @@ static void write_timings(const struct telling *telling, struct buffer *out) {
                   told_ns > 0 ? 1e9 * summary.completion_tokens / told_ns : 0.0);
 }
 
-static void write_model(const struct telling *telling, struct buffer *out) {
+static void write_model(const struct completion_request *telling, struct buffer *out) {
     buffer_append_text(out, "\"model\":");
     json_append_text(out, telling->engine->name);
 }
 
-void telling_write_sums(const struct telling *telling, struct buffer *out) {
+void answer_write_sums(const struct completion_request *telling, struct buffer *out) {
     write_model(telling, out);
     buffer_append_text(out, ",");
-    telling_write_usage(telling, out);
+    answer_write_usage(telling, out);
     buffer_append_text(out, ",");
     write_timings(telling, out);
 }
 
-void telling_write_completion_head(const struct telling *telling, struct buffer *out) {
+void answer_write_completion_head(const struct completion_request *telling, struct buffer *out) {
     buffer_printf(out, "{\"id\":\"cmpl-%016" PRIx64 "\",\"object\":\"text_completion\","
                        "\"created\":%lld,",
                   telling->id, (long long)telling->created);
@@ -43,11 +43,11 @@ void telling_write_completion_head(const struct telling *telling, struct buffer 
     buffer_append_text(out, ",\"choices\":[");
 }
 
-bool telling_wants_lists(const struct telling *telling) {
+bool telling_wants_lists(const struct completion_request *telling) {
     return telling->request.logprobs >= 0;
 }
 
-struct logprobs telling_new_lists(const struct telling *telling) {
+struct logprobs telling_new_lists(const struct completion_request *telling) {
     return (struct logprobs){.tokenizer = telling->engine->tokenizer,
                              .top = telling->request.logprobs};
 }
@@ -63,7 +63,7 @@ void telling_list_news(struct told *told, struct logprobs *lists) {
     }
 }
 
-void telling_write_choice(int index, const char *text, size_t bytes, struct logprobs *lists,
+void answer_write_choice(int index, const char *text, size_t bytes, struct logprobs *lists,
                          const char *finish_reason, struct buffer *out) {
     buffer_printf(out, "{\"index\":%d,\"text\":", index);
     json_append_bytes(out, text, bytes);

@@ -10,7 +10,7 @@ static uint64_t seed_of(const struct api_request *request, int index) {
     return (request->seed + (uint64_t)index) & (uint64_t)API_MAX_SEED;
 }
 
-const struct prompt *telling_prompt(const struct telling *telling, int index) {
+const struct prompt *telling_prompt(const struct completion_request *telling, int index) {
     return &telling->prompts[index / telling->request.n];
 }
 
@@ -18,7 +18,7 @@ static void on_gap(void *metrics, uint64_t gap_ns, int tokens) {
     metrics_token_gap(metrics, gap_ns, tokens);
 }
 
-static enum status start_stories(struct telling *telling, struct metrics *metrics,
+static enum status start_stories(struct completion_request *telling, struct metrics *metrics,
                                  void (*wake)(void *context, bool over), void *context,
                                  struct error *err) {
     const struct api_request *request = &telling->request;
@@ -52,11 +52,12 @@ static enum status start_stories(struct telling *telling, struct metrics *metric
     return STATUS_OK;
 }
 
-enum status telling_start(struct telling **out, struct engine *engine, struct metrics *metrics,
-                          struct api_request *request, enum telling_form form,
-                          void (*wake)(void *context, bool over), void *context,
-                          struct error *err) {
-    struct telling *telling = calloc(1, sizeof *telling);
+enum status completion_request_start(struct completion_request **out, struct engine *engine,
+                                     struct metrics *metrics, struct api_request *request,
+                                     enum answer_format form,
+                                     void (*wake)(void *context, bool over), void *context,
+                                     struct error *err) {
+    struct completion_request *telling = calloc(1, sizeof *telling);
     if (!telling) {
         api_request_free(request);
         return error_set(err, STATUS_NO_MEMORY, "no memory for a story");
@@ -71,7 +72,7 @@ enum status telling_start(struct telling **out, struct engine *engine, struct me
         telling->request.seed = rng_entropy() & (uint64_t)API_MAX_SEED;
 
     enum status status = STATUS_OK;
-    if (form == TELLING_TEXT && telling->request.stream && telling->request.n > 1)
+    if (form == ANSWER_TEXT && telling->request.stream && telling->request.n > 1)
         status = error_set_field(err, STATUS_INVALID, "n",
                                  "n must be 1 for a stream of plain text");
     for (int i = 0; i < telling->request.prompt_count && status == STATUS_OK; i++) {
@@ -84,11 +85,12 @@ enum status telling_start(struct telling **out, struct engine *engine, struct me
     if (status == STATUS_OK)
         *out = telling;
     else
-        telling_free(telling);
+        completion_request_free(telling);
     return status;
 }
 
-enum status telling_advance(struct telling *telling, bool *finished, struct error *err) {
+enum status completion_request_advance(struct completion_request *telling, bool *finished,
+                                       struct error *err) {
     *finished = true;
     for (int i = 0; i < telling->count; i++) {
         struct told *told = &telling->stories[i];
@@ -106,22 +108,22 @@ enum status telling_advance(struct telling *telling, bool *finished, struct erro
     return STATUS_OK;
 }
 
-bool telling_streams(const struct telling *telling) {
+bool completion_request_streams(const struct completion_request *telling) {
     return telling->request.stream;
 }
 
-bool telling_pings(const struct telling *telling) {
-    return telling->form == TELLING_JSON;
+bool completion_request_pings(const struct completion_request *telling) {
+    return telling->form == ANSWER_JSON;
 }
 
-const char *telling_content_type(const struct telling *telling) {
-    if (telling->form == TELLING_TEXT)
+const char *completion_request_content_type(const struct completion_request *telling) {
+    if (telling->form == ANSWER_TEXT)
         return "text/plain; charset=utf-8";
     return telling->request.stream ? "text/event-stream; charset=utf-8" : "application/json";
 }
 
-struct telling_summary telling_summary(const struct telling *telling) {
-    struct telling_summary summary = {.prompt_tokens = telling->prompt_tokens};
+struct completion_summary completion_request_summary(const struct completion_request *telling) {
+    struct completion_summary summary = {.prompt_tokens = telling->prompt_tokens};
     for (int i = 0; i < telling->count; i++) {
         struct generation_usage usage = story_usage(telling->stories[i].story);
         struct generation_usage *most = &summary.usage;
@@ -136,19 +138,19 @@ struct telling_summary telling_summary(const struct telling *telling) {
     return summary;
 }
 
-void telling_record(const struct telling *telling, struct metrics *metrics) {
+void completion_request_record(const struct completion_request *telling, struct metrics *metrics) {
     for (int i = 0; i < telling->count; i++) {
         struct generation_usage usage = story_usage(telling->stories[i].story);
         metrics_story(metrics, telling->stories[i].end, &usage);
     }
 }
 
-void telling_cancel(struct telling *telling) {
+void completion_request_cancel(struct completion_request *telling) {
     for (int i = 0; i < telling->count; i++)
         story_cancel(telling->stories[i].story);
 }
 
-void telling_free(struct telling *telling) {
+void completion_request_free(struct completion_request *telling) {
     if (!telling)
         return;
     for (int i = 0; i < telling->count; i++)

@@ -5,7 +5,7 @@
  * they are told. Knows nothing of HTTP connections, so tests can use it alone.
  *
  * Ownership: a telling owns its request and stories, and borrows the
- * engine. Safety: one thread at a time, except that telling_cancel() may
+ * engine. Safety: one thread at a time, except that completion_request_cancel() may
  * be called from any thread while the telling lives. `wake` runs on the
  * scheduler's thread when there may be something new, and must be quick.
  */
@@ -20,45 +20,45 @@
 
 #include <stdbool.h>
 
-struct telling;
+struct completion_request;
 
-enum telling_form { TELLING_JSON, TELLING_TEXT };
+enum answer_format { ANSWER_JSON, ANSWER_TEXT };
 
 /* Takes over *request (also on failure); the times between tokens go to *metrics unless NULL. A
- * request without a seed gets one. Look with telling_advance() before waiting for `wake`. Errors:
+ * request without a seed gets one. Look with completion_request_advance() before waiting for `wake`. Errors:
  * the prompt's, and scheduler_submit()'s. */
-enum status telling_start(struct telling **telling, struct engine *engine, struct metrics *metrics,
-                          struct api_request *request, enum telling_form form,
+enum status completion_request_start(struct completion_request **telling, struct engine *engine, struct metrics *metrics,
+                          struct api_request *request, enum answer_format form,
                           void (*wake)(void *context, bool over), void *context, struct error *err);
 
 /* Brings all stories up to date. An error means that the telling has failed, after which it can
  * only be freed; stories that were cut off by the server's end are STATUS_STOPPED. */
-enum status telling_advance(struct telling *telling, bool *finished, struct error *err);
+enum status completion_request_advance(struct completion_request *telling, bool *finished, struct error *err);
 
-bool telling_streams(const struct telling *telling);
-bool telling_pings(const struct telling *telling); /* the stream's form has room for comments */
-const char *telling_content_type(const struct telling *telling);
+bool completion_request_streams(const struct completion_request *telling);
+bool completion_request_pings(const struct completion_request *telling); /* the stream's form has room for comments */
+const char *completion_request_content_type(const struct completion_request *telling);
 
 /* The whole answer of a finished telling. */
-void telling_write_answer(struct telling *telling, struct buffer *out);
+void completion_request_write_answer(struct completion_request *telling, struct buffer *out);
 /* What is new since the last call, as events or text; the end too, once it has come. */
-void telling_write_news(struct telling *telling, struct buffer *out);
+void completion_request_write_output(struct completion_request *telling, struct buffer *out);
 /* An error inside a stream. */
-void telling_write_failure(const struct telling *telling, const struct error *err,
+void completion_request_write_failure(const struct completion_request *telling, const struct error *err,
                            struct buffer *out);
 
 /* Counts what became of the stories; once, when the request is over. */
-void telling_record(const struct telling *telling, struct metrics *metrics);
+void completion_request_record(const struct completion_request *telling, struct metrics *metrics);
 
 /* For the log. */
-struct telling_summary {
+struct completion_summary {
     int prompt_tokens, completion_tokens;
     const char *finish_reason; /* of the first story */
     struct generation_usage usage; /* times, the largest of all stories */
 };
-struct telling_summary telling_summary(const struct telling *telling);
+struct completion_summary completion_request_summary(const struct completion_request *telling);
 
-void telling_cancel(struct telling *telling);
-void telling_free(struct telling *telling); /* NULL is allowed */
+void completion_request_cancel(struct completion_request *telling);
+void completion_request_free(struct completion_request *telling); /* NULL is allowed */
 
 #endif

@@ -20,10 +20,10 @@ struct told {
     bool echoed, end_sent;
 };
 
-struct telling {
+struct completion_request {
     struct engine *engine;
     struct api_request request;
-    enum telling_form form;
+    enum answer_format form;
     struct prompt prompts[API_MAX_STORIES]; /* of request.n stories each, in their order */
     int prompt_tokens;                      /* of all of them */
     struct told stories[API_MAX_STORIES];
@@ -34,22 +34,22 @@ struct telling {
 };
 
 /* The prompt that story `index` goes on from. */
-const struct prompt *telling_prompt(const struct telling *telling, int index);
+const struct prompt *telling_prompt(const struct completion_request *telling, int index);
 
 /* Members of a JSON object, without the commas around them: "usage"; "model", "usage", "timings". */
-void telling_write_usage(const struct telling *telling, struct buffer *out);
-void telling_write_sums(const struct telling *telling, struct buffer *out);
+void answer_write_usage(const struct completion_request *telling, struct buffer *out);
+void answer_write_sums(const struct completion_request *telling, struct buffer *out);
 
 /* Up to the choices: what every object of a completion begins with. */
-void telling_write_completion_head(const struct telling *telling, struct buffer *out);
+void answer_write_completion_head(const struct completion_request *telling, struct buffer *out);
 /* Takes over *lists; NULL is null. */
-void telling_write_choice(int index, const char *text, size_t bytes, struct logprobs *lists,
+void answer_write_choice(int index, const char *text, size_t bytes, struct logprobs *lists,
                           const char *finish_reason, struct buffer *out);
 
 /* Whether log-probabilities were asked for; lists of them; and what goes into those next: the
  * tokens of a story that its part of the answer so far does not list. */
-bool telling_wants_lists(const struct telling *telling);
-struct logprobs telling_new_lists(const struct telling *telling);
+bool telling_wants_lists(const struct completion_request *telling);
+struct logprobs telling_new_lists(const struct completion_request *telling);
 void telling_list_news(struct told *told, struct logprobs *lists);
 
 #endif

@@ -13,19 +13,19 @@ static void event_end(struct buffer *out) {
 }
 
 /* What our own events of a story begin with: "index" tells several stories apart. */
-static void write_own_head(const struct telling *telling, int index, struct buffer *out) {
+static void write_own_head(const struct completion_request *telling, int index, struct buffer *out) {
     buffer_append_text(out, "{");
     if (telling->count > 1)
         buffer_printf(out, "\"index\":%d,", index);
 }
 
 /* Takes over *lists. */
-static void write_text_event(const struct telling *telling, int index, const char *text,
+static void write_text_event(const struct completion_request *telling, int index, const char *text,
                              size_t bytes, struct logprobs *lists, struct buffer *out) {
     event_begin(out);
     if (telling->request.dialect == API_COMPLETIONS) {
-        telling_write_completion_head(telling, out);
-        telling_write_choice(index, text, bytes, lists, NULL, out);
+        answer_write_completion_head(telling, out);
+        answer_write_choice(index, text, bytes, lists, NULL, out);
         buffer_append_text(out, telling->request.include_usage ? "],\"usage\":null}" : "]}");
     } else {
         write_own_head(telling, index, out);
@@ -36,15 +36,15 @@ static void write_text_event(const struct telling *telling, int index, const cha
     event_end(out);
 }
 
-static void write_end_event(struct telling *telling, int index, struct buffer *out) {
+static void write_end_event(struct completion_request *telling, int index, struct buffer *out) {
     struct told *told = &telling->stories[index];
     event_begin(out);
     if (telling->request.dialect == API_COMPLETIONS) {
-        telling_write_completion_head(telling, out);
+        answer_write_completion_head(telling, out);
         struct logprobs lists = telling_new_lists(telling); /* of tokens without a text, if any */
         if (telling_wants_lists(telling))
             telling_list_news(told, &lists);
-        telling_write_choice(index, "", 0, lists.count ? &lists : NULL, story_end_name(told->end),
+        answer_write_choice(index, "", 0, lists.count ? &lists : NULL, story_end_name(told->end),
                              out);
         buffer_printf(out, "],\"seed\":%" PRIu64 "%s}", told->seed,
                       telling->request.include_usage ? ",\"usage\":null" : "");
@@ -54,7 +54,7 @@ static void write_end_event(struct telling *telling, int index, struct buffer *o
                       story_end_name(told->end), told->seed);
         if (telling->count == 1) {
             buffer_append_text(out, ",");
-            telling_write_sums(telling, out);
+            answer_write_sums(telling, out);
         }
         buffer_append_text(out, "}");
     }
@@ -62,18 +62,18 @@ static void write_end_event(struct telling *telling, int index, struct buffer *o
 }
 
 /* After the last story: the sums that belong to no single one, and the mark of the end. */
-static void write_last_events(const struct telling *telling, struct buffer *out) {
+static void write_last_events(const struct completion_request *telling, struct buffer *out) {
     if (telling->request.dialect == API_COMPLETIONS && telling->request.include_usage) {
         event_begin(out);
-        telling_write_completion_head(telling, out);
+        answer_write_completion_head(telling, out);
         buffer_append_text(out, "],");
-        telling_write_usage(telling, out);
+        answer_write_usage(telling, out);
         buffer_append_text(out, "}");
         event_end(out);
     } else if (telling->request.dialect == API_GENERATE && telling->count > 1) {
         event_begin(out);
         buffer_append_text(out, "{");
-        telling_write_sums(telling, out);
+        answer_write_sums(telling, out);
         buffer_append_text(out, "}");
         event_end(out);
     }
@@ -81,7 +81,7 @@ static void write_last_events(const struct telling *telling, struct buffer *out)
 }
 
 /* Once per story; its log-probabilities are there when the prompt was read. */
-static void write_echo(struct telling *telling, int index, struct buffer *out) {
+static void write_echo(struct completion_request *telling, int index, struct buffer *out) {
     struct told *told = &telling->stories[index];
     const struct prompt *prompt = telling_prompt(telling, index);
     struct logprobs lists = telling_new_lists(telling);
@@ -95,19 +95,19 @@ static void write_echo(struct telling *telling, int index, struct buffer *out) {
     told->echoed = true;
 }
 
-static void write_text(struct telling *telling, int index, const char *text, size_t bytes,
+static void write_text(struct completion_request *telling, int index, const char *text, size_t bytes,
                        struct buffer *out) {
     struct logprobs lists = telling_new_lists(telling);
     if (telling_wants_lists(telling))
         telling_list_news(&telling->stories[index], &lists);
-    if (telling->form == TELLING_TEXT)
+    if (telling->form == ANSWER_TEXT)
         buffer_append(out, text, bytes);
     else
         write_text_event(telling, index, text, bytes, telling_wants_lists(telling) ? &lists : NULL,
                          out);
 }
 
-static void write_story_news(struct telling *telling, int index, struct buffer *out) {
+static void write_story_news(struct completion_request *telling, int index, struct buffer *out) {
     struct told *told = &telling->stories[index];
     size_t bytes;
     const char *text = story_text(told->story, &bytes);
@@ -118,14 +118,14 @@ static void write_story_news(struct telling *telling, int index, struct buffer *
         told->sent = bytes;
     }
     if (told->end != STORY_RUNNING && !told->end_sent) {
-        if (telling->form == TELLING_JSON)
+        if (telling->form == ANSWER_JSON)
             write_end_event(telling, index, out);
         told->end_sent = true;
     }
 }
 
-void telling_write_news(struct telling *telling, struct buffer *out) {
-    if (!telling->opened && telling->form == TELLING_TEXT)
+void completion_request_write_output(struct completion_request *telling, struct buffer *out) {
+    if (!telling->opened && telling->form == ANSWER_TEXT)
         buffer_append(out, telling->prompts[0].text, telling->prompts[0].bytes);
     telling->opened = true;
     bool ended = true;
@@ -134,7 +134,7 @@ void telling_write_news(struct telling *telling, struct buffer *out) {
         ended = ended && telling->stories[i].end_sent;
     }
     if (ended && !telling->closed) {
-        if (telling->form == TELLING_JSON)
+        if (telling->form == ANSWER_JSON)
             write_last_events(telling, out);
         else
             buffer_append_text(out, "\n");
@@ -142,9 +142,9 @@ void telling_write_news(struct telling *telling, struct buffer *out) {
     }
 }
 
-void telling_write_failure(const struct telling *telling, const struct error *err,
+void completion_request_write_failure(const struct completion_request *telling, const struct error *err,
                            struct buffer *out) {
-    if (telling->form == TELLING_TEXT) { /* nothing but the story fits in there */
+    if (telling->form == ANSWER_TEXT) { /* nothing but the story fits in there */
         buffer_append_text(out, "\n");
         return;
     }

@@ -11,45 +11,45 @@
 #include <time.h>
 #include <unistd.h>
 
-void exchange_fail(struct exchange *exchange, enum problem problem, const char *param,
+void transaction_fail(struct transaction *transaction, enum problem problem, const char *param,
                    const char *message) {
     const struct problem_info *info = problem_info(problem);
-    buffer_free(&exchange->answer.body);
-    exchange->answer.page = NULL;
-    exchange->answer.retry_after_s = info->retry_after_s;
-    problem_write(&exchange->answer.body, problem, param, message);
-    buffer_append_text(&exchange->answer.body, "\n");
-    exchange->answer.http_status = info->http_status;
-    exchange->answer.content_type = "application/json";
+    buffer_free(&transaction->answer.body);
+    transaction->answer.page = NULL;
+    transaction->answer.retry_after_s = info->retry_after_s;
+    problem_write(&transaction->answer.body, problem, param, message);
+    buffer_append_text(&transaction->answer.body, "\n");
+    transaction->answer.http_status = info->http_status;
+    transaction->answer.content_type = "application/json";
 }
 
-void exchange_fail_with(struct exchange *exchange, const struct error *err) {
+void transaction_fail_with(struct transaction *transaction, const struct error *err) {
     enum problem problem = problem_of_status(err->status);
     if (problem == PROBLEM_INTERNAL)
-        log_error("request %s failed: %s", exchange->id, err->message);
-    exchange_fail(exchange, problem, err->field, err->message);
+        log_error("request %s failed: %s", transaction->id, err->message);
+    transaction_fail(transaction, problem, err->field, err->message);
 }
 
-void exchange_answer(struct exchange *exchange, int http_status, const char *content_type) {
-    if (exchange->answer.body.failed) {
-        exchange_fail(exchange, PROBLEM_BUSY, NULL, "no memory for the answer");
+void transaction_answer(struct transaction *transaction, int http_status, const char *content_type) {
+    if (transaction->answer.body.failed) {
+        transaction_fail(transaction, PROBLEM_BUSY, NULL, "no memory for the answer");
         return;
     }
-    exchange->answer.http_status = http_status;
-    exchange->answer.content_type = content_type;
+    transaction->answer.http_status = http_status;
+    transaction->answer.content_type = content_type;
 }
 
-void exchange_identify(struct exchange *exchange, const char *wanted) {
+void transaction_identify(struct transaction *transaction, const char *wanted) {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                   "0123456789-_.:";
     size_t length = wanted ? strlen(wanted) : 0;
-    if (length > 0 && length < sizeof exchange->id && strspn(wanted, allowed) == length)
-        memcpy(exchange->id, wanted, length + 1);
+    if (length > 0 && length < sizeof transaction->id && strspn(wanted, allowed) == length)
+        memcpy(transaction->id, wanted, length + 1);
     else
-        snprintf(exchange->id, sizeof exchange->id, "%016" PRIx64, rng_entropy());
+        snprintf(transaction->id, sizeof transaction->id, "%016" PRIx64, rng_entropy());
 }
 
-static void log_json(const struct exchange *exchange, double ms, uint64_t bytes_sent,
+static void log_json(const struct transaction *transaction, double ms, uint64_t bytes_sent,
                      bool complete) {
     struct buffer line = {0};
     struct timespec now;
@@ -59,14 +59,14 @@ static void log_json(const struct exchange *exchange, double ms, uint64_t bytes_
     gmtime_r(&now.tv_sec, &utc);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
     buffer_printf(&line, "{\"time\":\"%s.%03ldZ\",\"request_id\":\"%s\",\"method\":", stamp,
-                  now.tv_nsec / 1000000, exchange->id);
-    json_append_text(&line, exchange->method);
+                  now.tv_nsec / 1000000, transaction->id);
+    json_append_text(&line, transaction->method);
     buffer_append_text(&line, ",\"path\":");
-    json_append_text(&line, exchange->path);
+    json_append_text(&line, transaction->path);
     buffer_printf(&line, ",\"status\":%d,\"ms\":%.3f,\"bytes\":%" PRIu64 ",\"complete\":%s",
-                  exchange->answer.http_status, ms, bytes_sent, complete ? "true" : "false");
-    if (exchange->telling) {
-        struct telling_summary summary = telling_summary(exchange->telling);
+                  transaction->answer.http_status, ms, bytes_sent, complete ? "true" : "false");
+    if (transaction->completion) {
+        struct completion_summary summary = completion_request_summary(transaction->completion);
         buffer_printf(&line, ",\"prompt_tokens\":%d,\"completion_tokens\":%d,"
                              "\"finish_reason\":\"%s\"",
                       summary.prompt_tokens, summary.completion_tokens, summary.finish_reason);
@@ -79,29 +79,29 @@ static void log_json(const struct exchange *exchange, double ms, uint64_t bytes_
     buffer_free(&line);
 }
 
-void exchange_log(const struct exchange *exchange, uint64_t bytes_sent, bool complete) {
-    const struct options *options = &exchange->service->options;
-    double ms = (double)(clock_now_ns() - exchange->started_ns) / 1e6;
+void transaction_log(const struct transaction *transaction, uint64_t bytes_sent, bool complete) {
+    const struct options *options = &transaction->service->options;
+    double ms = (double)(clock_now_ns() - transaction->started_ns) / 1e6;
     if (!options->access_log)
         return;
     if (strcmp(options->log_format, "json") == 0) {
-        log_json(exchange, ms, bytes_sent, complete);
+        log_json(transaction, ms, bytes_sent, complete);
         return;
     }
     char story[96] = "";
-    if (exchange->telling) {
-        struct telling_summary summary = telling_summary(exchange->telling);
+    if (transaction->completion) {
+        struct completion_summary summary = completion_request_summary(transaction->completion);
         snprintf(story, sizeof story, " %d+%d tokens %s", summary.prompt_tokens,
                  summary.completion_tokens, summary.finish_reason);
     }
-    log_info("%s %s %d %.1f ms %" PRIu64 " bytes%s %s%s", exchange->method, exchange->path,
-             exchange->answer.http_status, ms, bytes_sent, story, exchange->id,
+    log_info("%s %s %d %.1f ms %" PRIu64 " bytes%s %s%s", transaction->method, transaction->path,
+             transaction->answer.http_status, ms, bytes_sent, story, transaction->id,
              complete ? "" : " (cut off)");
 }
 
-void exchange_clear(struct exchange *exchange) {
-    telling_free(exchange->telling);
-    exchange->telling = NULL;
-    buffer_free(&exchange->body);
-    buffer_free(&exchange->answer.body);
+void transaction_clear(struct transaction *transaction) {
+    completion_request_free(transaction->completion);
+    transaction->completion = NULL;
+    buffer_free(&transaction->body);
+    buffer_free(&transaction->answer.body);
 }

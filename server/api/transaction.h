@@ -1,7 +1,7 @@
 /* transaction.h - one HTTP request and its answer, apart from the library that carries them.
  *
  * Handlers (routes.c) read the request's fields and fill in the answer, or
- * leave a telling that will become the answer. Ownership: the exchange owns
+ * leave a telling that will become the answer. Ownership: the transaction owns
  * its buffers and telling. One thread at a time, except for what telling.h
  * allows from others.
  */
@@ -29,7 +29,7 @@ struct answer {
     unsigned allow;     /* methods for an Allow header; 0: no such header */
 };
 
-struct exchange {
+struct transaction {
     struct service *service;
     const struct route *route; /* NULL: unknown path */
     const struct page *page;   /* the path is a page's */
@@ -40,23 +40,23 @@ struct exchange {
     struct buffer body;
     bool body_too_large;
     struct answer answer;
-    struct telling *telling;
-    void (*wake)(void *context, bool over); /* for telling_start() */
+    struct completion_request *completion;
+    void (*wake)(void *context, bool over); /* for completion_request_start() */
     void *wake_context;
     uint64_t started_ns;
 };
 
 /* Answer with an error, in the API's form. */
-void exchange_fail(struct exchange *exchange, enum problem problem, const char *param,
+void transaction_fail(struct transaction *transaction, enum problem problem, const char *param,
                    const char *message);
-void exchange_fail_with(struct exchange *exchange, const struct error *err);
+void transaction_fail_with(struct transaction *transaction, const struct error *err);
 /* Answer with what answer.body holds; memory that ran out on the way is answered too. */
-void exchange_answer(struct exchange *exchange, int http_status, const char *content_type);
+void transaction_answer(struct transaction *transaction, int http_status, const char *content_type);
 
 /* Takes the client's request id when it is one we can log, else draws one. */
-void exchange_identify(struct exchange *exchange, const char *wanted);
-/* The access log's line for a finished exchange. */
-void exchange_log(const struct exchange *exchange, uint64_t bytes_sent, bool complete);
-void exchange_clear(struct exchange *exchange);
+void transaction_identify(struct transaction *transaction, const char *wanted);
+/* The access log's line for a finished transaction. */
+void transaction_log(const struct transaction *transaction, uint64_t bytes_sent, bool complete);
+void transaction_clear(struct transaction *transaction);
 
 #endif

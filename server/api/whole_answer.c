@@ -7,7 +7,7 @@
 
 /* "story":…,"completion":…,"finish_reason":…,"seed":… The story is the prompt exactly as it was
  * sent: decoding its tokens would fold its case. */
-static void write_story(const struct telling *telling, const struct told *told,
+static void write_story(const struct completion_request *telling, const struct told *told,
                         struct buffer *out) {
     struct buffer story = {0};
     size_t bytes;
@@ -24,7 +24,7 @@ static void write_story(const struct telling *telling, const struct told *told,
     buffer_free(&story);
 }
 
-static void write_generate(const struct telling *telling, struct buffer *out) {
+static void write_generate(const struct completion_request *telling, struct buffer *out) {
     buffer_append_text(out, "{");
     write_story(telling, &telling->stories[0], out);
     if (telling->count > 1) {
@@ -35,13 +35,13 @@ static void write_generate(const struct telling *telling, struct buffer *out) {
         buffer_append_text(out, "}]");
     }
     buffer_append_text(out, ",");
-    telling_write_sums(telling, out);
+    answer_write_sums(telling, out);
     buffer_append_text(out, "}\n");
 }
 
 /* ---- completions -------------------------------------------------------- */
 
-static void write_whole_choice(struct telling *telling, int index, struct buffer *out) {
+static void write_whole_choice(struct completion_request *telling, int index, struct buffer *out) {
     struct told *told = &telling->stories[index];
     const struct prompt *prompt = telling_prompt(telling, index);
     struct logprobs lists = telling_new_lists(telling);
@@ -55,27 +55,27 @@ static void write_whole_choice(struct telling *telling, int index, struct buffer
         logprobs_add_prompt(&lists, prompt, told->story);
     if (telling_wants_lists(telling))
         telling_list_news(told, &lists);
-    telling_write_choice(index, text.data ? text.data : "", text.size,
+    answer_write_choice(index, text.data ? text.data : "", text.size,
                          telling_wants_lists(telling) ? &lists : NULL, story_end_name(told->end),
                          out);
     out->failed |= text.failed;
     buffer_free(&text);
 }
 
-static void write_completions(struct telling *telling, struct buffer *out) {
-    telling_write_completion_head(telling, out);
+static void write_completions(struct completion_request *telling, struct buffer *out) {
+    answer_write_completion_head(telling, out);
     for (int i = 0; i < telling->count; i++) {
         buffer_append_text(out, i ? "," : "");
         write_whole_choice(telling, i, out);
     }
     buffer_printf(out, "],\"seed\":%" PRIu64 ",", telling->request.seed);
-    telling_write_usage(telling, out);
+    answer_write_usage(telling, out);
     buffer_append_text(out, "}\n");
 }
 
 /* ---- plain text --------------------------------------------------------- */
 
-static void write_plain(const struct telling *telling, struct buffer *out) {
+static void write_plain(const struct completion_request *telling, struct buffer *out) {
     for (int i = 0; i < telling->count; i++) {
         size_t bytes;
         const char *completion = story_text(telling->stories[i].story, &bytes);
@@ -86,8 +86,8 @@ static void write_plain(const struct telling *telling, struct buffer *out) {
     }
 }
 
-void telling_write_answer(struct telling *telling, struct buffer *out) {
-    if (telling->form == TELLING_TEXT)
+void completion_request_write_answer(struct completion_request *telling, struct buffer *out) {
+    if (telling->form == ANSWER_TEXT)
         write_plain(telling, out);
     else if (telling->request.dialect == API_COMPLETIONS)
         write_completions(telling, out);

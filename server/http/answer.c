@@ -25,8 +25,8 @@ static void add_cors(struct MHD_Response *response, const char *origin) {
 }
 
 /* What every answer carries. */
-void http_add_headers(struct http_exchange *exchange, struct MHD_Response *response) {
-    const struct exchange *base = &exchange->base;
+void http_add_headers(struct http_transaction *transaction, struct MHD_Response *response) {
+    const struct transaction *base = &transaction->base;
     const struct service *service = base->service;
     add(response, "X-Request-Id", base->id);
     add(response, "X-Content-Type-Options", "nosniff");
@@ -77,30 +77,30 @@ enum MHD_Result http_answer_no_memory(struct http_server *server,
                               server->no_memory);
 }
 
-enum MHD_Result http_answer(struct http_exchange *exchange) {
-    struct answer *answer = &exchange->base.answer;
+enum MHD_Result http_answer(struct http_transaction *transaction) {
+    struct answer *answer = &transaction->base.answer;
     struct MHD_Response *response;
     if (answer->body.failed) { /* not even its words could be written */
         answer->http_status = problem_info(PROBLEM_BUSY)->http_status;
-        return http_answer_no_memory(exchange->server, exchange->connection);
+        return http_answer_no_memory(transaction->server, transaction->connection);
     }
     if (answer->page) {
-        exchange->bytes_sent = answer->page->size;
+        transaction->bytes_sent = answer->page->size;
         response = MHD_create_response_from_buffer(answer->page->size,
                                                    (void *)answer->page->data,
                                                    MHD_RESPMEM_PERSISTENT);
     } else {
-        /* The body lives in the exchange, which outlives the sending. */
-        exchange->bytes_sent = answer->body.size;
+        /* The body lives in the transaction, which outlives the sending. */
+        transaction->bytes_sent = answer->body.size;
         response = MHD_create_response_from_buffer(answer->body.size, answer->body.data,
                                                    MHD_RESPMEM_PERSISTENT);
     }
     if (!response)
-        return http_answer_no_memory(exchange->server, exchange->connection);
-    http_add_headers(exchange, response);
+        return http_answer_no_memory(transaction->server, transaction->connection);
+    http_add_headers(transaction, response);
     add_answer_headers(answer, response);
     enum MHD_Result queued =
-        MHD_queue_response(exchange->connection, (unsigned)answer->http_status, response);
+        MHD_queue_response(transaction->connection, (unsigned)answer->http_status, response);
     MHD_destroy_response(response);
     return queued;
 }

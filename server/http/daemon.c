@@ -146,7 +146,7 @@ static void release(struct http_server *server) {
     if (server->listener >= 0)
         close(server->listener);
     watch_destroy(server->watch);
-    herald_destroy(server->herald);
+    wakeups_destroy(server->wakeups);
     if (server->no_memory)
         MHD_destroy_response(server->no_memory);
     free(server);
@@ -164,7 +164,7 @@ enum status http_start(struct http_server **out, struct service *service, struct
     if (status == STATUS_OK)
         status = watch_create(&server->watch, err);
     if (status == STATUS_OK)
-        status = herald_create(&server->herald, err);
+        status = wakeups_create(&server->wakeups, err);
     if (status == STATUS_OK) {
         allow_files(service->options.connections);
         status = start_daemon(server, err);
@@ -186,7 +186,7 @@ void http_stop(struct http_server *server, int wait_ms) {
     uint64_t deadline_ns = clock_now_ns() + (uint64_t)wait_ms * 1000000u;
     while (atomic_load(&server->active) > 0 && clock_now_ns() < deadline_ns)
         nanosleep(&pause, NULL);
-    herald_flush(server->herald); /* the last news of suspended connections must not be late */
+    wakeups_flush(server->wakeups); /* the last news of suspended connections must not be late */
     MHD_stop_daemon(server->daemon); /* closes the listening socket too */
     server->listener = -1;
     release(server);

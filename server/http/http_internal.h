@@ -1,9 +1,9 @@
 /* http_internal.h - what the files of server/http/ share.
  *
- * Threads: an exchange and its connection belong to one of libmicrohttpd's
+ * Threads: a transaction and its connection belong to one of libmicrohttpd's
  * threads; the scheduler's (http_wake), the herald's and the watch's come in
  * from outside and touch only what `lock` guards, and the atomics.
- * Lock order: story or watch, then herald, then exchange, then libmicrohttpd's
+ * Lock order: story or watch, then herald, then transaction, then libmicrohttpd's
  * own.
  */
 #ifndef ALPACA_SERVER_HTTP_HTTP_INTERNAL_H
@@ -22,11 +22,11 @@ struct http_server {
     struct service *service;
     struct MHD_Daemon *daemon;
     struct watch *watch;
-    struct herald *herald;
+    struct wakeups *wakeups;
     struct MHD_Response *no_memory; /* for when there is none to make an answer */
     int listener;
     char url[128];
-    atomic_int active; /* exchanges between their headers and the end of their answer */
+    atomic_int active; /* transactions between their headers and the end of their answer */
 };
 
 /* One client's connection, from accept to close. */
@@ -38,19 +38,19 @@ struct http_connection {
     int ended_ticks; /* in a row, in which the peer's end was there; the watch's */
 };
 
-struct http_exchange {
-    struct exchange base;
+struct http_transaction {
+    struct transaction base;
     struct http_server *server;
     struct MHD_Connection *connection;
     struct http_connection *client; /* NULL when memory ran out at accept */
     uint64_t discarded_bytes;
 
     pthread_mutex_t lock; /* guards the next four */
-    bool news;            /* something came while the exchange was not suspended */
+    bool news;            /* something came while the transaction was not suspended */
     bool suspended;
     bool woken;           /* by its story: from now on the herald's rounds will do */
     bool ping;            /* the stream has been silent for long */
-    struct herald_entry herald;
+    struct wakeup wakeup;
 
     struct watch_entry watch;
     bool watched;
@@ -64,7 +64,7 @@ struct http_exchange {
     _Atomic uint64_t sent_ns; /* when the stream last sent something */
 };
 
-/* libmicrohttpd's callbacks (http_exchange.c). */
+/* libmicrohttpd's callbacks (http_transaction.c). */
 enum MHD_Result http_handle(void *server, struct MHD_Connection *connection, const char *url,
                             const char *method, const char *version, const char *upload,
                             size_t *upload_bytes, void **state);
@@ -83,18 +83,18 @@ void http_connection_awaits_body(struct http_connection *client);
 void http_connection_works(struct http_connection *client);
 
 /* Suspends until http_wake(), unless news came meanwhile: then false. */
-bool http_sleep(struct http_exchange *exchange);
+bool http_sleep(struct http_transaction *transaction);
 /* At once the first time and at a story's end; in between in the herald's rounds. */
-void http_wake(void *exchange, bool story_over);
+void http_wake(void *transaction, bool story_over);
 
 /* An answer that needs no memory. */
 enum MHD_Result http_answer_no_memory(struct http_server *server,
                                       struct MHD_Connection *connection);
 /* Makes it; NULL when there is no memory even now. */
 struct MHD_Response *http_make_no_memory(void);
-/* Queue the answer, or the stream of an exchange's telling (http_answer.c, http_stream.c). */
-enum MHD_Result http_answer(struct http_exchange *exchange);
-enum MHD_Result http_stream(struct http_exchange *exchange);
-void http_add_headers(struct http_exchange *exchange, struct MHD_Response *response);
+/* Queue the answer, or the stream of a transaction's telling (http_answer.c, http_stream.c). */
+enum MHD_Result http_answer(struct http_transaction *transaction);
+enum MHD_Result http_stream(struct http_transaction *transaction);
+void http_add_headers(struct http_transaction *transaction, struct MHD_Response *response);
 
 #endif

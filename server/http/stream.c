@@ -7,71 +7,71 @@
 
 enum { STREAM_BLOCK_BYTES = 4096 };
 
-static bool take_ping(struct http_exchange *exchange) {
-    pthread_mutex_lock(&exchange->lock);
-    bool ping = exchange->ping;
-    exchange->ping = false;
-    pthread_mutex_unlock(&exchange->lock);
+static bool take_ping(struct http_transaction *transaction) {
+    pthread_mutex_lock(&transaction->lock);
+    bool ping = transaction->ping;
+    transaction->ping = false;
+    pthread_mutex_unlock(&transaction->lock);
     return ping;
 }
 
 /* Fills the empty `out` with what there is to say now. */
-static void refill(struct http_exchange *exchange) {
-    struct telling *telling = exchange->base.telling;
+static void refill(struct http_transaction *transaction) {
+    struct completion_request *completion = transaction->base.completion;
     bool finished = false;
     struct error err = {0};
-    bool ping = take_ping(exchange);
-    enum status status = telling_advance(telling, &finished, &err);
+    bool ping = take_ping(transaction);
+    enum status status = completion_request_advance(completion, &finished, &err);
     if (status == STATUS_OK)
-        telling_write_news(telling, &exchange->out);
+        completion_request_write_output(completion, &transaction->out);
     else
-        telling_write_failure(telling, &err, &exchange->out);
-    exchange->over = finished || status != STATUS_OK;
-    if (exchange->out.size == 0 && ping && telling_pings(telling))
-        buffer_append_text(&exchange->out, ": still here\n\n");
+        completion_request_write_failure(completion, &err, &transaction->out);
+    transaction->over = finished || status != STATUS_OK;
+    if (transaction->out.size == 0 && ping && completion_request_pings(completion))
+        buffer_append_text(&transaction->out, ": still here\n\n");
     /* A client that left gets no end; neither does one whose story has a hole. */
-    if (atomic_load(&exchange->gone) || exchange->out.failed) {
-        buffer_clear(&exchange->out);
-        exchange->over = exchange->cut = true;
+    if (atomic_load(&transaction->gone) || transaction->out.failed) {
+        buffer_clear(&transaction->out);
+        transaction->over = transaction->cut = true;
     }
 }
 
 static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t max) {
     (void)position;
-    struct http_exchange *exchange = context;
+    struct http_transaction *transaction = context;
     for (;;) {
-        size_t left = exchange->out.size - exchange->out_sent;
+        size_t left = transaction->out.size - transaction->out_sent;
         if (left > 0) {
             size_t count = left < max ? left : max;
-            memcpy(bytes, exchange->out.data + exchange->out_sent, count);
-            exchange->out_sent += count;
-            exchange->bytes_sent += count;
-            atomic_store(&exchange->sent_ns, clock_now_ns());
+            memcpy(bytes, transaction->out.data + transaction->out_sent, count);
+            transaction->out_sent += count;
+            transaction->bytes_sent += count;
+            atomic_store(&transaction->sent_ns, clock_now_ns());
             return (ssize_t)count;
         }
-        buffer_clear(&exchange->out);
-        exchange->out_sent = 0;
-        if (exchange->over)
-            return exchange->cut ? MHD_CONTENT_READER_END_WITH_ERROR
+        buffer_clear(&transaction->out);
+        transaction->out_sent = 0;
+        if (transaction->over)
+            return transaction->cut ? MHD_CONTENT_READER_END_WITH_ERROR
                                  : MHD_CONTENT_READER_END_OF_STREAM;
-        refill(exchange);
-        if (exchange->out.size == 0 && !exchange->over && http_sleep(exchange))
+        refill(transaction);
+        if (transaction->out.size == 0 && !transaction->over && http_sleep(transaction))
             return 0;
     }
 }
 
-enum MHD_Result http_stream(struct http_exchange *exchange) {
+enum MHD_Result http_stream(struct http_transaction *transaction) {
     struct MHD_Response *response = MHD_create_response_from_callback(
-        MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream, exchange, NULL);
+        MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream, transaction, NULL);
     if (!response)
-        return http_answer_no_memory(exchange->server, exchange->connection);
-    exchange->base.answer.http_status = 200;
-    http_add_headers(exchange, response);
+        return http_answer_no_memory(transaction->server, transaction->connection);
+    transaction->base.answer.http_status = 200;
+    http_add_headers(transaction, response);
     MHD_del_response_header(response, "Cache-Control", "no-store");
     MHD_add_response_header(response, "Cache-Control", "no-cache");
-    MHD_add_response_header(response, "Content-Type", telling_content_type(exchange->base.telling));
+    MHD_add_response_header(response, "Content-Type", completion_request_content_type(transaction->base.completion));
     MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* proxies pass it on at once */
-    enum MHD_Result queued = MHD_queue_response(exchange->connection, 200, response);
+    enum MHD_Result queued = MHD_queue_response(transaction->connection, 200, response);
     MHD_destroy_response(response);
     return queued;
 }

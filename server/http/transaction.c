@@ -14,71 +14,71 @@ enum { DISCARD_LIMIT = 4 << 20 };
 /* For the log and the metrics, as other servers name it: nobody was left to answer. */
 enum { CLIENT_CLOSED_REQUEST = 499 };
 
-bool http_sleep(struct http_exchange *exchange) {
-    pthread_mutex_lock(&exchange->lock);
-    bool sleep = !exchange->news;
-    exchange->news = false;
+bool http_sleep(struct http_transaction *transaction) {
+    pthread_mutex_lock(&transaction->lock);
+    bool sleep = !transaction->news;
+    transaction->news = false;
     if (sleep) {
-        exchange->suspended = true;
-        MHD_suspend_connection(exchange->connection);
+        transaction->suspended = true;
+        MHD_suspend_connection(transaction->connection);
     }
-    pthread_mutex_unlock(&exchange->lock);
+    pthread_mutex_unlock(&transaction->lock);
     return sleep;
 }
 
 static void wake_now(void *context) {
-    struct http_exchange *exchange = context;
-    pthread_mutex_lock(&exchange->lock);
-    if (exchange->suspended) {
-        exchange->suspended = false;
-        MHD_resume_connection(exchange->connection);
+    struct http_transaction *transaction = context;
+    pthread_mutex_lock(&transaction->lock);
+    if (transaction->suspended) {
+        transaction->suspended = false;
+        MHD_resume_connection(transaction->connection);
     } else {
-        exchange->news = true;
+        transaction->news = true;
     }
-    pthread_mutex_unlock(&exchange->lock);
+    pthread_mutex_unlock(&transaction->lock);
 }
 
 void http_wake(void *context, bool story_over) {
-    struct http_exchange *exchange = context;
-    pthread_mutex_lock(&exchange->lock);
-    bool first = !exchange->woken;
-    exchange->woken = true;
-    pthread_mutex_unlock(&exchange->lock);
+    struct http_transaction *transaction = context;
+    pthread_mutex_lock(&transaction->lock);
+    bool first = !transaction->woken;
+    transaction->woken = true;
+    pthread_mutex_unlock(&transaction->lock);
     if (first || story_over)
-        wake_now(exchange);
+        wake_now(transaction);
     else /* not under the lock: the herald takes it while it holds its own */
-        herald_add(exchange->server->herald, &exchange->herald);
+        wakeups_add(transaction->server->wakeups, &transaction->wakeup);
 }
 
-/* The end of the stories wakes the exchange, which then notices that nobody listens. */
+/* The end of the stories wakes the transaction, which then notices that nobody listens. */
 static void on_gone(void *context) {
-    struct http_exchange *exchange = context;
-    atomic_store(&exchange->gone, true);
-    telling_cancel(exchange->base.telling);
+    struct http_transaction *transaction = context;
+    atomic_store(&transaction->gone, true);
+    completion_request_cancel(transaction->base.completion);
 }
 
 static void on_tick(void *context) {
-    struct http_exchange *exchange = context;
-    uint64_t ping_ns = (uint64_t)exchange->server->service->options.ping_s * 1000000000u;
-    if (!telling_streams(exchange->base.telling) ||
-        clock_now_ns() < atomic_load(&exchange->sent_ns) + ping_ns)
+    struct http_transaction *transaction = context;
+    uint64_t ping_ns = (uint64_t)transaction->server->service->options.ping_s * 1000000000u;
+    if (!completion_request_streams(transaction->base.completion) ||
+        clock_now_ns() < atomic_load(&transaction->sent_ns) + ping_ns)
         return;
-    pthread_mutex_lock(&exchange->lock);
-    exchange->ping = true;
-    pthread_mutex_unlock(&exchange->lock);
-    wake_now(exchange); /* and the first token still counts as the first wake */
+    pthread_mutex_lock(&transaction->lock);
+    transaction->ping = true;
+    pthread_mutex_unlock(&transaction->lock);
+    wake_now(transaction); /* and the first token still counts as the first wake */
 }
 
-static void start_watching(struct http_exchange *exchange) {
-    exchange->watch = (struct watch_entry){
-        .fd = http_connection_fd(exchange->connection),
+static void start_watching(struct http_transaction *transaction) {
+    transaction->watch = (struct watch_entry){
+        .fd = http_connection_fd(transaction->connection),
         .on_gone = on_gone,
         .on_tick = on_tick,
-        .context = exchange,
+        .context = transaction,
     };
-    atomic_store(&exchange->sent_ns, clock_now_ns());
-    exchange->watched = true;
-    watch_add(exchange->server->watch, &exchange->watch);
+    atomic_store(&transaction->sent_ns, clock_now_ns());
+    transaction->watched = true;
+    watch_add(transaction->server->watch, &transaction->watch);
 }
 
 static const char *header(struct MHD_Connection *connection, const char *name) {
@@ -93,41 +93,41 @@ static void copy_printable(char *to, size_t size, const char *from) {
     to[i] = '\0';
 }
 
-static struct http_exchange *create(struct http_server *server,
+static struct http_transaction *create(struct http_server *server,
                                     struct MHD_Connection *connection, const char *url,
                                     const char *method) {
-    struct http_exchange *exchange = calloc(1, sizeof *exchange);
-    if (!exchange)
+    struct http_transaction *transaction = calloc(1, sizeof *transaction);
+    if (!transaction)
         return NULL;
-    exchange->server = server;
-    exchange->connection = connection;
-    exchange->client = http_connection_of(connection);
-    pthread_mutex_init(&exchange->lock, NULL);
-    exchange->herald = (struct herald_entry){.call = wake_now, .context = exchange};
-    struct exchange *base = &exchange->base;
+    transaction->server = server;
+    transaction->connection = connection;
+    transaction->client = http_connection_of(connection);
+    pthread_mutex_init(&transaction->lock, NULL);
+    transaction->wakeup = (struct wakeup){.call = wake_now, .context = transaction};
+    struct transaction *base = &transaction->base;
     base->service = server->service;
     base->wake = http_wake;
-    base->wake_context = exchange;
+    base->wake_context = transaction;
     base->started_ns = clock_now_ns();
     base->accept = header(connection, MHD_HTTP_HEADER_ACCEPT);
     base->if_none_match = header(connection, MHD_HTTP_HEADER_IF_NONE_MATCH);
     copy_printable(base->method, sizeof base->method, method);
     copy_printable(base->path, sizeof base->path, url);
-    exchange_identify(base, header(connection, "X-Request-Id"));
+    transaction_identify(base, header(connection, "X-Request-Id"));
     routes_find(base, url);
     atomic_fetch_add(&server->active, 1);
-    return exchange;
+    return transaction;
 }
 
 /* The headers are there, the body is not. */
 static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *connection,
                              const char *url, const char *method, void **state) {
-    struct http_exchange *exchange = create(server, connection, url, method);
-    if (!exchange)
+    struct http_transaction *transaction = create(server, connection, url, method);
+    if (!transaction)
         return http_answer_no_memory(server, connection);
-    *state = exchange;
-    struct exchange *base = &exchange->base;
-    http_connection_awaits_body(exchange->client);
+    *state = transaction;
+    struct transaction *base = &transaction->base;
+    http_connection_awaits_body(transaction->client);
     bool refused = routes_refuse(base, header(connection, MHD_HTTP_HEADER_AUTHORIZATION),
                                  header(connection, MHD_HTTP_HEADER_CONTENT_ENCODING));
     const char *length_text = header(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
@@ -137,47 +137,47 @@ static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *
     bool asks = header(connection, MHD_HTTP_HEADER_EXPECT) != NULL;
     if (length > DISCARD_LIMIT || (asks && (refused || base->body_too_large))) {
         routes_handle(base);
-        return http_answer(exchange);
+        return http_answer(transaction);
     }
     return MHD_YES;
 }
 
-static enum MHD_Result take_body(struct http_exchange *exchange, const char *bytes,
+static enum MHD_Result take_body(struct http_transaction *transaction, const char *bytes,
                                  size_t *count) {
-    struct exchange *base = &exchange->base;
+    struct transaction *base = &transaction->base;
     size_t limit = (size_t)base->service->options.body_bytes;
     size_t taken = *count;
     *count = 0;
     if (base->body.size + taken > limit)
         base->body_too_large = true;
     if (base->answer.http_status || base->body_too_large) {
-        exchange->discarded_bytes += taken;
-        return exchange->discarded_bytes > DISCARD_LIMIT ? MHD_NO : MHD_YES;
+        transaction->discarded_bytes += taken;
+        return transaction->discarded_bytes > DISCARD_LIMIT ? MHD_NO : MHD_YES;
     }
     if (!buffer_append(&base->body, bytes, taken))
-        exchange_fail(base, PROBLEM_BUSY, NULL, "no memory for the body");
+        transaction_fail(base, PROBLEM_BUSY, NULL, "no memory for the body");
     return MHD_YES;
 }
 
-/* Looks at a telling that is to become one whole answer. */
-static enum MHD_Result go_on(struct http_exchange *exchange) {
-    struct exchange *base = &exchange->base;
+/* Looks at a completion that is to become one whole answer. */
+static enum MHD_Result go_on(struct http_transaction *transaction) {
+    struct transaction *base = &transaction->base;
     for (;;) {
         bool finished;
         struct error err = {0};
-        enum status status = telling_advance(base->telling, &finished, &err);
-        if (atomic_load(&exchange->gone))
+        enum status status = completion_request_advance(base->completion, &finished, &err);
+        if (atomic_load(&transaction->gone))
             return MHD_NO;
         if (status != STATUS_OK) {
-            exchange_fail_with(base, &err);
-            return http_answer(exchange);
+            transaction_fail_with(base, &err);
+            return http_answer(transaction);
         }
         if (finished) {
-            telling_write_answer(base->telling, &base->answer.body);
-            exchange_answer(base, 200, telling_content_type(base->telling));
-            return http_answer(exchange);
+            completion_request_write_answer(base->completion, &base->answer.body);
+            transaction_answer(base, 200, completion_request_content_type(base->completion));
+            return http_answer(transaction);
         }
-        if (http_sleep(exchange))
+        if (http_sleep(transaction))
             return MHD_YES;
     }
 }
@@ -186,29 +186,29 @@ enum MHD_Result http_handle(void *server, struct MHD_Connection *connection, con
                             const char *method, const char *version, const char *upload,
                             size_t *upload_bytes, void **state) {
     (void)version;
-    struct http_exchange *exchange = *state;
-    if (!exchange)
+    struct http_transaction *transaction = *state;
+    if (!transaction)
         return begin(server, connection, url, method, state);
     if (*upload_bytes > 0)
-        return take_body(exchange, upload, upload_bytes);
-    if (exchange->base.telling) /* resumed */
-        return go_on(exchange);
+        return take_body(transaction, upload, upload_bytes);
+    if (transaction->base.completion) /* resumed */
+        return go_on(transaction);
 
-    http_connection_works(exchange->client);
-    routes_handle(&exchange->base);
-    if (!exchange->base.telling)
-        return http_answer(exchange);
-    start_watching(exchange);
-    return telling_streams(exchange->base.telling) ? http_stream(exchange) : go_on(exchange);
+    http_connection_works(transaction->client);
+    routes_handle(&transaction->base);
+    if (!transaction->base.completion)
+        return http_answer(transaction);
+    start_watching(transaction);
+    return completion_request_streams(transaction->base.completion) ? http_stream(transaction) : go_on(transaction);
 }
 
-static void record(struct http_exchange *exchange) {
-    const struct exchange *base = &exchange->base;
-    struct metrics *metrics = &exchange->server->service->metrics;
+static void record(struct http_transaction *transaction) {
+    const struct transaction *base = &transaction->base;
+    struct metrics *metrics = &transaction->server->service->metrics;
     metrics_http(metrics, routes_label_of(base), base->method, base->answer.http_status);
-    if (!base->telling)
+    if (!base->completion)
         return;
-    telling_record(base->telling, metrics);
+    completion_request_record(base->completion, metrics);
     metrics_duration(metrics, clock_now_ns() - base->started_ns);
 }
 
@@ -216,21 +216,21 @@ void http_completed(void *context, struct MHD_Connection *connection, void **sta
                     enum MHD_RequestTerminationCode code) {
     (void)connection;
     struct http_server *server = context;
-    struct http_exchange *exchange = *state;
-    if (!exchange)
+    struct http_transaction *transaction = *state;
+    if (!transaction)
         return;
     *state = NULL;
-    if (exchange->watched)
-        watch_remove(server->watch, &exchange->watch);
-    http_connection_awaits_request(exchange->client);
-    if (exchange->base.answer.http_status == 0)
-        exchange->base.answer.http_status = CLIENT_CLOSED_REQUEST;
-    record(exchange);
-    exchange_log(&exchange->base, exchange->bytes_sent, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
-    exchange_clear(&exchange->base); /* from here on no story wakes this exchange */
-    herald_remove(server->herald, &exchange->herald);
-    buffer_free(&exchange->out);
-    pthread_mutex_destroy(&exchange->lock);
-    free(exchange);
+    if (transaction->watched)
+        watch_remove(server->watch, &transaction->watch);
+    http_connection_awaits_request(transaction->client);
+    if (transaction->base.answer.http_status == 0)
+        transaction->base.answer.http_status = CLIENT_CLOSED_REQUEST;
+    record(transaction);
+    transaction_log(&transaction->base, transaction->bytes_sent, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    transaction_clear(&transaction->base); /* from here on no story wakes this transaction */
+    wakeups_remove(server->wakeups, &transaction->wakeup);
+    buffer_free(&transaction->out);
+    pthread_mutex_destroy(&transaction->lock);
+    free(transaction);
     atomic_fetch_sub(&server->active, 1);
 }

@@ -10,28 +10,28 @@
 
 enum { REST_PER_CALL_NS = 333333 };
 
-struct herald {
+struct wakeups {
     pthread_t thread;
     pthread_mutex_t lock; /* guards all below; held during calls, not during sleep */
-    pthread_cond_t wake;  /* news for a herald that waits, or stop */
-    struct herald_entry *first, *last;
+    pthread_cond_t wake;  /* news for a wakeups that waits, or stop */
+    struct wakeup *first, *last;
     bool waits; /* for news, without a time limit */
     bool stop;
 };
 
-static void unlink_entry(struct herald *herald, struct herald_entry *entry) {
-    *(entry->previous ? &entry->previous->next : &herald->first) = entry->next;
-    *(entry->next ? &entry->next->previous : &herald->last) = entry->previous;
+static void unlink_entry(struct wakeups *wakeups, struct wakeup *entry) {
+    *(entry->previous ? &entry->previous->next : &wakeups->first) = entry->next;
+    *(entry->next ? &entry->next->previous : &wakeups->last) = entry->previous;
     entry->previous = entry->next = NULL;
     entry->listed = false;
 }
 
 /* Under the lock. Returns how many. */
-static int call_all(struct herald *herald) {
+static int call_all(struct wakeups *wakeups) {
     int count = 0;
-    for (; herald->first; count++) {
-        struct herald_entry *entry = herald->first;
-        unlink_entry(herald, entry);
+    for (; wakeups->first; count++) {
+        struct wakeup *entry = wakeups->first;
+        unlink_entry(wakeups, entry);
         entry->call(entry->context);
     }
     return count;
@@ -49,83 +49,83 @@ static void sleep_until(uint64_t wanted_ns) {
         nanosleep(&(struct timespec){.tv_nsec = (long)(wanted_ns - now_ns)}, NULL);
 }
 
-/* After a round the herald sleeps before it looks again, so that a busy engine, which has news
+/* After a round the wakeups sleeps before it looks again, so that a busy engine, which has news
  * before every round, never has to wake it. */
 static void *herald_main(void *context) {
-    struct herald *herald = context;
-    pthread_mutex_lock(&herald->lock);
-    while (!herald->stop) {
-        if (!herald->first) {
-            herald->waits = true;
-            pthread_cond_wait(&herald->wake, &herald->lock);
+    struct wakeups *wakeups = context;
+    pthread_mutex_lock(&wakeups->lock);
+    while (!wakeups->stop) {
+        if (!wakeups->first) {
+            wakeups->waits = true;
+            pthread_cond_wait(&wakeups->wake, &wakeups->lock);
             continue;
         }
         uint64_t round_ns = clock_now_ns();
-        int calls = call_all(herald);
-        pthread_mutex_unlock(&herald->lock);
+        int calls = call_all(wakeups);
+        pthread_mutex_unlock(&wakeups->lock);
         sleep_until(round_ns + rest_ns(calls));
-        pthread_mutex_lock(&herald->lock);
+        pthread_mutex_lock(&wakeups->lock);
     }
-    pthread_mutex_unlock(&herald->lock);
+    pthread_mutex_unlock(&wakeups->lock);
     return NULL;
 }
 
-enum status herald_create(struct herald **out, struct error *err) {
-    struct herald *herald = calloc(1, sizeof *herald);
-    if (!herald)
+enum status wakeups_create(struct wakeups **out, struct error *err) {
+    struct wakeups *wakeups = calloc(1, sizeof *wakeups);
+    if (!wakeups)
         return error_set(err, STATUS_NO_MEMORY, "no memory for passing on news");
-    pthread_mutex_init(&herald->lock, NULL);
-    pthread_cond_init(&herald->wake, NULL);
-    errno = pthread_create(&herald->thread, NULL, herald_main, herald);
+    pthread_mutex_init(&wakeups->lock, NULL);
+    pthread_cond_init(&wakeups->wake, NULL);
+    errno = pthread_create(&wakeups->thread, NULL, herald_main, wakeups);
     if (errno) {
         enum status status = error_set_errno(err, "cannot start a thread");
-        pthread_mutex_destroy(&herald->lock);
-        pthread_cond_destroy(&herald->wake);
-        free(herald);
+        pthread_mutex_destroy(&wakeups->lock);
+        pthread_cond_destroy(&wakeups->wake);
+        free(wakeups);
         return status;
     }
-    *out = herald;
+    *out = wakeups;
     return STATUS_OK;
 }
 
-void herald_destroy(struct herald *herald) {
-    if (!herald)
+void wakeups_destroy(struct wakeups *wakeups) {
+    if (!wakeups)
         return;
-    pthread_mutex_lock(&herald->lock);
-    assert(!herald->first);
-    herald->stop = true;
-    pthread_cond_signal(&herald->wake);
-    pthread_mutex_unlock(&herald->lock);
-    pthread_join(herald->thread, NULL);
-    pthread_mutex_destroy(&herald->lock);
-    pthread_cond_destroy(&herald->wake);
-    free(herald);
+    pthread_mutex_lock(&wakeups->lock);
+    assert(!wakeups->first);
+    wakeups->stop = true;
+    pthread_cond_signal(&wakeups->wake);
+    pthread_mutex_unlock(&wakeups->lock);
+    pthread_join(wakeups->thread, NULL);
+    pthread_mutex_destroy(&wakeups->lock);
+    pthread_cond_destroy(&wakeups->wake);
+    free(wakeups);
 }
 
-void herald_add(struct herald *herald, struct herald_entry *entry) {
-    pthread_mutex_lock(&herald->lock);
+void wakeups_add(struct wakeups *wakeups, struct wakeup *entry) {
+    pthread_mutex_lock(&wakeups->lock);
     if (!entry->listed) {
         entry->listed = true;
         entry->next = NULL;
-        entry->previous = herald->last;
-        *(herald->last ? &herald->last->next : &herald->first) = entry;
-        herald->last = entry;
-        if (herald->waits)
-            pthread_cond_signal(&herald->wake);
-        herald->waits = false;
+        entry->previous = wakeups->last;
+        *(wakeups->last ? &wakeups->last->next : &wakeups->first) = entry;
+        wakeups->last = entry;
+        if (wakeups->waits)
+            pthread_cond_signal(&wakeups->wake);
+        wakeups->waits = false;
     }
-    pthread_mutex_unlock(&herald->lock);
+    pthread_mutex_unlock(&wakeups->lock);
 }
 
-void herald_remove(struct herald *herald, struct herald_entry *entry) {
-    pthread_mutex_lock(&herald->lock);
+void wakeups_remove(struct wakeups *wakeups, struct wakeup *entry) {
+    pthread_mutex_lock(&wakeups->lock);
     if (entry->listed)
-        unlink_entry(herald, entry);
-    pthread_mutex_unlock(&herald->lock);
+        unlink_entry(wakeups, entry);
+    pthread_mutex_unlock(&wakeups->lock);
 }
 
-void herald_flush(struct herald *herald) {
-    pthread_mutex_lock(&herald->lock);
-    call_all(herald);
-    pthread_mutex_unlock(&herald->lock);
+void wakeups_flush(struct wakeups *wakeups) {
+    pthread_mutex_lock(&wakeups->lock);
+    call_all(wakeups);
+    pthread_mutex_unlock(&wakeups->lock);
 }

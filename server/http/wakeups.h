@@ -9,7 +9,7 @@
  * a stream in between is then sent as one piece.
  *
  * Safety: all functions but create and destroy may be called from any thread.
- * Calls come from the herald's thread, or herald_flush()'s, under the herald's
+ * Calls come from the herald's thread, or wakeups_flush()'s, under the herald's
  * lock: they must be quick and must not call the herald, and who calls it may
  * hold no lock that they take.
  */
@@ -22,24 +22,24 @@
 
 enum { HERALD_REST_MS = 4, HERALD_MOST_REST_MS = 10 };
 
-struct herald;
+struct wakeups;
 
-/* Memory of whoever has news; zeroed but for the first two before its first herald_add(). */
-struct herald_entry {
+/* Memory of whoever has news; zeroed but for the first two before its first wakeups_add(). */
+struct wakeup {
     void (*call)(void *context);
     void *context;
-    struct herald_entry *previous, *next; /* the herald's own */
+    struct wakeup *previous, *next; /* the herald's own */
     bool listed;
 };
 
-enum status herald_create(struct herald **herald, struct error *err);
+enum status wakeups_create(struct wakeups **herald, struct error *err);
 /* Nothing may be listed any more. NULL is allowed. */
-void herald_destroy(struct herald *herald);
+void wakeups_destroy(struct wakeups *herald);
 /* Calls the entry in the next round: once, however often it is added until then. */
-void herald_add(struct herald *herald, struct herald_entry *entry);
+void wakeups_add(struct wakeups *herald, struct wakeup *entry);
 /* After this the entry's call is not running and will not come. */
-void herald_remove(struct herald *herald, struct herald_entry *entry);
+void wakeups_remove(struct wakeups *herald, struct wakeup *entry);
 /* A round now. */
-void herald_flush(struct herald *herald);
+void wakeups_flush(struct wakeups *herald);
 
 #endif

@@ -35,8 +35,8 @@ enum { HISTOGRAMS = sizeof histogram_rows / sizeof *histogram_rows };
 
 static const char *const method_names[METRICS_METHODS] = {"GET", "HEAD", "POST", "OPTIONS",
                                                           "other"};
-static const int codes[METRICS_CODES] = {200, 204, 304, 400, 401, 404, 405, 408,
-                                         413, 415, 499, 500, 503, 0}; /* 0: any other */
+static const int codes[METRICS_CODES] = {200, 204, 304, 400, 401, 404, 405, 413,
+                                         415, 499, 500, 503, 0}; /* 0: any other */
 
 static void observe(struct metrics *metrics, const struct metrics_histogram *which,
                     uint64_t value_ns, uint64_t count) {

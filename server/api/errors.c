@@ -7,7 +7,6 @@ static const struct problem_info problems[] = {
     [PROBLEM_UNAUTHORIZED] = {401, "authentication_error", "invalid_api_key", 0},
     [PROBLEM_NOT_FOUND] = {404, "invalid_request_error", "not_found", 0},
     [PROBLEM_METHOD] = {405, "invalid_request_error", "method_not_allowed", 0},
-    [PROBLEM_TIMEOUT] = {408, "invalid_request_error", "request_timeout", 0},
     [PROBLEM_TOO_LARGE] = {413, "invalid_request_error", "body_too_large", 0},
     [PROBLEM_ENCODING] = {415, "invalid_request_error", "unsupported_encoding", 0},
     [PROBLEM_BUSY] = {503, "overloaded_error", "busy", 1},

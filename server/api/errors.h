@@ -14,7 +14,6 @@ enum problem {
     PROBLEM_UNAUTHORIZED,
     PROBLEM_NOT_FOUND,
     PROBLEM_METHOD,
-    PROBLEM_TIMEOUT,       /* the request did not arrive in time */
     PROBLEM_TOO_LARGE,
     PROBLEM_ENCODING,      /* a compressed body */
     PROBLEM_BUSY,

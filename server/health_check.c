@@ -1,5 +1,6 @@
 #include "server/health_check.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,27 +10,34 @@
 
 enum { TIMEOUT_S = 5 };
 
-static int connect_to(const char *host, int port) {
+static enum status connect_to(const char *host, int port, int *out, struct error *err) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
     struct timeval timeout = {.tv_sec = TIMEOUT_S};
     char port_text[16];
-    int fd = -1;
+    int fd = -1, failure = 0; /* errno of the last attempt; closing a socket may change it */
     snprintf(port_text, sizeof port_text, "%d", port);
-    if (getaddrinfo(host, port_text, &hints, &found) != 0)
-        return -1;
+    int code = getaddrinfo(host, port_text, &hints, &found);
+    if (code != 0)
+        return error_set_field(err, STATUS_NOT_FOUND, "host", "no server at %s port %d: %s", host,
+                               port, gai_strerror(code));
     for (const struct addrinfo *at = found; at && fd < 0; at = at->ai_next) {
         fd = socket(at->ai_family, SOCK_STREAM, 0);
-        if (fd < 0)
+        if (fd < 0) {
+            failure = errno;
             continue;
+        }
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
         if (connect(fd, at->ai_addr, at->ai_addrlen) != 0) {
+            failure = errno;
             close(fd);
             fd = -1;
         }
     }
     freeaddrinfo(found);
-    return fd;
+    *out = fd;
+    errno = failure;
+    return fd >= 0 ? STATUS_OK : error_set_errno(err, "no server at %s port %d", host, port);
 }
 
 enum status health_check(const struct options *options, struct error *err) {
@@ -41,9 +49,10 @@ enum status health_check(const struct options *options, struct error *err) {
                                                              : options->host;
     char answer[64] = "";
     size_t used = 0;
-    int fd = connect_to(host, options->port);
-    if (fd < 0)
-        return error_set_errno(err, "no server at %s port %d", host, options->port);
+    int fd = -1;
+    enum status status = connect_to(host, options->port, &fd, err);
+    if (status != STATUS_OK)
+        return status;
     ssize_t count = send(fd, request, sizeof request - 1, 0);
     while (count > 0 && used < sizeof answer - 1) {
         count = recv(fd, answer + used, sizeof answer - 1 - used, 0);

@@ -169,6 +169,11 @@ def test_health_check_tells_by_its_exit_status(start):
     assert run("--health-check", "--port", port).returncode == 0
     assert run("--health-check", "--host", "0.0.0.0", ALPACA_PORT=str(port)).returncode == 0
     server.stop()
-    result = run("--health-check", "--port", port)
-    assert result.returncode == 1
-    assert result.stderr.count("\n") == 1
+    with pytest.raises(socket.gaierror) as unknown:
+        socket.getaddrinfo("no.such.host.invalid", port)
+    for host, reason in (("127.0.0.1", "Connection refused"),
+                         ("no.such.host.invalid", unknown.value.strerror)):
+        result = run("--health-check", "--host", host, "--port", port)
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1
+        assert result.stderr.endswith(f"no server at {host} port {port}: {reason}\n")

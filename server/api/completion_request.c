@@ -7,7 +7,7 @@
 
 /* Story i of a request has a seed of its own, with which it can be told again alone. */
 static uint64_t seed_of(const struct api_request *request, int index) {
-    return (request->seed + (uint64_t)index) & (uint64_t)API_MAX_SEED;
+    return (request->sampling.seed + (uint64_t)index) & (uint64_t)API_MAX_SEED;
 }
 
 const struct prompt *telling_prompt(const struct completion_request *telling, int index) {
@@ -24,7 +24,7 @@ static enum status start_stories(struct completion_request *telling, struct metr
     const struct api_request *request = &telling->request;
     struct story_request wanted = {
         .max_tokens = request->max_tokens,
-        .sampling = api_request_sampling(request),
+        .sampling = request->sampling,
         .logprobs = request->logprobs >= 0,
         .top_logprobs = request->logprobs >= 0 ? request->logprobs : 0,
         .prompt_logprobs = request->logprobs >= 0 && request->echo,
@@ -69,7 +69,7 @@ enum status completion_request_start(struct completion_request **out, struct eng
     telling->id = rng_entropy();
     telling->created = time(NULL);
     if (!telling->request.has_seed)
-        telling->request.seed = rng_entropy() & (uint64_t)API_MAX_SEED;
+        telling->request.sampling.seed = rng_entropy() & (uint64_t)API_MAX_SEED;
 
     enum status status = STATUS_OK;
     if (form == ANSWER_TEXT && telling->request.stream && telling->request.n > 1)

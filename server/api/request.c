@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum field_kind { FIELD_PROMPT, FIELD_PROMPTS, FIELD_STOP, FIELD_INT, FIELD_REAL, FIELD_SEED,
+enum field_kind { FIELD_PROMPT, FIELD_PROMPTS, FIELD_STOP, FIELD_INT, FIELD_FLOAT, FIELD_SEED,
                   FIELD_BOOL, FIELD_STREAM_OPTIONS, FIELD_ABSENT };
 
 struct field {
@@ -29,19 +29,20 @@ static const struct field fields[] = {
      "The beginning of the story; may be empty"},
     {"prompt", FIELD_PROMPTS, API_COMPLETIONS, 0, 0, 0, "\"\"",
      "The beginning of the story as a text or as token ids, or a list of up to 8 such beginnings"},
-    {"temperature", FIELD_REAL, BOTH, AT(temperature), 0, SAMPLING_TEMPERATURE_MAX, "0.7",
+    {"temperature", FIELD_FLOAT, BOTH, AT(sampling.temperature), 0, SAMPLING_TEMPERATURE_MAX, "0.7",
      "How daring the words are; 0 always takes the likeliest"},
-    {"top_k", FIELD_INT, BOTH, AT(top_k), 0, SAMPLING_TOP_K_MAX, "0",
+    {"top_k", FIELD_INT, BOTH, AT(sampling.top_k), 0, SAMPLING_TOP_K_MAX, "0",
      "Only the k likeliest tokens; 0 is off"},
-    {"top_p", FIELD_REAL, BOTH, AT(top_p), 0, 1, "1",
+    {"top_p", FIELD_FLOAT, BOTH, AT(sampling.top_p), 0, 1, "1",
      "Only the likeliest tokens that together have this probability; 1 is off"},
-    {"min_p", FIELD_REAL, BOTH, AT(min_p), 0, 1, "0",
+    {"min_p", FIELD_FLOAT, BOTH, AT(sampling.min_p), 0, 1, "0",
      "Only tokens at least this probable, relative to the likeliest; 0 is off"},
-    {"repetition_penalty", FIELD_REAL, BOTH, AT(repetition_penalty), SAMPLING_REPETITION_MIN,
-     SAMPLING_REPETITION_MAX, "1", "Above 1 makes words that already occurred less likely"},
+    {"repetition_penalty", FIELD_FLOAT, BOTH, AT(sampling.repetition_penalty),
+     SAMPLING_REPETITION_MIN, SAMPLING_REPETITION_MAX, "1",
+     "Above 1 makes words that already occurred less likely"},
     {"max_tokens", FIELD_INT, BOTH, AT(max_tokens), 1, API_MAX_TOKENS, "",
      "The story's length at most; by default, and never beyond, what the model has room for"},
-    {"seed", FIELD_SEED, BOTH, AT(seed), 0, (double)API_MAX_SEED, "",
+    {"seed", FIELD_SEED, BOTH, AT(sampling.seed), 0, (double)API_MAX_SEED, "",
      "The same seed, prompt and settings give the same story; drawn when absent"},
     {"stop", FIELD_STOP, BOTH, AT(stops), 0, 0, "",
      "Ends the story before this text; one, or a list of up to 4"},
@@ -85,7 +86,7 @@ static enum status wrong(const struct field *field, const cJSON *value, const ch
 static enum status read_number(const struct field *field, const cJSON *value,
                                struct api_request *request, struct error *err) {
     char wanted[96];
-    bool whole = field->kind != FIELD_REAL;
+    bool whole = field->kind != FIELD_FLOAT;
     snprintf(wanted, sizeof wanted, "a %snumber from %.16g to %.16g", whole ? "whole " : "",
              field->min, field->max);
     double number = value->valuedouble;
@@ -93,8 +94,8 @@ static enum status read_number(const struct field *field, const cJSON *value,
         number > field->max || (whole && number != floor(number)))
         return wrong(field, value, wanted, err);
     void *target = (char *)request + field->offset;
-    if (field->kind == FIELD_REAL) {
-        *(double *)target = number;
+    if (field->kind == FIELD_FLOAT) {
+        *(float *)target = (float)number;
     } else if (field->kind == FIELD_INT) {
         *(int *)target = (int)number;
     } else {
@@ -194,7 +195,7 @@ static enum status read_field(const struct field *field, const cJSON *value,
                                            : read_prompts(field, value, request, err);
     case FIELD_STOP: return read_stop(field, value, request, err);
     case FIELD_INT:
-    case FIELD_REAL:
+    case FIELD_FLOAT:
     case FIELD_SEED: return read_number(field, value, request, err);
     case FIELD_STREAM_OPTIONS: return read_stream_options(field, value, request, err);
     case FIELD_BOOL:
@@ -267,7 +268,6 @@ static enum status read_members(struct api_request *request, const cJSON *tree,
 
 enum status api_request_parse(struct api_request *request, enum api_dialect dialect,
                               const char *body, size_t bytes, struct error *err) {
-    struct sampling plain = sampling_defaults();
     cJSON *tree = NULL;
     enum status status = parse_object(body, bytes, &tree, err);
     if (status != STATUS_OK)
@@ -276,11 +276,7 @@ enum status api_request_parse(struct api_request *request, enum api_dialect dial
         .dialect = dialect,
         .prompts = {{.text = ""}},
         .prompt_count = 1,
-        .temperature = 0.7,
-        .top_k = plain.top_k,
-        .top_p = plain.top_p,
-        .min_p = plain.min_p,
-        .repetition_penalty = plain.repetition_penalty,
+        .sampling = sampling_defaults(),
         .max_tokens = API_MAX_TOKENS,
         .n = 1,
         .logprobs = -1,
@@ -302,17 +298,6 @@ void api_request_free(struct api_request *request) {
         token_list_free(&request->prompts[i].ids);
     cJSON_Delete(request->tree);
     memset(request, 0, sizeof *request);
-}
-
-struct sampling api_request_sampling(const struct api_request *request) {
-    struct sampling sampling = sampling_defaults();
-    sampling.temperature = (float)request->temperature;
-    sampling.top_k = request->top_k;
-    sampling.top_p = (float)request->top_p;
-    sampling.min_p = (float)request->min_p;
-    sampling.repetition_penalty = (float)request->repetition_penalty;
-    sampling.seed = request->seed;
-    return sampling;
 }
 
 /* The one member of a small body. */
@@ -395,9 +380,9 @@ static void write_field_schema(struct buffer *out, const struct field *field) {
         break;
     case FIELD_INT:
     case FIELD_SEED:
-    case FIELD_REAL:
+    case FIELD_FLOAT:
         buffer_printf(out, "\"type\":[\"%s\",\"null\"],\"minimum\":%.16g,\"maximum\":%.16g",
-                      field->kind == FIELD_REAL ? "number" : "integer", field->min, field->max);
+                      field->kind == FIELD_FLOAT ? "number" : "integer", field->min, field->max);
         break;
     }
 }

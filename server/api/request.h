@@ -38,11 +38,10 @@ struct api_request {
     enum api_dialect dialect;
     struct api_prompt prompts[API_MAX_STORIES];
     int prompt_count; /* at least 1; times n at most API_MAX_STORIES */
-    double temperature, top_p, min_p, repetition_penalty;
-    int top_k, max_tokens, n;
-    int logprobs; /* of so many likeliest tokens beside the one taken; -1: none at all */
-    uint64_t seed;
+    struct sampling sampling; /* with the seed of the first story */
     bool has_seed;
+    int max_tokens, n;
+    int logprobs; /* of so many likeliest tokens beside the one taken; -1: none at all */
     bool stream, truncate, echo, include_usage;
     const char *stops[STORY_MAX_STOPS];
     int stop_count;
@@ -54,8 +53,6 @@ struct api_request {
 enum status api_request_parse(struct api_request *request, enum api_dialect dialect,
                               const char *body, size_t bytes, struct error *err);
 void api_request_free(struct api_request *request); /* a zeroed one is allowed */
-
-struct sampling api_request_sampling(const struct api_request *request);
 
 /* One member of a small body such as {"text": "…"}: exactly this member, a text. The caller frees
  * *tree with api_tree_free(); *text points into it. */

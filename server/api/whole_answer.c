@@ -68,7 +68,7 @@ static void write_completions(struct completion_request *telling, struct buffer 
         buffer_append_text(out, i ? "," : "");
         write_whole_choice(telling, i, out);
     }
-    buffer_printf(out, "],\"seed\":%" PRIu64 ",", telling->request.seed);
+    buffer_printf(out, "],\"seed\":%" PRIu64 ",", telling->request.sampling.seed);
     answer_write_usage(telling, out);
     buffer_append_text(out, "}\n");
 }

@@ -52,11 +52,10 @@ static void check_prompt(const struct api_prompt *prompt) {
 }
 
 static void check_request(const struct api_request *request) {
-    struct sampling sampling = api_request_sampling(request);
-    FUZZ_CHECK(sampling_check(&sampling, NULL) == STATUS_OK);
+    FUZZ_CHECK(sampling_check(&request->sampling, NULL) == STATUS_OK);
     FUZZ_CHECK(request->n >= 1 && request->n <= API_MAX_STORIES);
     FUZZ_CHECK(request->max_tokens >= 1 && request->max_tokens <= API_MAX_TOKENS);
-    FUZZ_CHECK(request->seed <= API_MAX_SEED);
+    FUZZ_CHECK(request->sampling.seed <= API_MAX_SEED);
     FUZZ_CHECK(request->logprobs >= -1 && request->logprobs <= TOP_LOGPROBS_MAX);
     FUZZ_CHECK(request->prompt_count >= 1 &&
                request->prompt_count * request->n <= API_MAX_STORIES);

@@ -133,9 +133,10 @@ static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *
     const char *length_text = header(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
     unsigned long long length = length_text ? strtoull(length_text, NULL, 10) : 0;
     base->body_too_large = length > (unsigned long long)server->service->options.body_bytes;
-    /* Who waits for "100 Continue", or would send far too much, hears it now. */
+    /* A client that waits for "100 Continue", or that would send more than is read and thrown
+     * away, is told now that its request is refused. */
     bool asks = header(connection, MHD_HTTP_HEADER_EXPECT) != NULL;
-    if (length > DISCARD_LIMIT || (asks && (refused || base->body_too_large))) {
+    if ((refused || base->body_too_large) && (asks || length > DISCARD_LIMIT)) {
         routes_handle(base);
         return http_answer(transaction);
     }

@@ -3,7 +3,7 @@ import socket
 import subprocess
 
 import pytest
-from conftest import error_of
+from conftest import error_of, receive_until
 
 DEEP = "[" * 100000 + "]" * 100000
 
@@ -110,18 +110,39 @@ def test_options_tells_the_methods(server):
     assert answer.headers["Access-Control-Allow-Origin"] is None
 
 
-@pytest.mark.parametrize("size", [65537, 200_000, 3_000_000, 6_000_000])
-def test_too_large_a_body_is_refused(server, size):
-    body = b'{"prompt": "%s"}' % (b"a" * size)
-    request = (b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+@pytest.mark.parametrize("size", [65537, 200_000, 3_000_000])
+def test_too_large_a_body_is_read_and_refused(server, size):
+    answer = server.post("/generate", b"a" * size)
+    assert answer.status == 413
+    assert error_of(answer)["code"] == "body_too_large"
+
+
+def test_a_far_too_large_body_is_refused_before_it_is_sent(server):
     with socket.create_connection((server.host, server.port)) as connection:
-        try:
-            connection.sendall(request + body)
-        except (BrokenPipeError, ConnectionResetError):
-            assert size > 4 << 20  # smaller ones are read to their end
-        first = connection.recv(65536) if size <= 4 << 20 else b"HTTP/1.1 413 "
-    assert first.startswith(b"HTTP/1.1 413 ")
+        connection.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 6000000\r\n\r\n")
+        received = receive_until(connection, b"\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_client_that_sends_a_far_too_large_body_all_the_same_is_cut_off(server):
+    with socket.create_connection((server.host, server.port)) as connection:
+        connection.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % 10**15)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            while True:
+                connection.sendall(b"a" * 1_000_000)
     assert server.ask("GET", "/health").status == 200
+
+
+def test_a_body_as_large_as_is_allowed_arrives_before_its_story_begins(start):
+    """5 MiB are more than the server reads of a body that it refuses."""
+    server = start("--body-bytes", str(8 << 20))
+    answer = server.post("/generate", b'{"prompt": "the cat", "max_tokens": 3}' + b" " * (5 << 20))
+    assert answer.status == 200
+    assert answer.json()["story"].startswith("the cat")
+    assert server.post("/generate", b"x" * (5 << 20)).status == 400
+    assert server.post("/nothing", b"x" * 100).status == 404
+    metrics = server.until_idle()
+    assert metrics["alpaca_generation_tokens_total"] == answer.json()["usage"]["completion_tokens"]
 
 
 def test_the_largest_body_allowed_is_taken(server):

@@ -1,4 +1,4 @@
-/* The watch: notices who leaves, forgets who was removed, keeps time. */
+/* The connection monitor notices clients that leave, forgets removed entries and ticks. */
 #include "server/http/disconnects.h"
 
 #include <sched.h>
@@ -15,7 +15,7 @@
 struct peer {
     int sockets[2]; /* ours, the peer's */
     atomic_int gone, ticks;
-    struct watch_entry entry;
+    struct disconnects_entry entry;
 };
 
 static void on_gone(void *context) {
@@ -31,7 +31,7 @@ static void on_tick(void *context) {
 static void peer_open(struct peer *peer) {
     *peer = (struct peer){0};
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, peer->sockets), 0);
-    peer->entry = (struct watch_entry){
+    peer->entry = (struct disconnects_entry){
         .fd = peer->sockets[0], .on_gone = on_gone, .on_tick = on_tick, .context = peer};
 }
 
@@ -40,48 +40,48 @@ static void wait_for(atomic_int *value, int at_least) {
         sched_yield();
 }
 
-static struct watch *open_watch(void) {
-    struct watch *watch = NULL;
+static struct disconnects *open_monitor(void) {
+    struct disconnects *monitor = NULL;
     struct error err = {0};
-    if (watch_create(&watch, &err) != STATUS_OK)
+    if (disconnects_create(&monitor, &err) != STATUS_OK)
         fail_msg("%s", err.message);
-    return watch;
+    return monitor;
 }
 
 static void test_a_peer_that_closes_is_noticed_once(void **state) {
     (void)state;
-    struct watch *watch = open_watch();
+    struct disconnects *monitor = open_monitor();
     struct peer leaves, stays;
     peer_open(&leaves);
     peer_open(&stays);
-    watch_add(watch, &leaves.entry);
-    watch_add(watch, &stays.entry);
+    disconnects_add(monitor, &leaves.entry);
+    disconnects_add(monitor, &stays.entry);
     assert_int_equal(write(stays.sockets[1], "x", 1), 1); /* data is not leaving */
     close(leaves.sockets[1]);
     wait_for(&leaves.gone, 1);
     wait_for(&stays.ticks, 2); /* time enough for a second call, were there one */
     assert_int_equal(atomic_load(&leaves.gone), 1);
     assert_int_equal(atomic_load(&stays.gone), 0);
-    watch_remove(watch, &leaves.entry);
+    disconnects_remove(monitor, &leaves.entry);
     shutdown(stays.sockets[1], SHUT_WR); /* half a close counts */
     wait_for(&stays.gone, 1);
-    watch_remove(watch, &stays.entry);
+    disconnects_remove(monitor, &stays.entry);
     close(leaves.sockets[0]);
     close(stays.sockets[0]);
     close(stays.sockets[1]);
-    watch_destroy(watch);
+    disconnects_destroy(monitor);
 }
 
 static void test_who_was_removed_is_never_called(void **state) {
     (void)state;
-    struct watch *watch = open_watch();
+    struct disconnects *monitor = open_monitor();
     for (int round = 0; round < 300; round++) {
         struct peer peer;
         peer_open(&peer);
-        watch_add(watch, &peer.entry);
+        disconnects_add(monitor, &peer.entry);
         if (round % 2)
             close(peer.sockets[1]);
-        watch_remove(watch, &peer.entry);
+        disconnects_remove(monitor, &peer.entry);
         int gone = atomic_load(&peer.gone);
         if (!(round % 2)) {
             assert_int_equal(gone, 0);
@@ -91,37 +91,37 @@ static void test_who_was_removed_is_never_called(void **state) {
         assert_int_equal(atomic_load(&peer.gone), gone);
         close(peer.sockets[0]);
     }
-    watch_destroy(watch);
+    disconnects_destroy(monitor);
 }
 
 static void test_many_peers(void **state) {
     (void)state;
-    enum { PEERS = 300 }; /* more than the watch makes room for at first */
+    enum { PEERS = 300 }; /* more than the monitor makes room for at first */
     static struct peer peers[PEERS];
-    struct watch *watch = open_watch();
+    struct disconnects *monitor = open_monitor();
     for (int i = 0; i < PEERS; i++) {
         peer_open(&peers[i]);
-        watch_add(watch, &peers[i].entry);
+        disconnects_add(monitor, &peers[i].entry);
     }
     for (int i = 0; i < PEERS; i++)
         close(peers[i].sockets[1]);
     for (int i = 0; i < PEERS; i++) {
         wait_for(&peers[i].gone, 1);
-        watch_remove(watch, &peers[i].entry);
+        disconnects_remove(monitor, &peers[i].entry);
         close(peers[i].sockets[0]);
     }
-    watch_destroy(watch);
+    disconnects_destroy(monitor);
 }
 
 static void test_ticks_come_without_a_socket_too(void **state) {
     (void)state;
-    struct watch *watch = open_watch();
+    struct disconnects *monitor = open_monitor();
     struct peer peer = {.sockets = {-1, -1}};
-    peer.entry = (struct watch_entry){.fd = -1, .on_tick = on_tick, .context = &peer};
-    watch_add(watch, &peer.entry);
+    peer.entry = (struct disconnects_entry){.fd = -1, .on_tick = on_tick, .context = &peer};
+    disconnects_add(monitor, &peer.entry);
     wait_for(&peer.ticks, 1);
-    watch_remove(watch, &peer.entry);
-    watch_destroy(watch);
+    disconnects_remove(monitor, &peer.entry);
+    disconnects_destroy(monitor);
 }
 
 int main(void) {

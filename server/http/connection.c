@@ -80,7 +80,7 @@ void http_connection_notify(void *context, struct MHD_Connection *connection, vo
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
         atomic_fetch_sub(&server->service->metrics.connections, 1);
         if (client) {
-            watch_remove(server->watch, &client->ticks);
+            disconnects_remove(server->disconnects, &client->ticks);
             free(client);
         }
         *slot = NULL;
@@ -93,7 +93,7 @@ void http_connection_notify(void *context, struct MHD_Connection *connection, vo
         return;
     client->server = server;
     client->fd = http_connection_fd(connection);
-    client->ticks = (struct watch_entry){.fd = -1, .on_tick = on_tick, .context = client};
+    client->ticks = (struct disconnects_entry){.fd = -1, .on_tick = on_tick, .context = client};
     http_connection_awaits_request(client);
-    watch_add(server->watch, &client->ticks);
+    disconnects_add(server->disconnects, &client->ticks);
 }

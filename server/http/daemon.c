@@ -89,8 +89,8 @@ static enum status name_address(struct http_server *server, struct error *err) {
     const char *shown = strcmp(host, "0.0.0.0") == 0 ? "127.0.0.1"
                         : strcmp(host, "::") == 0    ? "::1"
                                                      : host;
-    snprintf(server->url, sizeof server->url, strchr(shown, ':') ? "http://[%s]:%s" : "http://%s:%s",
-             shown, port);
+    snprintf(server->url, sizeof server->url,
+             strchr(shown, ':') ? "http://[%s]:%s" : "http://%s:%s", shown, port);
     return STATUS_OK;
 }
 
@@ -145,7 +145,7 @@ static enum status start_daemon(struct http_server *server, struct error *err) {
 static void release(struct http_server *server) {
     if (server->listener >= 0)
         close(server->listener);
-    watch_destroy(server->watch);
+    disconnects_destroy(server->disconnects);
     wakeups_destroy(server->wakeups);
     if (server->no_memory)
         MHD_destroy_response(server->no_memory);
@@ -162,7 +162,7 @@ enum status http_start(struct http_server **out, struct service *service, struct
     if (status == STATUS_OK)
         status = name_address(server, err);
     if (status == STATUS_OK)
-        status = watch_create(&server->watch, err);
+        status = disconnects_create(&server->disconnects, err);
     if (status == STATUS_OK)
         status = wakeups_create(&server->wakeups, err);
     if (status == STATUS_OK) {

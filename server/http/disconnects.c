@@ -14,56 +14,56 @@
 #include <unistd.h>
 
 #ifndef POLLRDHUP
-#define POLLRDHUP 0 /* elsewhere POLLHUP, which is always reported, says it */
+#define POLLRDHUP 0 /* other systems report POLLHUP, which need not be asked for */
 #endif
 
 #define TICK_NS 1000000000u
 
-struct watch {
+struct disconnects {
     pthread_t thread;
     pthread_mutex_t lock; /* guards all below; held during callbacks, not during poll() */
-    struct watch_entry *first[2]; /* those without and those with an fd */
-    size_t count;                 /* those with an fd */
-    uint64_t changes; /* of the fds so far: tells whether poll's results are still about these */
+    struct disconnects_entry *first[2]; /* lists of the entries without and with an fd */
+    size_t count;                       /* entries with an fd */
+    uint64_t changes; /* entries with an fd that were ever added or removed */
     bool stop;
-    int wake[2]; /* a pipe; a byte makes poll() return */
-    struct pollfd *polled;       /* [capacity + 1], wake[0] first; the thread's own */
-    struct watch_entry **owners; /* [capacity + 1] */
+    int wake[2]; /* a pipe; a byte in it makes poll() return */
+    struct pollfd *polled; /* [capacity + 1], wake[0] first; only the monitor's thread uses it */
+    struct disconnects_entry **owners; /* [capacity + 1], of the entries in `polled` */
     size_t capacity;
 };
 
-static void wake_up(struct watch *watch) {
-    ssize_t ignored = write(watch->wake[1], "", 1); /* a full pipe wakes just as well */
+static void wake_up(struct disconnects *monitor) {
+    ssize_t ignored = write(monitor->wake[1], "", 1); /* a full pipe wakes poll() too */
     (void)ignored;
 }
 
-static bool grow(struct watch *watch) {
-    if (watch->count <= watch->capacity)
+static bool grow(struct disconnects *monitor) {
+    if (monitor->count <= monitor->capacity)
         return true;
-    size_t wanted = watch->count * 2;
-    struct pollfd *polled = realloc(watch->polled, (wanted + 1) * sizeof *polled);
+    size_t wanted = monitor->count * 2;
+    struct pollfd *polled = realloc(monitor->polled, (wanted + 1) * sizeof *polled);
     if (polled)
-        watch->polled = polled;
-    struct watch_entry **owners = realloc(watch->owners, (wanted + 1) * sizeof *owners);
+        monitor->polled = polled;
+    struct disconnects_entry **owners = realloc(monitor->owners, (wanted + 1) * sizeof *owners);
     if (owners)
-        watch->owners = owners;
+        monitor->owners = owners;
     if (!polled || !owners)
         return false;
-    watch->capacity = wanted;
+    monitor->capacity = wanted;
     return true;
 }
 
-/* Under the lock. Entries that are known to be gone are not polled again. Without memory for all
- * of them the rest is looked at once there is. */
-static nfds_t collect(struct watch *watch) {
+/* Under the lock. Entries whose peer has left are not polled again. Entries that there is no memory
+ * for are polled as soon as there is. */
+static nfds_t collect(struct disconnects *monitor) {
     nfds_t count = 1;
-    grow(watch);
-    watch->polled[0] = (struct pollfd){.fd = watch->wake[0], .events = POLLIN};
-    for (struct watch_entry *entry = watch->first[1]; entry; entry = entry->next) {
-        if (entry->gone || count > watch->capacity)
+    grow(monitor);
+    monitor->polled[0] = (struct pollfd){.fd = monitor->wake[0], .events = POLLIN};
+    for (struct disconnects_entry *entry = monitor->first[1]; entry; entry = entry->next) {
+        if (entry->gone || count > monitor->capacity)
             continue;
-        watch->polled[count] = (struct pollfd){.fd = entry->fd, .events = POLLRDHUP};
-        watch->owners[count++] = entry;
+        monitor->polled[count] = (struct pollfd){.fd = entry->fd, .events = POLLRDHUP};
+        monitor->owners[count++] = entry;
     }
     return count;
 }
@@ -74,111 +74,112 @@ static void drain(int fd) {
     }
 }
 
-/* Under the lock. An entry removed meanwhile may be freed, and its fd may be another's, so results
- * count only if nothing changed; poll() reports them again otherwise. */
-static void report(struct watch *watch, nfds_t count, uint64_t changes) {
-    if (changes != watch->changes)
+/* Under the lock. An entry that was removed during poll() may be freed, and its fd may be another
+ * connection's, so results count only if nothing was added or removed. The next poll() reports
+ * them again. */
+static void report(struct disconnects *monitor, nfds_t count, uint64_t changes) {
+    if (changes != monitor->changes)
         return;
     for (nfds_t i = 1; i < count; i++)
-        if (watch->polled[i].revents) {
-            watch->owners[i]->gone = 1;
-            watch->owners[i]->on_gone(watch->owners[i]->context);
+        if (monitor->polled[i].revents) {
+            monitor->owners[i]->gone = 1;
+            monitor->owners[i]->on_gone(monitor->owners[i]->context);
         }
 }
 
-static void tick(struct watch *watch) {
+static void tick(struct disconnects *monitor) {
     for (int list = 0; list < 2; list++)
-        for (struct watch_entry *entry = watch->first[list]; entry; entry = entry->next)
+        for (struct disconnects_entry *entry = monitor->first[list]; entry; entry = entry->next)
             if (entry->on_tick)
                 entry->on_tick(entry->context);
 }
 
-static void *watch_main(void *context) {
-    struct watch *watch = context;
+static void *disconnects_main(void *context) {
+    struct disconnects *monitor = context;
     uint64_t next_tick = clock_now_ns() + TICK_NS;
-    pthread_mutex_lock(&watch->lock);
-    while (!watch->stop) {
-        nfds_t count = collect(watch);
-        uint64_t changes = watch->changes, now = clock_now_ns();
-        bool empty = !watch->first[0] && !watch->first[1];
+    pthread_mutex_lock(&monitor->lock);
+    while (!monitor->stop) {
+        nfds_t count = collect(monitor);
+        uint64_t changes = monitor->changes, now = clock_now_ns();
+        bool empty = !monitor->first[0] && !monitor->first[1];
         int wait_ms = empty             ? -1
                       : now < next_tick ? (int)((next_tick - now) / 1000000 + 1)
                                         : 0;
-        pthread_mutex_unlock(&watch->lock);
-        int ready = poll(watch->polled, count, wait_ms);
-        if (ready > 0 && watch->polled[0].revents)
-            drain(watch->wake[0]);
-        pthread_mutex_lock(&watch->lock);
+        pthread_mutex_unlock(&monitor->lock);
+        int ready = poll(monitor->polled, count, wait_ms);
+        if (ready > 0 && monitor->polled[0].revents)
+            drain(monitor->wake[0]);
+        pthread_mutex_lock(&monitor->lock);
         if (ready > 0)
-            report(watch, count, changes);
+            report(monitor, count, changes);
         if (clock_now_ns() >= next_tick) {
-            tick(watch);
+            tick(monitor);
             next_tick = clock_now_ns() + TICK_NS;
         }
     }
-    pthread_mutex_unlock(&watch->lock);
+    pthread_mutex_unlock(&monitor->lock);
     return NULL;
 }
 
-static enum status open_pipe(struct watch *watch, struct error *err) {
-    if (pipe(watch->wake) != 0)
+static enum status open_pipe(struct disconnects *monitor, struct error *err) {
+    if (pipe(monitor->wake) != 0)
         return error_set_errno(err, "cannot open a pipe");
     for (int i = 0; i < 2; i++) {
-        fcntl(watch->wake[i], F_SETFL, O_NONBLOCK);
-        fcntl(watch->wake[i], F_SETFD, FD_CLOEXEC);
+        fcntl(monitor->wake[i], F_SETFL, O_NONBLOCK);
+        fcntl(monitor->wake[i], F_SETFD, FD_CLOEXEC);
     }
     return STATUS_OK;
 }
 
-static void release(struct watch *watch) {
+static void release(struct disconnects *monitor) {
     for (int i = 0; i < 2; i++)
-        if (watch->wake[i] >= 0)
-            close(watch->wake[i]);
-    pthread_mutex_destroy(&watch->lock);
-    free(watch->polled);
-    free(watch->owners);
-    free(watch);
+        if (monitor->wake[i] >= 0)
+            close(monitor->wake[i]);
+    pthread_mutex_destroy(&monitor->lock);
+    free(monitor->polled);
+    free(monitor->owners);
+    free(monitor);
 }
 
-enum status watch_create(struct watch **out, struct error *err) {
-    struct watch *watch = calloc(1, sizeof *watch);
-    if (!watch)
-        return error_set(err, STATUS_NO_MEMORY, "no memory for watching connections");
-    watch->wake[0] = watch->wake[1] = -1;
-    watch->count = 64;
-    pthread_mutex_init(&watch->lock, NULL);
-    enum status status = grow(watch) ? open_pipe(watch, err)
+enum status disconnects_create(struct disconnects **out, struct error *err) {
+    struct disconnects *monitor = calloc(1, sizeof *monitor);
+    if (!monitor)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for the connection monitor");
+    monitor->wake[0] = monitor->wake[1] = -1;
+    monitor->count = 64;
+    pthread_mutex_init(&monitor->lock, NULL);
+    enum status status = grow(monitor) ? open_pipe(monitor, err)
                                      : error_set(err, STATUS_NO_MEMORY,
-                                                 "no memory for watching connections");
-    watch->count = 0;
+                                                 "no memory for the connection monitor");
+    monitor->count = 0;
     if (status == STATUS_OK) {
-        errno = pthread_create(&watch->thread, NULL, watch_main, watch);
+        errno = pthread_create(&monitor->thread, NULL, disconnects_main, monitor);
         if (errno)
             status = error_set_errno(err, "cannot start a thread");
     }
     if (status != STATUS_OK) {
-        release(watch);
+        release(monitor);
         return status;
     }
-    *out = watch;
+    *out = monitor;
     return STATUS_OK;
 }
 
-void watch_destroy(struct watch *watch) {
-    if (!watch)
+void disconnects_destroy(struct disconnects *monitor) {
+    if (!monitor)
         return;
-    pthread_mutex_lock(&watch->lock);
-    watch->stop = true;
-    pthread_mutex_unlock(&watch->lock);
-    wake_up(watch);
-    pthread_join(watch->thread, NULL);
-    release(watch);
+    pthread_mutex_lock(&monitor->lock);
+    monitor->stop = true;
+    pthread_mutex_unlock(&monitor->lock);
+    wake_up(monitor);
+    pthread_join(monitor->thread, NULL);
+    release(monitor);
 }
 
-void watch_add(struct watch *watch, struct watch_entry *entry) {
-    pthread_mutex_lock(&watch->lock);
-    struct watch_entry **first = &watch->first[entry->fd >= 0];
-    bool asleep = !watch->first[0] && !watch->first[1]; /* without a time limit */
+void disconnects_add(struct disconnects *monitor, struct disconnects_entry *entry) {
+    pthread_mutex_lock(&monitor->lock);
+    struct disconnects_entry **first = &monitor->first[entry->fd >= 0];
+    bool empty = !monitor->first[0] && !monitor->first[1]; /* then poll() has no time limit */
     entry->gone = 0;
     entry->previous = NULL;
     entry->next = *first;
@@ -186,25 +187,25 @@ void watch_add(struct watch *watch, struct watch_entry *entry) {
         (*first)->previous = entry;
     *first = entry;
     if (entry->fd >= 0) {
-        watch->count++;
-        watch->changes++;
+        monitor->count++;
+        monitor->changes++;
     }
-    pthread_mutex_unlock(&watch->lock);
-    if (asleep || entry->fd >= 0)
-        wake_up(watch);
+    pthread_mutex_unlock(&monitor->lock);
+    if (empty || entry->fd >= 0)
+        wake_up(monitor);
 }
 
-void watch_remove(struct watch *watch, struct watch_entry *entry) {
-    pthread_mutex_lock(&watch->lock);
+void disconnects_remove(struct disconnects *monitor, struct disconnects_entry *entry) {
+    pthread_mutex_lock(&monitor->lock);
     if (entry->previous)
         entry->previous->next = entry->next;
     else
-        watch->first[entry->fd >= 0] = entry->next;
+        monitor->first[entry->fd >= 0] = entry->next;
     if (entry->next)
         entry->next->previous = entry->previous;
     if (entry->fd >= 0) {
-        watch->count--;
-        watch->changes++;
+        monitor->count--;
+        monitor->changes++;
     }
-    pthread_mutex_unlock(&watch->lock);
+    pthread_mutex_unlock(&monitor->lock);
 }

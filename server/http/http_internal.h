@@ -1,9 +1,9 @@
 /* http_internal.h - what the files of server/http/ share.
  *
  * Threads: a transaction and its connection belong to one of libmicrohttpd's
- * threads; the scheduler's (http_wake), the herald's and the watch's come in
+ * threads; the scheduler's (http_wake), the herald's and the monitor's come in
  * from outside and touch only what `lock` guards, and the atomics.
- * Lock order: story or watch, then herald, then transaction, then libmicrohttpd's
+ * Lock order: story or monitor, then herald, then transaction, then libmicrohttpd's
  * own.
  */
 #ifndef ALPACA_SERVER_HTTP_HTTP_INTERNAL_H
@@ -21,7 +21,7 @@
 struct http_server {
     struct service *service;
     struct MHD_Daemon *daemon;
-    struct watch *watch;
+    struct disconnects *disconnects;
     struct wakeups *wakeups;
     struct MHD_Response *no_memory; /* for when there is none to make an answer */
     int listener;
@@ -34,8 +34,8 @@ struct http_connection {
     struct http_server *server;
     int fd;
     _Atomic uint64_t deadline_ns; /* for the next or current request to be complete; 0: none */
-    struct watch_entry ticks;
-    int ended_ticks; /* in a row, in which the peer's end was there; the watch's */
+    struct disconnects_entry ticks;
+    int ended_ticks; /* ticks in a row that found the peer's end; used by the monitor's thread */
 };
 
 struct http_transaction {
@@ -52,8 +52,8 @@ struct http_transaction {
     bool ping;            /* the stream has been silent for long */
     struct wakeup wakeup;
 
-    struct watch_entry watch;
-    bool watched;
+    struct disconnects_entry disconnects;
+    bool monitored;
     atomic_bool gone; /* the client has left */
 
     /* A stream's state, on the connection's thread. */

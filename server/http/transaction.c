@@ -69,16 +69,16 @@ static void on_tick(void *context) {
     wake_now(transaction); /* and the first token still counts as the first wake */
 }
 
-static void start_watching(struct http_transaction *transaction) {
-    transaction->watch = (struct watch_entry){
+static void monitor_connection(struct http_transaction *transaction) {
+    transaction->disconnects = (struct disconnects_entry){
         .fd = http_connection_fd(transaction->connection),
         .on_gone = on_gone,
         .on_tick = on_tick,
         .context = transaction,
     };
     atomic_store(&transaction->sent_ns, clock_now_ns());
-    transaction->watched = true;
-    watch_add(transaction->server->watch, &transaction->watch);
+    transaction->monitored = true;
+    disconnects_add(transaction->server->disconnects, &transaction->disconnects);
 }
 
 static const char *header(struct MHD_Connection *connection, const char *name) {
@@ -199,7 +199,7 @@ enum MHD_Result http_handle(void *server, struct MHD_Connection *connection, con
     routes_handle(&transaction->base);
     if (!transaction->base.completion)
         return http_answer(transaction);
-    start_watching(transaction);
+    monitor_connection(transaction);
     return completion_request_streams(transaction->base.completion) ? http_stream(transaction) : go_on(transaction);
 }
 
@@ -221,13 +221,14 @@ void http_completed(void *context, struct MHD_Connection *connection, void **sta
     if (!transaction)
         return;
     *state = NULL;
-    if (transaction->watched)
-        watch_remove(server->watch, &transaction->watch);
+    if (transaction->monitored)
+        disconnects_remove(server->disconnects, &transaction->disconnects);
     http_connection_awaits_request(transaction->client);
     if (transaction->base.answer.http_status == 0)
         transaction->base.answer.http_status = CLIENT_CLOSED_REQUEST;
     record(transaction);
-    transaction_log(&transaction->base, transaction->bytes_sent, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    transaction_log(&transaction->base, transaction->bytes_sent, complete);
     transaction_clear(&transaction->base); /* from here on no story wakes this transaction */
     wakeups_remove(server->wakeups, &transaction->wakeup);
     buffer_free(&transaction->out);

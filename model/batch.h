@@ -27,18 +27,9 @@ struct batch {
     int span_count;
     struct kv_cache *cache; /* NULL: every span is a whole sequence of its own (training) */
     struct dropout dropout;
-    /* [layers, 2, rows] factors on what a row's two sublayers add to it, or NULL for ones:
-     * stochastic depth (Huang et al. 2016) in training. */
-    const float *branch_scales;
     /* Every row attends to its whole span. Only for a batch without a cache, to measure what
      * leaving out the causal mask does. */
     bool unmasked;
 };
-
-/* The factors of one sublayer's rows, 0 for the attention and 1 for the hidden layer; or NULL. */
-static inline const float *batch_branch_scales(const struct batch *batch, int layer, int sublayer) {
-    size_t place = (size_t)layer * 2 + (size_t)sublayer;
-    return batch->branch_scales ? batch->branch_scales + place * (size_t)batch->rows : NULL;
-}
 
 #endif

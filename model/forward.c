@@ -81,7 +81,6 @@ static void add_and_norm(void *context, int worker, int workers) {
     const struct norm_task *t = context;
     const struct kernels *k = kernels_get();
     const struct dropout *dropout = &t->batch->dropout;
-    const float *scales = batch_branch_scales(t->batch, t->layer, t->site == DROPOUT_RESIDUAL2);
     size_t d_model = (size_t)t->model->config.d_model, begin, end;
     pool_slice((size_t)t->batch->rows, 1, worker, workers, &begin, &end);
     for (size_t row = begin; row < end; row++) {
@@ -89,8 +88,6 @@ static void add_and_norm(void *context, int worker, int workers) {
         if (dropout->rate > 0)
             k->dropout(residual, d_model, dropout_row_key(dropout, t->layer, t->site, (int)row),
                        dropout_threshold(dropout), dropout_scale(dropout));
-        for (size_t i = 0; scales && i < d_model; i++)
-            residual[i] *= scales[row];
         k->add(residual, t->x + row * d_model, d_model);
         k->layer_norm(t->y + row * d_model, &t->stats->mean[row], &t->stats->rstd[row], residual,
                       t->weight, t->bias, d_model, t->model->config.norm_eps);

@@ -41,7 +41,7 @@ struct bf16_set;
 
 bool bf16_available(void);
 
-enum { BF16_MAX_LINEARS = 4 * MODEL_MAX_LAYERS + 2 };
+enum { BF16_MAX_LINEARS = 4 * MODEL_MAX_LAYERS + 1 };
 
 /* Packs the matrices of linears[count] and switches them to BF16. `gradients`: also the form
  * that backward needs. A linear that runs in INT8 stays so and only gets the workspace. */

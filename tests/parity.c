@@ -212,8 +212,8 @@ static double run_backward(struct parity *p) {
     run_forward(p);
     double weight = s->target_count ? 1.0 / (double)s->target_count : 0;
     double sum = loss_and_gradient(p->model, p->pool, &p->activations, s->targets,
-                                   (size_t)s->rows, (float)weight, NULL, &p->loss, &gradients,
-                                   p->backward.d_output);
+                                   (size_t)s->rows, (float)weight, (struct distillation){0},
+                                   &p->loss, &gradients, p->backward.d_output);
     backward(p->model, p->pool, &p->activations, &batch, &p->backward, &gradients);
     return sum * weight;
 }

@@ -1,5 +1,4 @@
-/* What a recipe may add: a second loss, a teacher, averaged weights, stochastic depth,
- * rows that nothing is learned from. */
+/* What a recipe may add: a teacher, averaged weights, rows that nothing is learned from. */
 #include "tests/support/scratch.h"
 #include "tests/support/tiny_model.h"
 #include "train/trainer.h"
@@ -47,12 +46,11 @@ static int teardown(void **state) {
     return 0;
 }
 
-static void open_trainer(struct trainer *trainer, bool average, bool second_head) {
+static void open_trainer(struct trainer *trainer, bool average) {
     struct trainer_options options = {
         .optimizer = {.kind = OPTIMIZER_ADAM, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f},
         .micro_rows = 64,
-        .average = average,
-        .second_head = second_head};
+        .average = average};
     assert_int_equal(trainer_create(trainer, model, pool, &options, NULL), STATUS_OK);
 }
 
@@ -75,77 +73,6 @@ static float *copy_of(const float *values, size_t count) {
 static float *gradients_of(struct trainer *trainer, const struct step_options *options) {
     (void)take(trainer, options);
     return copy_of(trainer->gradients, floats);
-}
-
-/* ---- the second head ------------------------------------------------------ */
-
-/* With the model's own head and targets, a second loss is the first one again: the encoder's
- * gradient grows by its weight, and the second head gets the gradient of the first, weighted. */
-static void a_second_loss_is_weighted_and_added(void **state) {
-    (void)state;
-    struct trainer trainer;
-    open_trainer(&trainer, false, true);
-    struct second_head *second = &trainer.second;
-    const struct model_config *c = &model->config;
-    size_t weights = (size_t)c->vocab * (size_t)c->d_model;
-    memcpy(second->values, model->parameters.head_weight, weights * sizeof(float));
-    memcpy(second->values + weights, model->parameters.head_bias, (size_t)c->vocab * sizeof(float));
-    struct span spans[3] = {{.rows = 10}, {.rows = 7}, {.rows = 5}};
-    struct batch rows = {.ids = batch.inputs, .rows = 22, .spans = spans, .span_count = 3};
-    forward(model, pool, &trainer.activations, &rows);
-    double plain = loss_and_gradient(model, pool, &trainer.activations, batch.targets, 22, 0.1f,
-                                     NULL, &trainer.loss, &trainer.bound_gradients,
-                                     trainer.backward.d_output);
-    size_t count = 22 * (size_t)c->d_model;
-    float *d_output = copy_of(trainer.backward.d_output, count);
-    float *head = copy_of(trainer.bound_gradients.head_weight, weights);
-    struct loss_extras extras = {
-        .second = second, .second_targets = batch.targets, .second_weight = 0.5f};
-    memset(trainer.gradients, 0, floats * sizeof(float));
-    double with = loss_and_gradient(model, pool, &trainer.activations, batch.targets, 22, 0.1f,
-                                    &extras, &trainer.loss, &trainer.bound_gradients,
-                                    trainer.backward.d_output);
-    assert_true(plain > 0 && with == plain); /* only the plain loss is reported */
-    for (size_t i = 0; i < count; i++)
-        d_output[i] *= 1.5f;
-    assert_true(relative_difference(trainer.backward.d_output, d_output, count) < 1e-5);
-    assert_true(relative_difference(trainer.bound_gradients.head_weight, head, weights) < 1e-5);
-    for (size_t i = 0; i < weights; i++)
-        head[i] *= 0.5f;
-    assert_true(relative_difference(second->gradients, head, weights) < 1e-5);
-    free(d_output);
-    free(head);
-    trainer_destroy(&trainer);
-}
-
-/* In these stories the token after next can be guessed from a token, so the head learns to. */
-static void the_second_head_learns_the_token_after_next(void **state) {
-    (void)state;
-    struct trainer trainer;
-    open_trainer(&trainer, false, true);
-    struct step_options options = {.rates = {3e-3f, 3e-3f, 0}, .second_weight = 1};
-    for (int i = 0; i < 150; i++)
-        (void)take(&trainer, &options);
-    double sum = 0;
-    size_t row = 0, count = 0;
-    float logits[TINY_VOCAB];
-    for (size_t s = 0; s < batch.stories; row += (size_t)batch.lengths[s++]) {
-        struct span span = {.rows = batch.lengths[s]};
-        struct batch one = {.ids = batch.inputs + row, .rows = span.rows, .spans = &span,
-                            .span_count = 1};
-        forward(model, pool, &trainer.activations, &one);
-        const float *x = activations_output(&trainer.activations);
-        for (int r = 0; r + 1 < span.rows; r++, count++) {
-            linear_forward(&trainer.second.linear, pool, &trainer.activations.linear,
-                           x + r * model->config.d_model, 1, logits, false);
-            double total = 0;
-            for (int i = 0; i < TINY_VOCAB; i++)
-                total += exp((double)logits[i]);
-            sum += log(total) - (double)logits[batch.targets[row + (size_t)r + 1]];
-        }
-    }
-    assert_true(count > 100 && sum / (double)count < 2.4); /* ln 29 = 3.4 without having learnt */
-    trainer_destroy(&trainer);
 }
 
 /* ---- teachers ------------------------------------------------------------- */
@@ -174,13 +101,12 @@ static void a_teacher_is_part_of_the_target(void **state) {
     const char *folder = save_teacher("same", model, "pieces");
     if (open_teacher(&teacher, folder, DTYPE_F32, &err) != STATUS_OK)
         fail_msg("%s", err.message);
-    open_trainer(&trainer, false, false);
+    open_trainer(&trainer, false);
     struct step_options options = {0};
     float *plain = gradients_of(&trainer, &options);
-    options.teacher = teacher;
-    options.teacher_weight = 0.25f;
+    options.distillation = (struct distillation){teacher, 0.25f};
     float *mixed = gradients_of(&trainer, &options);
-    options.teacher_weight = 1;
+    options.distillation.weight = 1;
     double norm = take(&trainer, &options).gradient_norm;
     for (size_t i = 0; i < floats; i++)
         plain[i] *= 0.75f;
@@ -275,8 +201,8 @@ static void unfit_teachers_are_refused(void **state) {
 static void the_average_follows_the_weights(void **state) {
     (void)state;
     struct trainer trainer;
-    open_trainer(&trainer, true, false);
-    struct average_plan plan = {.kind = AVERAGE_MEAN, .first = 1};
+    open_trainer(&trainer, true);
+    struct average_plan plan = {.first = 1, .decay = 0.9} /* young: a plain mean */;
     double *sum = calloc(floats, sizeof *sum);
     assert_non_null(sum);
     for (uint64_t step = 0; step < 4; step++) {
@@ -301,56 +227,13 @@ static void the_average_follows_the_weights(void **state) {
     trainer_destroy(&trainer);
 }
 
-/* ---- stochastic depth ----------------------------------------------------- */
-
-/* A factor belongs to a story and a sublayer: 0, or what keeps the mean. In the last layer 60 %
- * of the stories pass by, in the first of two layers half as many. */
-static void stochastic_depth_drops_whole_stories(void **state) {
-    (void)state;
-    struct trainer trainer;
-    open_trainer(&trainer, false, false);
-    struct span span = {.rows = batch.lengths[0]};
-    struct story_batch first = batch;
-    first.stories = 1;
-    first.rows = (size_t)span.rows;
-    int dropped[2] = {0, 0}, draws = 400;
-    for (int i = 0; i < draws; i++) {
-        struct step_options options = {.drop_branch = 0.6f, .dropout_key = (uint64_t)i};
-        struct step_result result;
-        assert_int_equal(trainer_step(&trainer, &first, &options, &result, NULL), STATUS_OK);
-        for (int branch = 0; branch < 4; branch++) {
-            const float *scale = trainer.branch_scales + branch * span.rows;
-            float kept = 1 / (1 - (branch < 2 ? 0.3f : 0.6f));
-            dropped[branch / 2] += scale[0] == 0;
-            for (int r = 0; r < span.rows; r++)
-                assert_true(scale[r] == scale[0] &&
-                            (scale[r] == 0 || fabsf(scale[r] - kept) < 1e-6f));
-        }
-    }
-    assert_true(abs(dropped[0] - 240) < 70); /* of 800; 5 deviations are 65 */
-    assert_true(abs(dropped[1] - 480) < 70);
-    trainer_destroy(&trainer);
-}
-
-static void stochastic_depth_changes_with_its_key(void **state) {
-    (void)state;
-    struct trainer trainer;
-    open_trainer(&trainer, false, false);
-    struct step_options options = {.drop_branch = 0.6f, .dropout_key = 3};
-    double one = take(&trainer, &options).loss;
-    assert_true(one == take(&trainer, &options).loss);
-    options.dropout_key = 4;
-    assert_true(one != take(&trainer, &options).loss);
-    trainer_destroy(&trainer);
-}
-
 /* ---- targets of -1 -------------------------------------------------------- */
 
 /* The mean over all rows is that over some and that over the others, each by its share. */
 static void rows_without_a_target_do_not_count(void **state) {
     (void)state;
     struct trainer trainer;
-    open_trainer(&trainer, false, false);
+    open_trainer(&trainer, false);
     struct step_options options = {0};
     int32_t *targets = malloc(batch.rows * sizeof *targets);
     const int32_t *all_targets = batch.targets;
@@ -382,16 +265,11 @@ static void rows_without_a_target_do_not_count(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_second_loss_is_weighted_and_added, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_second_head_learns_the_token_after_next, setup,
-                                        teardown),
         cmocka_unit_test_setup_teardown(a_teacher_is_part_of_the_target, setup, teardown),
         cmocka_unit_test_setup_teardown(several_teachers_are_averaged, setup, teardown),
         cmocka_unit_test_setup_teardown(narrow_teachers_predict_nearly_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(unfit_teachers_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(the_average_follows_the_weights, setup, teardown),
-        cmocka_unit_test_setup_teardown(stochastic_depth_drops_whole_stories, setup, teardown),
-        cmocka_unit_test_setup_teardown(stochastic_depth_changes_with_its_key, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_without_a_target_do_not_count, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,12 +53,9 @@ static void close_bench(struct bench *b) {
     pool_destroy(b->pool);
 }
 
-static float drop_branch; /* of every step() */
-
 static struct step_result step(struct bench *b, float rate, float dropout, uint64_t key) {
     struct step_options options = {.rates = {rate, rate, 0.1f},
                                    .dropout = dropout,
-                                   .drop_branch = drop_branch,
                                    .dropout_key = key};
     struct step_result result;
     struct error err = {0};
@@ -239,13 +236,6 @@ static void gradients_are_slopes_under_dropout(void **state) {
     check_slopes(0.3f);
 }
 
-static void gradients_are_slopes_under_stochastic_depth(void **state) {
-    (void)state;
-    drop_branch = 0.5f;
-    check_slopes(0.1f);
-    drop_branch = 0;
-}
-
 static void dropout_changes_with_its_key(void **state) {
     (void)state;
     struct bench b;
@@ -353,9 +343,6 @@ static void the_first_broken_tensor_is_named(void **state) {
     char text[160];
     struct bench b;
     open_bench(&b, 1, &ADAM, 64, 2);
-    trainer_destroy(&b.trainer);
-    struct trainer_options options = {.optimizer = ADAM, .micro_rows = 64, .second_head = true};
-    assert_int_equal(trainer_create(&b.trainer, b.model, b.pool, &options, NULL), STATUS_OK);
     const struct model_config *c = &b.model->config;
     assert_int_equal(model_tensor_count(c), 3 + c->layers * IN_LAYER);
     nonfinite_describe(&b.trainer, text, sizeof text);
@@ -367,15 +354,9 @@ static void the_first_broken_tensor_is_named(void **state) {
         snprintf(name, sizeof name, "encoder.layers.%d.%s", i / IN_LAYER, in_layer[i % IN_LAYER]);
         break_number(&b, b.trainer.gradients, name, gradient);
     }
-    b.trainer.second.gradients[b.trainer.second.floats - 1] = NAN;
-    nonfinite_describe(&b.trainer, text, sizeof text);
-    assert_string_equal(text, "the gradient of second_head is not finite");
     break_number(&b, b.trainer.gradients, "head.bias", gradient);
     break_number(&b, b.trainer.gradients, "head.weight", gradient);
 
-    b.trainer.second.values[0] = INFINITY;
-    nonfinite_describe(&b.trainer, text, sizeof text);
-    assert_string_equal(text, "second_head is not finite");
     for (int i = model_tensor_count(c) - 1; i >= 0; i--) {
         struct tensor_info info;
         model_tensor(c, i, &info);
@@ -415,7 +396,6 @@ int main(void) {
         cmocka_unit_test(micro_batches_tell_their_rows),
         cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(gradients_are_slopes_under_dropout),
-        cmocka_unit_test(gradients_are_slopes_under_stochastic_depth),
         cmocka_unit_test(dropout_changes_with_its_key),
         cmocka_unit_test(the_same_run_gives_the_same_bits),
         cmocka_unit_test(the_thread_count_only_changes_the_rounding),

@@ -14,7 +14,6 @@
     X("epoch", PRIu64, SCNu64, cursor.epoch)                                                    \
     X("story", PRIu64, SCNu64, cursor.index)                                                    \
     X("best_step", PRIu64, SCNu64, best_step)                                                   \
-    X("stale", PRIu64, SCNu64, stale)                                                           \
     X("seconds", "a", "lf", seconds)                                                            \
     X("best_loss", "a", "lf", best_loss)
 

@@ -22,7 +22,6 @@ struct progress {
     struct data_loader_state cursor; /* in the training data */
     double best_loss;           /* validation; infinity before the first */
     uint64_t best_step;
-    uint64_t stale;             /* validations since the best one */
 };
 
 enum status checkpoint_save(const char *path, const struct trainer *trainer,

@@ -75,7 +75,6 @@ static enum status validate(struct fit *f, struct error *err) {
     }
     if (status != STATUS_OK)
         return status;
-    f->progress.stale = best ? 0 : f->progress.stale + 1;
     training_log_validation(&f->training_log, &f->progress, &newest, averaged ? &average : NULL,
                             best);
     return STATUS_OK;
@@ -147,16 +146,13 @@ static enum status take_step(struct fit *f, struct error *err) {
     const struct fit_options *o = &f->options;
     uint64_t step = f->progress.step;
     double factor = schedule_factor(&f->schedule, step);
-    double decay = schedule_between(&f->schedule, step, o->weight_decay, o->final_decay);
     struct step_options options = {
-        .rates = {(float)(o->rate * factor), (float)(o->others_rate * factor), (float)decay},
+        .rates = {(float)(o->rate * factor), (float)(o->others_rate * factor),
+                  (float)o->weight_decay},
         .clip = (float)o->clip,
         .dropout = (float)o->dropout,
-        .drop_branch = (float)o->drop_branch,
         .average_share = (float)average_share(&f->average, step),
-        .second_weight = (float)o->second_weight,
-        .teacher = f->teacher,
-        .teacher_weight = (float)o->teacher_weight,
+        .distillation = {f->teacher, (float)o->teacher_weight},
         .dropout_key = rng_derive(rng_derive(o->seed, 0x64726f70 /* "drop" */), step),
         .on_rows = on_rows,
         .context = f,
@@ -187,16 +183,12 @@ static enum status take_step(struct fit *f, struct error *err) {
     return STATUS_OK;
 }
 
-static bool patience_is_over(const struct fit *f) {
-    return f->options.patience > 0 && f->progress.stale >= (uint64_t)f->options.patience;
-}
-
 static enum status fit_loop(struct fit *f, struct error *err) {
     enum status status = open_forecast(f, err);
     if (status != STATUS_OK)
         return status;
     f->checkpoint_at = clock_seconds() + f->options.checkpoint_seconds;
-    while (f->progress.step < f->schedule.steps && !patience_is_over(f) && !interrupted) {
+    while (f->progress.step < f->schedule.steps && !interrupted) {
         status = take_step(f, err);
         if (status != STATUS_OK)
             return status;
@@ -212,7 +204,7 @@ static enum status fit_loop(struct fit *f, struct error *err) {
 }
 
 static void report_end(const struct fit *f) {
-    if (f->progress.step < f->schedule.steps && !patience_is_over(f))
+    if (f->progress.step < f->schedule.steps)
         log_info("interrupted after step %" PRIu64 "; the same command goes on from there",
                  f->progress.step);
     else

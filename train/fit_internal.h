@@ -5,6 +5,7 @@
 #include "train/fit_options.h"
 #include "train/forecast.h"
 #include "train/grad/teacher.h"
+#include "train/optim/weight_average.h"
 #include "train/run_folder.h"
 #include "train/training_log.h"
 

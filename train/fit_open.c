@@ -139,11 +139,10 @@ static enum status describe(struct fit *f, struct error *err) {
 
 static enum status open_schedule(struct fit *f, struct error *err) {
     const struct fit_options *o = &f->options;
-    f->schedule = (struct schedule){.shape = f->plan.shape, .warmup = o->warmup,
-                                    .cooldown = o->cooldown, .final = o->final_rate};
+    f->schedule = (struct schedule){
+        .shape = f->plan.shape, .warmup = o->warmup, .final = o->final_rate};
     enum status status = count_steps(f, &f->schedule.steps, err);
     f->average = (struct average_plan){
-        .kind = f->plan.average,
         .first = (uint64_t)(o->average_from * ((double)f->schedule.steps - 1)),
         .decay = o->average_decay};
     return status;

@@ -29,39 +29,25 @@ static const struct flag flags[] = {
      "with muon"},
     {"adam-lr", FLAG_REAL, AT(others_rate), "0", 0, 10, "",
      "with muon: peak learning rate of what Adam updates; 0 for 3e-3"},
-    {"beta1", FLAG_REAL, AT(beta1), "0.9", 0, 0.9999, "", "Adam's decay of the mean gradient"},
-    {"beta2", FLAG_REAL, AT(beta2), "0.999", 0, 0.999999, "",
-     "Adam's decay of the mean squared gradient"},
-    {"eps", FLAG_REAL, AT(eps), "1e-8", 1e-12, 1, "", "Adam's epsilon"},
     {"weight-decay", FLAG_REAL, AT(weight_decay), "0.01", 0, 100, "",
      "of matrices, with adamw and muon; the learning rate multiplies it"},
-    {"final-decay", FLAG_REAL, AT(final_decay), "-1", 0, 100, "",
-     "weight decay at the last step, on a straight line from the first; -1 for the same"},
-    {"momentum", FLAG_REAL, AT(momentum), "0.95", 0, 0.9999, "", "muon's"},
     {"clip", FLAG_REAL, AT(clip), "1", 0, 1e6, "", "gradient norm at most; 0 for no clipping"},
     {"dropout", FLAG_REAL, AT(dropout), "0.1", 0, 0.9, "", "share of values dropped in training"},
-    {"drop-branch", FLAG_REAL, AT(drop_branch), "0", 0, 0.9, "",
-     "stochastic depth: share of stories that pass by a sublayer of the last layer, linearly fewer "
-     "before"},
     {"crop", FLAG_REAL, AT(crop), "0", 0, 1, "",
      "share of the stories that begin at a random place, another one every epoch; with it the rest "
      "of stories longer than the model's positions is learned too"},
     {"schedule", FLAG_TEXT, AT(shape), "cosine", 0, 0, "SHAPE",
-     "of the learning rate after the warm-up: cosine, linear or trapezoid"},
+     "of the learning rate after the warm-up: cosine or linear"},
     {"warmup", FLAG_REAL, AT(warmup), "400", 0, 1e9, "",
      "linear warm-up: steps, or below 1 a fraction of all steps"},
     {"final-lr", FLAG_REAL, AT(final_rate), "0", 0, 1, "",
      "share of the peak learning rate that is left at the end"},
-    {"cooldown", FLAG_REAL, AT(cooldown), "0.2", 0, 1, "",
-     "share of all steps in which a trapezoid goes down"},
     {"average", FLAG_TEXT, AT(average), "none", 0, 0, "KIND",
-     "of the weights over the steps: none, ema or mean; validated and kept when it is better"},
+     "of the weights over the steps: none or ema (exponential); validated and kept when it is better"},
     {"average-decay", FLAG_REAL, AT(average_decay), "0.999", 0, 0.999999, "",
-     "of an ema, per step"},
+     "of the average, per step"},
     {"average-from", FLAG_REAL, AT(average_from), "0.5", 0, 1, "",
      "share of all steps after which an average begins"},
-    {"second-loss", FLAG_REAL, AT(second_weight), "0", 0, 10, "",
-     "weight of a loss on the token after next, by a head that only training has"},
     {"teacher", FLAG_TEXT, AT(teacher), NULL, 0, 0, "DIRS",
      "model folders, with commas between, whose mean prediction is part of the target"},
     {"teacher-weight", FLAG_REAL, AT(teacher_weight), "0.5", 0, 1, "", "that part"},
@@ -83,8 +69,6 @@ static const struct flag flags[] = {
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"log-every", FLAG_INT, AT(log_every), "10", 1, 1e6, "steps", "between lines of the log"},
     {"valid-every", FLAG_INT, AT(valid_every), "100", 1, 1e9, "steps", "between validations"},
-    {"patience", FLAG_INT, AT(patience), "0", 0, 1e6, "validations",
-     "stop after so many without a better loss; 0 for never"},
     {"checkpoint-every", FLAG_INT, AT(checkpoint_seconds), "60", 0, 1e6, "seconds",
      "between checkpoints; 0 for one at every step"},
     {"fresh", FLAG_SWITCH, AT(fresh), NULL, 0, 0, "", "start over, whatever checkpoint there is"},
@@ -113,12 +97,15 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     plan->config = *config;
     if (o->layers)
         plan->config.layers = o->layers;
+    plan->trainer.optimizer = (struct optimizer_options){
+        .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .momentum = 0.95f};
     if (!optimizer_kind_parse(o->optimizer, &plan->trainer.optimizer.kind))
         return one_of("optimizer", "adam, adamw or muon", o->optimizer, err);
     if (!schedule_shape_parse(o->shape, &plan->shape))
-        return one_of("schedule", "cosine, linear or trapezoid", o->shape, err);
-    if (!average_kind_parse(o->average, &plan->average))
-        return one_of("average", "none, ema or mean", o->average, err);
+        return one_of("schedule", "cosine or linear", o->shape, err);
+    plan->trainer.average = strcmp(o->average, "ema") == 0;
+    if (!plan->trainer.average && strcmp(o->average, "none") != 0)
+        return one_of("average", "none or ema", o->average, err);
     plan->float32 = strcmp(o->saved_dtype, "f32") == 0;
     if (!plan->float32 && strcmp(o->saved_dtype, "bf16") != 0)
         return one_of("dtype", "bf16 or f32", o->saved_dtype, err);
@@ -138,32 +125,23 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
         o->others_rate = o->rate;
     else if (o->others_rate <= 0)
         o->others_rate = 3e-3;
-    if (o->final_decay < 0)
-        o->final_decay = o->weight_decay;
     if (o->batch_stories == 0 && o->batch_tokens == 0)
         o->batch_stories = large ? 512 : 768;
     if (o->micro_tokens < config->positions - 1)
         return error_set_field(err, STATUS_INVALID, "micro-tokens",
                                "--micro-tokens must be at least %d, the longest story's rows",
                                config->positions - 1);
-    plan->trainer.optimizer.beta1 = (float)o->beta1;
-    plan->trainer.optimizer.beta2 = (float)o->beta2;
-    plan->trainer.optimizer.eps = (float)o->eps;
-    plan->trainer.optimizer.momentum = (float)o->momentum;
     plan->trainer.micro_rows = o->micro_tokens;
-    plan->trainer.average = plan->average != AVERAGE_NONE;
-    plan->trainer.second_head = o->second_weight > 0;
     return STATUS_OK;
 }
 
 void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
                 const struct fit_inputs *inputs, struct buffer *recipe) {
     buffer_printf(recipe,
-                  "preset=%s numeric=%s optimizer=%s lr=%g adam-lr=%g beta1=%g beta2=%g eps=%g "
-                  "momentum=%g clip=%g weight-decay=%g final-decay=%g dropout=%g ",
+                  "preset=%s numeric=%s optimizer=%s lr=%g adam-lr=%g clip=%g weight-decay=%g "
+                  "dropout=%g ",
                   o->preset, dtype_name(plan->trainer.dtype), o->optimizer, o->rate, o->others_rate,
-                  o->beta1, o->beta2, o->eps, o->momentum, o->clip, o->weight_decay, o->final_decay,
-                  o->dropout);
+                  o->clip, o->weight_decay, o->dropout);
     buffer_printf(recipe,
                   "schedule=%s warmup=%g final-lr=%g steps=%" PRIu64
                   " batch-stories=%d batch-tokens=%d micro-tokens=%d seed=%" PRIu64 " ",
@@ -171,17 +149,11 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
                   o->batch_tokens, o->micro_tokens, o->seed);
     if (o->layers)
         buffer_printf(recipe, "layers=%d ", o->layers);
-    if (plan->shape == SCHEDULE_TRAPEZOID)
-        buffer_printf(recipe, "cooldown=%g ", o->cooldown);
-    if (o->drop_branch > 0)
-        buffer_printf(recipe, "drop-branch=%g ", o->drop_branch);
     if (o->crop > 0)
         buffer_printf(recipe, "crop=%g ", o->crop);
-    if (plan->average != AVERAGE_NONE)
+    if (plan->trainer.average)
         buffer_printf(recipe, "average=%s average-decay=%g average-from=%g ", o->average,
                       o->average_decay, o->average_from);
-    if (o->second_weight > 0)
-        buffer_printf(recipe, "second-loss=%g ", o->second_weight);
     if (o->teacher)
         buffer_printf(recipe, "teacher=%016" PRIx64 " teacher-weight=%g ", inputs->teacher,
                       o->teacher_weight);

@@ -6,7 +6,6 @@
 #include "base/flags.h"
 #include "model/model.h"
 #include "train/optim/schedule.h"
-#include "train/optim/weight_average.h"
 #include "train/trainer.h"
 
 #include <stdbool.h>
@@ -17,14 +16,12 @@ struct fit_options {
     const char *preset, *train, *valid, *tokenizer, *out, *run, *saved_dtype;
     /* the recipe */
     const char *optimizer, *dtype, *shape, *average, *teacher, *start;
-    double rate, others_rate, beta1, beta2, eps, momentum, clip;
-    double weight_decay, final_decay, dropout, drop_branch, crop;
-    double warmup, cooldown, final_rate, epochs;
-    double average_decay, average_from, second_weight, teacher_weight;
+    double rate, others_rate, clip, weight_decay, dropout, crop;
+    double warmup, final_rate, epochs, average_decay, average_from, teacher_weight;
     uint64_t steps, seed;
     int layers, batch_stories, batch_tokens;
     /* how it is run; no effect on the weights but for the micro-batches' rounding */
-    int micro_tokens, threads, log_every, valid_every, patience, checkpoint_seconds;
+    int micro_tokens, threads, log_every, valid_every, checkpoint_seconds;
     bool fresh;
 };
 
@@ -35,7 +32,6 @@ struct fit_plan {
     struct model_config config;
     struct trainer_options trainer;
     enum schedule_shape shape;
-    enum average_kind average;
     bool float32; /* the model is written as F32, else BF16 */
 };
 

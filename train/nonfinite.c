@@ -16,18 +16,10 @@ static bool find(const struct trainer *t, const float *buffer, const char *prefi
     return false;
 }
 
-/* The second head is not in the model's file; this is its name in the checkpoint. */
-static bool second_head_breaks(const struct trainer *t, const float *buffer,
-                               struct tensor_info *found) {
-    *found = (struct tensor_info){.name = "second_head", .count = t->second.floats};
-    return t->options.second_head && !tensor_is_finite(found, buffer);
-}
-
 static bool find_gradient(const struct trainer *t, struct tensor_info *found) {
     static const char *const backwards[] = {"norm2", "linear2", "linear1",
                                             "norm1", "self_attn.out_proj", "self_attn.in_proj"};
-    if (find(t, t->gradients, "head.", found) ||
-        second_head_breaks(t, t->second.gradients, found))
+    if (find(t, t->gradients, "head.", found))
         return true;
     for (int layer = t->model->config.layers - 1; layer >= 0; layer--)
         for (size_t i = 0; i < sizeof backwards / sizeof *backwards; i++) {
@@ -41,7 +33,7 @@ static bool find_gradient(const struct trainer *t, struct tensor_info *found) {
 
 void nonfinite_describe(const struct trainer *t, char *text, size_t size) {
     struct tensor_info found;
-    if (find(t, t->model->buffer, "", &found) || second_head_breaks(t, t->second.values, &found))
+    if (find(t, t->model->buffer, "", &found))
         snprintf(text, size, "%s is not finite", found.name);
     else if (find_gradient(t, &found))
         snprintf(text, size, "the gradient of %s is not finite", found.name);

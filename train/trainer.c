@@ -17,8 +17,6 @@ static void layout(struct trainer *t, struct arena *arena) {
     if (t->options.average)
         t->average = arena_take(arena, floats, sizeof(float));
     t->spans = arena_take(arena, rows, sizeof *t->spans);
-    t->branch_scales = arena_take(arena, (size_t)c->layers * 2 * rows, sizeof(float));
-    t->second_targets = arena_take(arena, rows, sizeof *t->second_targets);
 }
 
 enum status trainer_create(struct trainer *t, struct model *model, struct pool *pool,
@@ -38,12 +36,8 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
         status = backward_scratch_create(&t->backward, c, rows, workers, err);
     if (status == STATUS_OK)
         status = loss_scratch_create(&t->loss, c, err);
-    if (status == STATUS_OK && options->second_head)
-        status = second_head_create(&t->second, c, err);
     if (status == STATUS_OK)
-        status = narrow_linears_create(&t->narrow, model,
-                                       options->second_head ? &t->second.linear : NULL,
-                                       options->dtype, true, pool, err);
+        status = narrow_linears_create(&t->narrow, model, options->dtype, true, pool, err);
     if (status != STATUS_OK) {
         trainer_destroy(t);
         return status;
@@ -56,7 +50,6 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
 void trainer_destroy(struct trainer *t) {
     narrow_linears_destroy(&t->narrow);
     optimizer_destroy(&t->optimizer);
-    second_head_destroy(&t->second);
     activations_destroy(&t->activations);
     backward_scratch_destroy(&t->backward);
     loss_scratch_destroy(&t->loss);
@@ -72,12 +65,6 @@ int trainer_state(const struct trainer *t, struct state_buffer *state) {
     state[count++] = (struct state_buffer){"moment2", t->optimizer.moment2, floats};
     if (t->options.average)
         state[count++] = (struct state_buffer){"average", t->average, floats};
-    if (t->options.second_head) {
-        const struct second_head *s = &t->second;
-        state[count++] = (struct state_buffer){"second_head", s->values, s->floats};
-        state[count++] = (struct state_buffer){"second_head_moment1", s->moment1, s->floats};
-        state[count++] = (struct state_buffer){"second_head_moment2", s->moment2, s->floats};
-    }
     return count;
 }
 
@@ -109,26 +96,6 @@ static struct batch next_micro_batch(const struct trainer *t, const struct story
     return batch;
 }
 
-/* Stochastic depth: a story passes by a sublayer or not, as the key says; where it does not, what
- * the sublayer adds is scaled up, so that the mean stays. */
-static void draw_branches(const struct trainer *t, struct batch *batch, float rate) {
-    if (rate <= 0)
-        return;
-    uint64_t key = rng_derive(batch->dropout.key, 0x6465707468 /* "depth" */);
-    int layers = t->model->config.layers;
-    float *scale = t->branch_scales;
-    for (int branch = 0; branch < layers * 2; branch++) {
-        float dropped = rate * (float)(branch / 2 + 1) / (float)layers;
-        for (int s = 0; s < batch->span_count; s++) {
-            uint64_t place = (uint64_t)branch << 32 | (uint64_t)s;
-            bool drop = rng_uniform(key, place) < (double)dropped;
-            for (int r = 0; r < batch->spans[s].rows; r++)
-                *scale++ = drop ? 0 : 1 / (1 - dropped);
-        }
-    }
-    batch->branch_scales = t->branch_scales;
-}
-
 static size_t learned_rows(const struct story_batch *batch) {
     size_t count = 0;
     for (size_t row = 0; row < batch->rows; row++)
@@ -136,41 +103,22 @@ static size_t learned_rows(const struct story_batch *batch) {
     return count;
 }
 
-/* The token after next of each row, -1 for the last of a story and where nothing is learned. */
-static void shift_targets(const struct trainer *t, const struct batch *batch,
-                          const int32_t *targets) {
-    int row = 0;
-    for (int s = 0; s < batch->span_count; s++)
-        for (int r = 0; r < batch->spans[s].rows; r++, row++)
-            t->second_targets[row] =
-                r + 1 < batch->spans[s].rows && targets[row] >= 0 ? targets[row + 1] : -1;
-}
-
 /* Returns the mean loss. */
 static double add_gradients(struct trainer *t, const struct story_batch *stories,
                             const struct step_options *o) {
     double learned = (double)learned_rows(stories);
     float weight = (float)(1.0 / learned);
-    bool second = t->options.second_head && o->second_weight > 0;
-    struct loss_extras extras = {.teacher = o->teacher,
-                                 .teacher_weight = o->teacher_weight,
-                                 .second = second ? &t->second : NULL,
-                                 .second_targets = t->second_targets,
-                                 .second_weight = o->second_weight};
     double sum = 0;
     size_t story = 0, row = 0;
     for (uint64_t part = 0; story < stories->stories; part++) {
         const int32_t *targets = stories->targets + row;
         struct batch batch = next_micro_batch(t, stories, &story, &row);
         batch.dropout = (struct dropout){o->dropout, rng_derive(o->dropout_key, part)};
-        draw_branches(t, &batch, o->drop_branch);
-        if (second)
-            shift_targets(t, &batch, targets);
-        if (o->teacher)
-            teacher_run(o->teacher, t->pool, &batch);
+        if (o->distillation.teacher)
+            teacher_run(o->distillation.teacher, t->pool, &batch);
         forward(t->model, t->pool, &t->activations, &batch);
         sum += loss_and_gradient(t->model, t->pool, &t->activations, targets, (size_t)batch.rows,
-                                 weight, &extras, &t->loss, &t->bound_gradients,
+                                 weight, o->distillation, &t->loss, &t->bound_gradients,
                                  t->backward.d_output);
         backward(t->model, t->pool, &t->activations, &batch, &t->backward, &t->bound_gradients);
         if (o->on_rows)
@@ -181,32 +129,16 @@ static double add_gradients(struct trainer *t, const struct story_batch *stories
 
 /* ---- the step ------------------------------------------------------------- */
 
-static void clear(float *values, size_t count, int worker, int workers) {
-    size_t begin, end;
-    pool_slice(count, 16, worker, workers, &begin, &end);
-    if (begin < end)
-        memset(values + begin, 0, (end - begin) * sizeof(float));
-}
-
 static void clear_gradients(void *context, int worker, int workers) {
-    struct trainer *t = context;
-    clear(t->gradients, model_buffer_floats(&t->model->config), worker, workers);
-    clear(t->second.gradients, t->second.floats, worker, workers);
-}
-
-static double whole_norm(const struct trainer *t) {
-    double model = gradient_norm(t->pool, t->gradients, model_buffer_floats(&t->model->config));
-    double second = gradient_norm(t->pool, t->second.gradients, t->second.floats);
-    return t->options.second_head ? hypot(model, second) : model;
+    const struct trainer *t = context;
+    size_t begin, end;
+    pool_slice(model_buffer_floats(&t->model->config), 16, worker, workers, &begin, &end);
+    memset(t->gradients + begin, 0, (end - begin) * sizeof(float));
 }
 
 static void update(struct trainer *t, float scale, const struct step_options *o) {
     float *parameters = t->model->buffer;
     optimizer_step(&t->optimizer, t->pool, parameters, t->gradients, scale, o->rates);
-    if (t->options.second_head) {
-        struct adam adam = {&t->options.optimizer, o->rates.others, 0, scale, t->optimizer.steps};
-        second_head_step(&t->second, &adam, t->pool);
-    }
     if (t->options.average && o->average_share > 0)
         average_add(t->average, parameters, model_buffer_floats(&t->model->config),
                     (double)o->average_share, t->pool);
@@ -227,7 +159,7 @@ enum status trainer_step(struct trainer *t, const struct story_batch *batch,
     assert(batch->rows > 0);
     pool_run(t->pool, clear_gradients, t);
     result->loss = add_gradients(t, batch, options);
-    result->gradient_norm = whole_norm(t);
+    result->gradient_norm = gradient_norm(t->pool, t->gradients, model_buffer_floats(&t->model->config));
     if (!isfinite(result->loss) || !isfinite(result->gradient_norm))
         return refuse(t, result, err);
     float scale = 1;

@@ -15,7 +15,6 @@
 #include "train/grad/backward.h"
 #include "train/grad/loss.h"
 #include "train/grad/narrow_linears.h"
-#include "train/grad/second_head.h"
 #include "train/optim/optimizer.h"
 
 struct trainer_options {
@@ -23,8 +22,7 @@ struct trainer_options {
     enum dtype dtype;     /* of the linear layers: F32, or where bf16_available() BF16 or INT8
                            * (narrow_linears.h); muon's products are BF16 with both */
     int micro_rows;       /* at least the rows of the longest story */
-    bool average;         /* keep a running average of the weights (average.h) */
-    bool second_head;     /* learn the token after next too (second_head.h) */
+    bool average;         /* keep a running average of the weights (weight_average.h) */
 };
 
 struct trainer {
@@ -33,16 +31,13 @@ struct trainer {
     struct pool *pool;
     struct narrow_linears narrow;
     struct optimizer optimizer;
-    struct second_head second; /* when options.second_head */
     struct activations activations;
     struct backward_scratch backward;
     struct loss_scratch loss;
     float *gradients; /* [model_buffer_floats] */
     float *average;   /* [model_buffer_floats], or NULL */
     struct parameters bound_gradients;
-    struct span *spans;      /* [micro_rows] */
-    float *branch_scales;    /* [layers, 2, micro_rows] */
-    int32_t *second_targets; /* [micro_rows] */
+    struct span *spans; /* [micro_rows] */
     struct arena arena;
 };
 
@@ -53,7 +48,7 @@ void trainer_destroy(struct trainer *trainer);
 
 /* What a checkpoint has to keep besides optimizer.steps: every buffer that a step changes and
  * the next one reads. */
-enum { TRAINER_STATE_MAX = 8 };
+enum { TRAINER_STATE_MAX = 4 };
 struct state_buffer {
     const char *name;
     float *values;
@@ -70,20 +65,16 @@ struct step_options {
     struct learning_rates rates;
     float clip; /* gradient norm at most; 0: no clipping */
     float dropout;
-    float drop_branch; /* stochastic depth: share of the stories that pass by a sublayer of the
-                        * last layer; linearly fewer in the layers before */
     uint64_t dropout_key; /* another one for every step */
-    float average_share;  /* of the new weights in the average (average.h) */
-    float second_weight;  /* of the second head's loss */
-    struct teacher *teacher; /* NULL: the tokens alone are the target */
-    float teacher_weight;
-    /* Told how many rows of the batch are done after every micro-batch; NULL: nobody is. */
+    float average_share;  /* of the new weights in the average (weight_average.h) */
+    struct distillation distillation;
+    /* Called after every micro-batch with the rows of the batch that are done; or NULL. */
     void (*on_rows)(void *context, size_t rows);
     void *context;
 };
 
 struct step_result {
-    double loss;          /* mean nats per token of this batch, of the plain loss */
+    double loss;          /* mean nats per token of this batch, against the tokens alone */
     double gradient_norm; /* before clipping */
 };
 

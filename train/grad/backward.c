@@ -58,7 +58,6 @@ static void norm_worker(void *context, int worker, int workers) {
     const struct kernels *k = kernels_get();
     const struct dropout *dropout = &t->batch->dropout;
     size_t d_model = (size_t)t->model->config.d_model, begin, end;
-    const float *scales = batch_branch_scales(t->batch, t->layer, t->site == DROPOUT_RESIDUAL2);
     float *weight_sum = t->sums + (size_t)worker * 2 * d_model, *bias_sum = weight_sum + d_model;
     memset(weight_sum, 0, 2 * d_model * sizeof(float));
     pool_slice((size_t)t->batch->rows, 1, worker, workers, &begin, &end);
@@ -71,8 +70,6 @@ static void norm_worker(void *context, int worker, int workers) {
         if (dropout->rate > 0)
             k->dropout(branch, d_model, dropout_row_key(dropout, t->layer, t->site, (int)row),
                        dropout_threshold(dropout), dropout_scale(dropout));
-        for (size_t i = 0; scales && i < d_model; i++)
-            branch[i] *= scales[row];
     }
 }
 

@@ -3,7 +3,6 @@
 #include "base/pool.h"
 #include "model/kernels/kernels.h"
 #include "train/grad/linear_backward.h"
-#include "train/grad/second_head.h"
 #include "train/grad/teacher.h"
 
 #include <string.h>
@@ -67,49 +66,27 @@ static void softmax_worker(void *context, int worker, int workers) {
     }
 }
 
-static double sum_rows(const struct softmax_task *task, struct pool *pool) {
-    pool_run(pool, softmax_worker, (void *)(uintptr_t)task);
-    double sum = 0;
-    for (size_t row = 0; row < task->rows; row++) /* in row order: the same for any workers */
-        sum += task->row_losses[row];
-    return sum;
-}
-
 /* Losses and logit gradients of `rows` rows from `first` on; targets are theirs. */
 static double chunk_loss(const struct model *model, struct pool *pool,
                          const struct activations *activations, size_t first,
                          const int32_t *targets, size_t rows, float weight,
-                         const struct loss_extras *extras, struct loss_scratch *scratch) {
+                         struct distillation distillation, struct loss_scratch *scratch) {
     struct softmax_task task = {.logits = scratch->logits,
                                 .targets = targets,
                                 .rows = rows,
                                 .vocab = (size_t)model->config.vocab,
                                 .weight = weight,
                                 .row_losses = scratch->row_losses};
-    if (extras && extras->teacher) {
-        task.soft = teacher_probabilities(extras->teacher, pool, first, rows);
-        task.soft_weight = extras->teacher_weight;
+    if (distillation.teacher) {
+        task.soft = teacher_probabilities(distillation.teacher, pool, first, rows);
+        task.soft_weight = distillation.weight;
     }
     forward_logits_range(model, pool, activations, (int)first, (int)rows, scratch->logits);
-    return sum_rows(&task, pool);
-}
-
-/* The second head's gradients of one chunk; d_output is added to. */
-static void second_loss(const struct model *model, struct pool *pool,
-                        const struct activations *activations, const float *x, size_t first,
-                        size_t rows, float weight, const struct loss_extras *extras,
-                        struct loss_scratch *scratch, float *d_output) {
-    struct second_head *head = extras->second;
-    struct softmax_task task = {.logits = scratch->logits,
-                                .targets = extras->second_targets + first,
-                                .rows = rows,
-                                .vocab = (size_t)model->config.vocab,
-                                .weight = weight * extras->second_weight,
-                                .row_losses = scratch->row_losses};
-    linear_forward(&head->linear, pool, &activations->linear, x, rows, scratch->logits, false);
-    (void)sum_rows(&task, pool);
-    linear_backward(&head->linear, pool, x, scratch->logits, rows, head->gradients,
-                    head->bias_gradients, d_output, true);
+    pool_run(pool, softmax_worker, &task);
+    double sum = 0;
+    for (size_t row = 0; row < rows; row++) /* in row order: the same for any workers */
+        sum += task.row_losses[row];
+    return sum;
 }
 
 double loss_sum(const struct model *model, struct pool *pool, const struct activations *activations,
@@ -117,15 +94,15 @@ double loss_sum(const struct model *model, struct pool *pool, const struct activ
     double sum = 0;
     for (size_t begin = 0; begin < rows; begin += LOSS_CHUNK) {
         size_t count = rows - begin < LOSS_CHUNK ? rows - begin : LOSS_CHUNK;
-        sum += chunk_loss(model, pool, activations, begin, targets + begin, count, 1, NULL,
-                          scratch);
+        sum += chunk_loss(model, pool, activations, begin, targets + begin, count, 1,
+                          (struct distillation){0}, scratch);
     }
     return sum;
 }
 
 double loss_and_gradient(const struct model *model, struct pool *pool,
                          const struct activations *activations, const int32_t *targets,
-                         size_t rows, float weight, const struct loss_extras *extras,
+                         size_t rows, float weight, struct distillation distillation,
                          struct loss_scratch *scratch, struct parameters *gradients,
                          float *d_output) {
     size_t d_model = (size_t)model->config.d_model;
@@ -134,12 +111,10 @@ double loss_and_gradient(const struct model *model, struct pool *pool,
         size_t count = rows - begin < LOSS_CHUNK ? rows - begin : LOSS_CHUNK;
         const float *x = activations_output(activations) + begin * d_model;
         float *dx = d_output + begin * d_model;
-        sum += chunk_loss(model, pool, activations, begin, targets + begin, count, weight, extras,
-                          scratch);
+        sum += chunk_loss(model, pool, activations, begin, targets + begin, count, weight,
+                          distillation, scratch);
         linear_backward(&model->head, pool, x, scratch->logits, count, gradients->head_weight,
                         gradients->head_bias, dx, false);
-        if (extras && extras->second)
-            second_loss(model, pool, activations, x, begin, count, weight, extras, scratch, dx);
     }
     return sum;
 }

@@ -4,8 +4,8 @@
 #include "train/grad/int8_set.h"
 
 enum status narrow_linears_create(struct narrow_linears *narrow, struct model *model,
-                                  struct linear *more, enum dtype dtype, bool gradients,
-                                  struct pool *pool, struct error *err) {
+                                  enum dtype dtype, bool gradients, struct pool *pool,
+                                  struct error *err) {
     struct linear *linears[BF16_MAX_LINEARS];
     *narrow = (struct narrow_linears){0};
     if (dtype == DTYPE_F32)
@@ -14,8 +14,6 @@ enum status narrow_linears_create(struct narrow_linears *narrow, struct model *m
     enum status status = STATUS_OK;
     if (dtype == DTYPE_INT8) /* the head is the last */
         status = int8_set_create(&narrow->int8, linears, count - 1, gradients, pool, err);
-    if (more)
-        linears[count++] = more;
     if (status == STATUS_OK) /* also what attention's products run in */
         status = bf16_set_create(&narrow->bf16, linears, count, gradients, pool, err);
     if (status != STATUS_OK)

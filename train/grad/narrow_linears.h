@@ -23,11 +23,11 @@ struct narrow_linears { /* zeroed: F32 */
     struct bf16_set *bf16;
 };
 
-/* dtype: F32, or where bf16_available() BF16 or INT8. `more`: a further head, or NULL.
- * `gradients`: for backward too. */
+/* dtype: F32, or where bf16_available() BF16 or INT8. `gradients`: for backward
+ * too. */
 enum status narrow_linears_create(struct narrow_linears *narrow, struct model *model,
-                                  struct linear *more, enum dtype dtype, bool gradients,
-                                  struct pool *pool, struct error *err);
+                                  enum dtype dtype, bool gradients, struct pool *pool,
+                                  struct error *err);
 /* To be called whenever the weights have changed. */
 void narrow_linears_refresh(struct narrow_linears *narrow, struct pool *pool);
 void narrow_linears_destroy(struct narrow_linears *narrow);

@@ -39,7 +39,7 @@ static enum status open_member(struct member *m, const char *folder,
                          folder, c->vocab, c->positions, student->vocab, student->positions);
     status = activations_create(&m->activations, c, max_rows, false, pool_workers(pool), err);
     if (status == STATUS_OK)
-        status = narrow_linears_create(&m->narrow, m->model, NULL, dtype, false, pool, err);
+        status = narrow_linears_create(&m->narrow, m->model, dtype, false, pool, err);
     return status;
 }
 

@@ -41,10 +41,17 @@ void optimizer_destroy(struct optimizer *o) {
     *o = (struct optimizer){0};
 }
 
-/* The bias corrections follow torch:
- * p -= rate / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps). */
-void adam_update(const struct adam *a, float *p, const float *g, float *m, float *v,
-                 size_t count) {
+/* One step of Adam with decoupled decay. */
+struct adam {
+    const struct optimizer_options *options;
+    float rate, weight_decay, gradient_scale;
+    uint64_t steps; /* counts from 1 */
+};
+
+/* Updates p[count] from g[count] * gradient_scale; m and v are its moments. The bias corrections
+ * follow torch: p -= rate / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps). */
+static void adam_update(const struct adam *a, float *p, const float *g, float *m,
+                        float *v, size_t count) {
     const float b1 = a->options->beta1, b2 = a->options->beta2, eps = a->options->eps;
     const double t = (double)a->steps;
     const float rate = (float)((double)a->rate / (1 - pow((double)b1, t)));

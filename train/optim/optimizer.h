@@ -60,16 +60,6 @@ struct learning_rates {
 void optimizer_step(struct optimizer *optimizer, struct pool *pool, float *parameters,
                     const float *gradients, float gradient_scale, struct learning_rates rates);
 
-/* One step of Adam with decoupled decay on p[count] from g[count] * gradient_scale; m and v are
- * its moments, `steps` counts from 1. */
-struct adam {
-    const struct optimizer_options *options;
-    float rate, weight_decay, gradient_scale;
-    uint64_t steps;
-};
-void adam_update(const struct adam *adam, float *p, const float *g, float *m, float *v,
-                 size_t count);
-
 /* The Euclidean norm of gradients[count]; the same for any run with as many workers. */
 double gradient_norm(struct pool *pool, const float *gradients, size_t count);
 

@@ -4,13 +4,8 @@
 #include <string.h>
 
 bool schedule_shape_parse(const char *name, enum schedule_shape *shape) {
-    static const char *const names[] = {"cosine", "linear", "trapezoid"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *shape = (enum schedule_shape)i;
-            return true;
-        }
-    return false;
+    *shape = strcmp(name, "linear") == 0 ? SCHEDULE_LINEAR : SCHEDULE_COSINE;
+    return *shape == SCHEDULE_LINEAR || strcmp(name, "cosine") == 0;
 }
 
 /* What is left of the peak, from 1 to 0, when `progress` of the way down is done. */
@@ -25,13 +20,7 @@ double schedule_factor(const struct schedule *s, uint64_t step) {
     double done = (double)step + 1; /* the step about to be taken counts */
     if (done <= warmup)
         return done / warmup;
-    double flat = s->shape == SCHEDULE_TRAPEZOID ? fmax(steps - s->cooldown * steps, warmup) : warmup;
-    double way = steps - flat;
-    double progress = way > 0 ? fmin(fmax(done - 1 - flat, 0) / way, 1) : 0;
+    double way = steps - warmup;
+    double progress = way > 0 ? fmin(fmax(done - 1 - warmup, 0) / way, 1) : 0;
     return s->final + (1 - s->final) * left_of_peak(s, progress);
-}
-
-double schedule_between(const struct schedule *s, uint64_t step, double first, double last) {
-    double progress = s->steps > 1 ? fmin((double)step / ((double)s->steps - 1), 1) : 0;
-    return first + (last - first) * progress;
 }

@@ -4,22 +4,12 @@
 
 #include <string.h>
 
-bool average_kind_parse(const char *name, enum average_kind *kind) {
-    static const char *const names[] = {"none", "ema", "mean"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *kind = (enum average_kind)i;
-            return true;
-        }
-    return false;
-}
-
 double average_share(const struct average_plan *plan, uint64_t step) {
-    if (plan->kind == AVERAGE_NONE || step < plan->first)
+    if (step < plan->first)
         return 0;
+    /* A young average is a plain mean, so that its first weights do not linger. */
     double mean = 1.0 / (double)(step - plan->first + 1);
-    /* A young exponential average is a mean, so that its first weights do not linger. */
-    return plan->kind == AVERAGE_MEAN || mean > 1 - plan->decay ? mean : 1 - plan->decay;
+    return mean > 1 - plan->decay ? mean : 1 - plan->decay;
 }
 
 struct task {

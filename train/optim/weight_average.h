@@ -1,31 +1,21 @@
 /* weight_average.h - a running average of the weights over the steps.
  *
- *   ema   exponential: each step the newest weights get the share 1 - decay
- *   mean  of all steps since the average began, each alike (Izmailov et al.,
- *         "Averaging weights leads to wider optima", 2018)
- *
- * Nothing but the averaged weights has to be kept: the share of step t is a
- * pure function of t. Uses the pool: one caller at a time.
+ * It is an exponential one: each step the newest weights get the share
+ * 1 - decay. Nothing but the averaged weights has to be kept: the share of step
+ * t is a pure function of t. Uses the pool: one caller at a time.
  */
 #ifndef ALPACA_TRAIN_OPTIM_WEIGHT_AVERAGE_H
 #define ALPACA_TRAIN_OPTIM_WEIGHT_AVERAGE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct pool;
 
-enum average_kind { AVERAGE_NONE, AVERAGE_EMA, AVERAGE_MEAN };
-
 struct average_plan {
-    enum average_kind kind;
     uint64_t first; /* the step, counted from 0, after which the average is those very weights */
-    double decay;   /* of ema */
+    double decay;
 };
-
-/* "none", "ema", "mean"; false for another name. */
-bool average_kind_parse(const char *name, enum average_kind *kind);
 
 /* The share that the weights after step 0, 1, ... get in the average; 0 before it begins. */
 double average_share(const struct average_plan *plan, uint64_t step);

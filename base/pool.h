@@ -7,7 +7,8 @@
  * Waiting spins for tens of microseconds (a decode step has many short tasks)
  * and then sleeps, so that a pool never burns a core that others need.
  *
- * Safety: pool_run() may be called from one thread at a time, the pool's
+ * Ownership: whoever creates a pool destroys it; tasks borrow their context.
+ * Thread-safety: pool_run() may be called from one thread at a time, the pool's
  * user; tasks must not call it. Everything the caller wrote before pool_run()
  * is visible to the tasks, and everything they wrote is visible after it.
  */

@@ -25,7 +25,7 @@ int bench_command(const char *name, const struct flag_table *table, void *option
 double bench_best_time(void (*call)(void *context), void *context);
 
 /* A model of a preset's shape with random weights, which run as fast as trained
- * ones, or a model folder. Random ones are told never to end a story. */
+ * ones, or a model folder. Random ones never end a story. */
 enum status bench_model(struct model **model, const char *preset_or_folder, struct error *err);
 /* Multiply-adds that the linear layers do for one token; the head among them when asked. */
 double bench_linear_macs(const struct model_config *config, bool head);

@@ -89,12 +89,12 @@ static void print_parts(const struct figures *f, double macs, double peak_gops) 
     const struct scheduler_profile *p = &f->profile;
     double total = (double)p->total_ns, linears = (double)p->part_ns[PART_LINEARS];
     double gops = 2 * macs / linears;
-    double known = linears + (double)p->part_ns[PART_ATTENTION] + (double)p->part_ns[PART_NORMS] +
+    double measured = linears + (double)p->part_ns[PART_ATTENTION] + (double)p->part_ns[PART_NORMS] +
                    (double)p->sampling_ns;
     printf(" %8.3f %7.1f%% %7.1f%% %7.1f%% %7.1f%% %7.1f%% %7.1f%%", total / 1e6 / (double)p->steps,
            100 * linears / total, 100 * (double)p->part_ns[PART_ATTENTION] / total,
            100 * (double)p->part_ns[PART_NORMS] / total, 100 * (double)p->sampling_ns / total,
-           100 * (total - known) / total, 100 * (double)p->waiting_ns / total);
+           100 * (total - measured) / total, 100 * (double)p->waiting_ns / total);
     printf(" %8.0f", gops);
     if (peak_gops > 0)
         printf(" %6.1f%%", 100 * gops / peak_gops);
@@ -104,7 +104,7 @@ static void print_parts(const struct figures *f, double macs, double peak_gops) 
 
 static void print_header(const char *first) {
     printf("\n%-9s %9s %8s %8s %8s %8s %8s %8s %8s %8s %8s %7s\n", first, "tokens/s", "first ms",
-           "ms/step", "linears", "attent.", "norms", "sampling", "telling", "waiting", "GOP/s",
+           "ms/step", "linears", "attent.", "norms", "sampling", "other", "waiting", "GOP/s",
            "of peak");
 }
 

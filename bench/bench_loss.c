@@ -1,4 +1,4 @@
-/* alpaca-bench loss: what serving's narrow numbers cost, in nats per token on real stories. */
+/* alpaca-bench loss: what serving in INT8 costs, in nats per token on real stories. */
 #include "bench/bench.h"
 
 #include "base/clock.h"

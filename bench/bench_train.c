@@ -73,11 +73,12 @@ static double step_flops(const struct model_config *c, const struct story_batch 
                 2 * pairs * c->d_model * c->layers);
 }
 
-static void print_row(const char *name, const struct model *model, enum dtype dtype, int steps,
-                      const struct story_batch *batch, double seconds, double peak) {
-    double rate = steps * step_flops(&model->config, batch) / seconds / 1e9;
-    printf("%-8s %10zu %7s %7d %10.0f %10.1f", name, model_parameter_count(&model->config),
-           dtype_name(dtype), steps, steps * (double)batch->rows / seconds, rate);
+/* Prints a row of the table, after the preset's name. A `peak` of 0 GFLOP/s is unknown. */
+static void print_speed(const struct model_config *config, enum dtype dtype,
+                        const struct story_batch *batch, int steps, double seconds, double peak) {
+    double rate = steps * step_flops(config, batch) / seconds / 1e9;
+    printf(" %10zu %7s %7d %10.0f %10.1f", model_parameter_count(config), dtype_name(dtype), steps,
+           steps * (double)batch->rows / seconds, rate);
     if (peak > 0)
         printf(" %6.0f %%", 100 * rate / peak);
     putchar('\n');
@@ -106,8 +107,10 @@ static enum status run_preset(const char *name, const struct train_options *o,
         status = trainer_step(&trainer, &batch, &step, &result, err);
         seconds = clock_seconds() - start;
     }
-    if (status == STATUS_OK)
-        print_row(name, model, options->dtype, steps, &batch, seconds, peak);
+    if (status == STATUS_OK) {
+        printf("%-8s", name);
+        print_speed(&model->config, options->dtype, &batch, steps, seconds, peak);
+    }
     fflush(stdout);
     trainer_destroy(&trainer);
     model_destroy(model);
@@ -152,12 +155,12 @@ static enum status run(const void *options_of_command, struct error *err) {
            mixed);
     printf("%-8s %10s %7s %7s %10s %10s %8s\n", "preset", "parameters", "numeric", "steps",
            "tokens/s", "GFLOP/s", "of peak");
-    const enum dtype quantizations[] = {DTYPE_INT8, DTYPE_BF16, DTYPE_F32};
+    const enum dtype dtypes[] = {DTYPE_INT8, DTYPE_BF16, DTYPE_F32};
     for (int f = 0; f < 3; f++) {
-        if (every ? quantizations[f] != DTYPE_F32 && !bf16_available() : quantizations[f] != only)
+        if (every ? dtypes[f] != DTYPE_F32 && !bf16_available() : dtypes[f] != only)
             continue;
-        options.dtype = quantizations[f];
-        double peak = quantizations[f] == DTYPE_INT8 ? mixed : peaks[quantizations[f]];
+        options.dtype = dtypes[f];
+        double peak = dtypes[f] == DTYPE_INT8 ? mixed : peaks[dtypes[f]];
         for (size_t i = 0; i < sizeof presets / sizeof *presets && status == STATUS_OK; i++)
             if (all || strcmp(o->preset, presets[i]) == 0)
                 status = run_preset(presets[i], o, &options, peak, pool, err);

@@ -15,7 +15,7 @@ static void spin(pid_t parent) {
 
 enum status busy_loops_start(struct busy_loops *busy_loops, struct error *err) {
     pid_t parent = getpid();
-    int wanted = cpu_count() < SPINNERS_MAX ? cpu_count() : SPINNERS_MAX;
+    int wanted = cpu_count() < BUSY_LOOPS_MAX ? cpu_count() : BUSY_LOOPS_MAX;
     for (busy_loops->count = 0; busy_loops->count < wanted; busy_loops->count++) {
         pid_t pid = fork();
         if (pid == 0)

@@ -1,7 +1,7 @@
 /* busy_loops.h - processes that do nothing but use up cores, as others on a machine may.
  *
- * One thread. They end with busy_loops_stop(), or when the process that started
- * them is gone.
+ * Ownership: the caller ends them with busy_loops_stop(); they also end when
+ * the process that started them is gone. One thread.
  */
 #ifndef ALPACA_BENCH_BUSY_LOOPS_H
 #define ALPACA_BENCH_BUSY_LOOPS_H
@@ -10,11 +10,11 @@
 
 #include <sys/types.h>
 
-enum { SPINNERS_MAX = 64 };
+enum { BUSY_LOOPS_MAX = 64 };
 
 struct busy_loops {
     int count;
-    pid_t pids[SPINNERS_MAX];
+    pid_t pids[BUSY_LOOPS_MAX];
 };
 
 /* One for every core that this process may use. */

@@ -3,7 +3,7 @@
  * Made to cost little beside the server that it loads: connections stay open,
  * and an answer is read piece by piece without being understood as JSON.
  * Ownership: the caller's result owns its lists; start from {0}, end with
- * load_generator_result_free().
+ * load_generator_result_free(). One thread.
  */
 #ifndef ALPACA_BENCH_LOAD_GENERATOR_H
 #define ALPACA_BENCH_LOAD_GENERATOR_H

@@ -51,12 +51,17 @@ struct product {
     bool rounds;
 };
 
-static dnnl_memory_t memory_of(const struct product *p, int rows, int columns,
-                               dnnl_data_type_t type, dnnl_format_tag_t tag, void *data,
-                               dnnl_memory_desc_t *desc) {
-    dnnl_memory_t memory;
+static dnnl_memory_desc_t matrix(int rows, int columns, dnnl_data_type_t type,
+                                 dnnl_format_tag_t tag) {
+    dnnl_memory_desc_t desc;
     dnnl_dims_t dims = {rows, columns};
-    check(dnnl_memory_desc_init_by_tag(desc, 2, dims, type, tag), "describe a matrix");
+    check(dnnl_memory_desc_init_by_tag(&desc, 2, dims, type, tag), "describe a matrix");
+    return desc;
+}
+
+static dnnl_memory_t memory_of(const struct product *p, const dnnl_memory_desc_t *desc,
+                               void *data) {
+    dnnl_memory_t memory;
     check(dnnl_memory_create(&memory, desc, p->engine, data), "take memory");
     return memory;
 }
@@ -81,24 +86,23 @@ static void reorder(const struct product *p, dnnl_memory_t from, const dnnl_memo
 static void product_open(struct product *p, int rows, const struct shape *s,
                          dnnl_data_type_t source_type, dnnl_data_type_t weight_type,
                          dnnl_data_type_t result_type) {
-    dnnl_memory_desc_t source, plain, own, result, unrounded;
+    bool bf16 = source_type == dnnl_bf16;
+    dnnl_memory_desc_t source = matrix(rows, s->in, source_type, dnnl_ab);
+    dnnl_memory_desc_t unrounded = matrix(rows, s->in, dnnl_f32, dnnl_ab);
+    dnnl_memory_desc_t result = matrix(rows, s->out, result_type, dnnl_ab);
+    dnnl_memory_desc_t plain = matrix(s->in, s->out, bf16 ? dnnl_f32 : weight_type, dnnl_ba);
+    dnnl_memory_desc_t own = matrix(s->in, s->out, weight_type, dnnl_format_tag_any);
     dnnl_matmul_desc_t matmul;
     dnnl_primitive_desc_t desc;
-    bool bf16 = source_type == dnnl_bf16;
     *p = (struct product){0};
     check(dnnl_engine_create(&p->engine, dnnl_cpu, 0), "start");
     check(dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags), "start");
-    p->source = memory_of(p, rows, s->in, source_type, dnnl_ab,
-                          bf16 ? DNNL_MEMORY_ALLOCATE : (void *)bytes, &source);
-    p->unrounded = memory_of(p, rows, s->in, dnnl_f32, dnnl_ab, x, &unrounded);
-    p->result = memory_of(p, rows, s->out, result_type, dnnl_ab, DNNL_MEMORY_ALLOCATE, &result);
+    p->source = memory_of(p, &source, bf16 ? DNNL_MEMORY_ALLOCATE : (void *)bytes);
+    p->unrounded = memory_of(p, &unrounded, x);
+    p->result = memory_of(p, &result, DNNL_MEMORY_ALLOCATE);
     if (bf16)
         reorder(p, p->unrounded, &unrounded, p->source, &source, &p->round);
-    dnnl_memory_t given = memory_of(p, s->in, s->out, bf16 ? dnnl_f32 : weight_type, dnnl_ba,
-                                    bf16 ? (void *)weights : (void *)bytes, &plain);
-    dnnl_dims_t dims = {s->in, s->out};
-    check(dnnl_memory_desc_init_by_tag(&own, 2, dims, weight_type, dnnl_format_tag_any),
-          "describe weights");
+    dnnl_memory_t given = memory_of(p, &plain, bf16 ? (void *)weights : (void *)bytes);
     check(dnnl_matmul_desc_init(&matmul, &source, &own, NULL, &result), "describe a product");
     check(dnnl_primitive_desc_create(&desc, &matmul, NULL, p->engine, NULL), "multiply");
     const dnnl_memory_desc_t *chosen =
@@ -194,7 +198,7 @@ static double time_ours_int8(const struct shape *s, int rows, struct pool *pool)
 
 static double time_ours_bf16(const struct shape *s, int rows, struct pool *pool) {
     struct ours o = {.pool = pool, .rows = (size_t)rows};
-    o.linear = (struct linear){DTYPE_F32, s->in, s->out, weights, weights, NULL, NULL};
+    o.linear = (struct linear){.in = s->in, .out = s->out, .weight = weights, .bias = weights};
     struct linear *each = &o.linear;
     struct bf16_set *set;
     struct error err;

@@ -1,7 +1,7 @@
 /* peaks.h - what this machine can do at most, measured, to hold our rates against.
  *
  * Each runs on every worker of the pool at the same time for a few tenths of a
- * second and returns the sum of their rates. One caller at a time.
+ * second and returns the sum of their rates. One thread at a time, the pool's user.
  */
 #ifndef ALPACA_BENCH_PEAKS_H
 #define ALPACA_BENCH_PEAKS_H

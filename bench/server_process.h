@@ -1,7 +1,7 @@
 /* server_process.h - an alpaca-server of the same build, as a child process.
  *
- * One thread. A server that was started is stopped with server_stop(), also
- * after an error.
+ * Ownership: a server that was started belongs to the caller, who stops it with
+ * server_stop(), also after an error. One thread.
  */
 #ifndef ALPACA_BENCH_SERVER_PROCESS_H
 #define ALPACA_BENCH_SERVER_PROCESS_H

@@ -1,11 +1,11 @@
-// The page's behavior: asks the server for a story, shows it as it is told, remembers it.
+// The page's behavior: asks the server for a story, shows it as it is written, remembers it.
 "use strict";
 
 const PAST_KEY = "alpaca.stories";
 const PAST_LIMIT = 30;
 const $ = (id) => document.getElementById(id);
 
-let running = null; // AbortController of the story being told
+let running = null; // AbortController of the story being written
 let current = null; // the story on the page: {prompt, text, temperature, length, seed, reason}
 
 // ---- what the reader asks for ------------------------------------------------
@@ -50,21 +50,21 @@ function fillIn(wish) {
 class Refusal extends Error {} // with a message for the reader
 
 async function refusalOf(response) {
-  let told = "";
+  let reason = "";
   try {
-    told = (await response.json()).error.message;
+    reason = (await response.json()).error.message;
   } catch {
-    told = `The server answered ${response.status}.`;
+    reason = `The server answered ${response.status}.`;
   }
   if (response.status === 503) {
-    return new Refusal("Many stories are being told right now. Please try again in a moment.");
+    return new Refusal("Many stories are being written right now. Please try again in a moment.");
   }
   if (response.status === 401) {
     $("key-row").hidden = false;
     $("more").open = true;
-    return new Refusal("This storyteller asks for a key. You can enter it under “More”.");
+    return new Refusal("This server asks for a key. You can enter it under “More”.");
   }
-  return new Refusal(`That did not work: ${told}`);
+  return new Refusal(`That did not work: ${reason}`);
 }
 
 // The events of a stream, as objects, until "[DONE]".
@@ -108,16 +108,16 @@ function say(message) {
   $("message").hidden = message === "";
 }
 
-function showStory(story, telling) {
+function showStory(story, writing) {
   $("story").hidden = false;
-  $("story").classList.toggle("telling", telling);
-  $("story").setAttribute("aria-busy", String(telling));
+  $("story").classList.toggle("writing", writing);
+  $("story").setAttribute("aria-busy", String(writing));
   $("beginning").textContent = story.prompt;
-  $("told").textContent = story.text;
-  $("story-actions").hidden = telling;
+  $("completion").textContent = story.text;
+  $("story-actions").hidden = writing;
   const ending = { length: "…and here the page was full.", stopped: "…and here you said stop." };
   $("ending").textContent = ending[story.reason] ?? "";
-  $("ending").hidden = telling || !ending[story.reason];
+  $("ending").hidden = writing || !ending[story.reason];
 }
 
 // On a small screen the story begins below the fold. Its beginning comes into view, with the stop
@@ -128,9 +128,9 @@ function bringIntoView() {
   $("stop").scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
 }
 
-function setTelling(telling) {
-  $("tell").hidden = telling;
-  $("stop").hidden = !telling;
+function setWriting(writing) {
+  $("tell").hidden = writing;
+  $("stop").hidden = !writing;
 }
 
 function linkOf(story) {
@@ -148,7 +148,7 @@ async function tell(wish) {
   const story = { ...wish, text: "", reason: "" };
   current = story;
   say("");
-  setTelling(true);
+  setWriting(true);
   showStory(story, true);
   bringIntoView();
   $("status").textContent = "The story begins.";
@@ -156,7 +156,7 @@ async function tell(wish) {
     await ask(wish, mine.signal, (event) => {
       if (event.text) {
         story.text += event.text;
-        $("told").append(event.text);
+        $("completion").append(event.text);
       }
       if (event.finish_reason) {
         story.reason = event.finish_reason;
@@ -167,17 +167,17 @@ async function tell(wish) {
   } catch (problem) {
     story.reason = "stopped";
     if (problem instanceof Refusal) say(problem.message);
-    else if (problem.name !== "AbortError") say("The storyteller cannot be reached. Is it still running?");
+    else if (problem.name !== "AbortError") say("The server cannot be reached. Is it still running?");
     if (problem.name !== "AbortError") story.reason = "broken";
     $("status").textContent = "The story stopped.";
   }
   if (running !== mine) return; // another story has taken the page
   running = null;
-  setTelling(false);
+  setWriting(false);
   finish(story);
 }
 
-// A story without a seed was not told to its end, so it can be read but not told again.
+// A story without a seed was cut off, so it can be read but not asked for again.
 function finish(story) {
   showStory(story, false);
   const whole = story.reason === "stop" || story.reason === "length";
@@ -189,7 +189,7 @@ function finish(story) {
   remember(story);
 }
 
-// ---- stories told before ------------------------------------------------------
+// ---- earlier stories ----------------------------------------------------------
 
 function pastStories() {
   try {
@@ -232,7 +232,7 @@ function readAgain(story) {
   running = null;
   current = story;
   say("");
-  setTelling(false);
+  setWriting(false);
   fillIn({ ...story, seed: null });
   showStory(story, false);
   $("link").hidden = $("copy").hidden = false;

@@ -16,14 +16,14 @@ after(async () => assert.equal(await server?.stop(), 0, "the server's exit statu
 
 test("a completion", async () => {
   const answer = await client.completions.create(wish);
-  const told = await (await fetch(`${server.url}/generate`, {
+  const story = await (await fetch(`${server.url}/generate`, {
     method: "POST", body: JSON.stringify({ ...wish, model: undefined }),
   })).json();
   assert.equal(answer.object, "text_completion");
-  assert.equal(answer.choices[0].text, told.completion);
-  assert.equal(answer.choices[0].finish_reason, told.finish_reason);
-  assert.deepEqual(answer.usage, told.usage);
-  assert.equal(answer.model, told.model);
+  assert.equal(answer.choices[0].text, story.completion);
+  assert.equal(answer.choices[0].finish_reason, story.finish_reason);
+  assert.deepEqual(answer.usage, story.usage);
+  assert.equal(answer.model, story.model);
 });
 
 test("a stream of completions", async () => {
@@ -55,11 +55,11 @@ test("log-probabilities", async () => {
       const { tokens, token_logprobs, top_logprobs, text_offset } = choice.logprobs;
       assert.equal(tokens.join(""), choice.text);
       tokens.forEach((token, i) => {
-        const told = i > 0 || !echo;
+        const generated = i > 0 || !echo;
         assert.ok(choice.text.startsWith(token, text_offset[i]));
-        assert.ok(told ? token_logprobs[i] <= 0 : token_logprobs[i] === null);
-        if (top > 0 && told) assert.equal(top_logprobs[i][token], token_logprobs[i]);
-        if (top > 0 && told) assert.ok([top, top + 1].includes(Object.keys(top_logprobs[i]).length));
+        assert.ok(generated ? token_logprobs[i] <= 0 : token_logprobs[i] === null);
+        if (top > 0 && generated) assert.equal(top_logprobs[i][token], token_logprobs[i]);
+        if (top > 0 && generated) assert.ok([top, top + 1].includes(Object.keys(top_logprobs[i]).length));
       });
       assert.equal(top_logprobs === null, top === 0);
       assert.equal(tokens.length, token_logprobs.length);

@@ -90,7 +90,7 @@ async function close(page) {
   await page.close();
 }
 
-const told = (page) => page.locator("#told").textContent();
+const completion = (page) => page.locator("#completion").textContent();
 const finished = (page) => page.locator("#story[aria-busy=false]").waitFor();
 
 // ---- the tests ------------------------------------------------------------------
@@ -102,7 +102,7 @@ test("a story begins with the prompt as it was typed", async () => {
   await page.getByRole("button", { name: "Tell me a story" }).click();
   await finished(page);
   assert.equal(await page.locator("#beginning").textContent(), "Once upon a time");
-  assert.ok((await told(page)).length > 0);
+  assert.ok((await completion(page)).length > 0);
   await close(page);
 });
 
@@ -122,21 +122,21 @@ test("the page's request is what the API gets, and its story what the API tells"
   await close(page);
 });
 
-test("the story grows, and stops when told to", async () => {
+test("the story grows, and stops when asked to", async () => {
   const proxy = await startEndlessProxy(server.url);
   const page = await open(proxy.url);
   await page.getByRole("button", { name: "a frightened dragon" }).click();
   for (let i = 0; i < 4; i++) {
-    const seen = await told(page);
-    await page.waitForFunction((old) => document.getElementById("told").textContent !== old, seen);
+    const seen = await completion(page);
+    await page.waitForFunction((old) => document.getElementById("completion").textContent !== old, seen);
   }
   await page.getByRole("button", { name: "Stop" }).click();
   await finished(page);
-  const stopped = await told(page);
+  const stopped = await completion(page);
   assert.match(await page.locator("#ending").textContent(), /you said stop/);
   assert.equal(await page.getByRole("button", { name: "Copy link" }).isVisible(), false);
   await page.waitForTimeout(100);
-  assert.equal(await told(page), stopped);
+  assert.equal(await completion(page), stopped);
   await close(page);
   await proxy.stop();
 });
@@ -159,7 +159,7 @@ test("another ending differs, and a link brings the very story back", async () =
   await close(page);
 });
 
-test("stories told before can be read again, and forgotten", async () => {
+test("earlier stories can be read again, and forgotten", async () => {
   const page = await open(server.url);
   await page.getByRole("button", { name: "surprise me" }).click();
   await finished(page);
@@ -175,10 +175,10 @@ test("stories told before can be read again, and forgotten", async () => {
 
 test("a busy server is named as such", async () => {
   const small = await startServer("--slots", "1", "--queue", "1");
-  const page = await open(small.url); // before the crowd, which leaves little of the machine
-  let enough = false; // set whatever happens, or the crowd would ask for ever
+  const page = await open(small.url); // before the others come, which leaves little of the machine
+  let enough = false; // set whatever happens, or the others would ask for ever
   const body = JSON.stringify({ temperature: 2 }); // so hot that the story hardly ends early
-  const crowd = Array.from({ length: 4 }, async () => { // two in, two at the door
+  const others = Array.from({ length: 4 }, async () => { // two in, two at the door
     while (!enough) await (await fetch(`${small.url}/generate`, { method: "POST", body })).text();
   });
   try {
@@ -191,7 +191,7 @@ test("a busy server is named as such", async () => {
     await close(page);
   } finally {
     enough = true;
-    await Promise.all(crowd);
+    await Promise.all(others);
   }
   assert.equal(await small.stop(), 0);
 });
@@ -218,7 +218,7 @@ test("the page fits a phone and works with the keyboard alone", async () => {
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "a strange red box");
   await page.keyboard.press("Enter");
   await finished(page);
-  assert.ok((await told(page)).length > 0);
+  assert.ok((await completion(page)).length > 0);
   await close(page);
 });
 

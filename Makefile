@@ -61,7 +61,7 @@ CORE_SOURCES   := $(call sources,base tokenizer model model/kernels engine)
 TRAIN_SOURCES  := $(call sources,train train/data train/grad train/optim)
 SERVER_SOURCES := $(call sources,server server/http server/api)
 BENCH_SOURCES  := $(filter-out bench/main.c bench/onednn.c,$(wildcard bench/*.c))
-PUBLIC_FILES   := $(wildcard public/*)
+EMBEDDED_FILES := $(wildcard public/*) server/api/openapi.json
 TEST_SOURCES   := $(wildcard tests/*_test.c)
 ifneq (,$(findstring darwin,$(TARGET))) # its linker has no --wrap
 TEST_SOURCES   := $(filter-out tests/torture_test.c,$(TEST_SOURCES))
@@ -185,11 +185,11 @@ $(OUT)/compiling $(OUT)/linking: FORCE
 $(CORE) $(TRAIN) $(SERVER) $(SUPPORT) $(BINARIES) $(TESTS) $(FUZZERS) $(OUT)/bench-onednn: $(OUT)/linking
 .PHONY: FORCE
 
-# The page travels inside the server binary, so no request path reaches the disk.
-$(OUT)/generated/pages_data.c: public/embed.sh $(PUBLIC_FILES)
+# The page and the API's description are compiled in, so that no request path reaches the disk.
+$(OUT)/generated/pages_data.c: $(EMBEDDED_FILES)
 	@mkdir -p $(@D)
 	$(call SAY,GEN)
-	$(Q)sh public/embed.sh $(filter-out %.sh,$(PUBLIC_FILES)) > $@
+	$(Q)sh public/embed.sh $(filter-out %.sh,$(EMBEDDED_FILES)) > $@
 $(OUT)/obj/generated/pages_data.o: $(OUT)/generated/pages_data.c $(OUT)/compiling
 	$(call COMPILE)
 

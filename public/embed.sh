@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prints C source with the given files as the table `pages` of server/api/pages.h.
+# Prints C source with the given files: a NAME.json as the array NAME_json, all others as rows of the
+# table `pages`. server/api/pages.h declares both.
 # Only od, sed and cksum, which every POSIX system has.
 set -eu
 
@@ -22,14 +23,19 @@ number=0
 rows=
 for file in "$@"; do
     name=${file##*/}
+    case $name in
+    *.json) array=${name%.json}_json linkage= ;;
+    *) array=page_$number linkage='static ' ;;
+    esac
+    echo "${linkage}const unsigned char $array[] = {"
+    od -An -v -tx1 "$file" | sed 's/ *\([0-9a-f][0-9a-f]\)/0x\1,/g'
+    echo '0}; /* a NUL that does not belong to the file */'
+    [ "$linkage" ] || continue
     path=/$name
     [ "$name" = index.html ] && path=/
     type=$(content_type "$name")
     sum=$(cksum < "$file" | sed 's/ /-/')
-    echo "static const unsigned char page_$number[] = {"
-    od -An -v -tx1 "$file" | sed 's/ *\([0-9a-f][0-9a-f]\)/0x\1,/g'
-    echo '0}; /* not counted; keeps the array from being empty */'
-    rows="$rows    {\"$path\", \"$type\", \"\\\"$sum\\\"\", page_$number, sizeof page_$number - 1},
+    rows="$rows    {\"$path\", \"$type\", \"\\\"$sum\\\"\", $array, sizeof $array - 1},
 "
     number=$((number + 1))
 done

@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from conftest import Answer
+from conftest import ROOT, Answer
 
 TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float),
          "boolean": bool, "null": type(None)}
@@ -117,6 +117,15 @@ def test_errors_and_plain_text_fit_too(server, description):
     held_to(description, "/generate", "post",
             server.post("/generate", {"max_tokens": 2}, {"Accept": "text/plain"}))
     held_to(description, "/health", "get", server.ask("DELETE", "/health"))
+
+
+def test_the_description_is_the_file_with_the_schemas_of_requests_in_it(description):
+    written = json.loads((ROOT / "server" / "api" / "openapi.json").read_text())
+    for name in ("GenerateRequest", "CompletionRequest"):
+        schema = description["components"]["schemas"][name]
+        assert schema["properties"]["temperature"]["maximum"] == 2
+        written["components"]["schemas"][name] = schema
+    assert description == written
 
 
 def test_every_path_is_described_and_exists(server, description):

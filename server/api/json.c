@@ -2,19 +2,26 @@
 
 #include "tokenizer/utf8.h"
 
+#include <cjson/cJSON.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct reader {
     const char *text;
     size_t at, bytes;
+    struct buffer token; /* the string or number that was read last */
     struct error *err;
 };
 
-static enum status check_value(struct reader *reader, int depth);
+static enum status read_value(struct reader *reader, int depth, cJSON *value);
 
 static enum status fail(const struct reader *reader, const char *what) {
     return error_set(reader->err, STATUS_INVALID, "the body is not valid JSON: %s at byte %zu",
                      what, reader->at + 1);
+}
+
+static enum status no_memory(const struct reader *reader) {
+    return error_set(reader->err, STATUS_NO_MEMORY, "no memory for the request");
 }
 
 static int peek(const struct reader *reader) {
@@ -44,8 +51,17 @@ static int hex4(const struct reader *reader, size_t at) {
     return value;
 }
 
-/* After "\u". A NUL could not be told from a string's end later on, so it is refused here. */
-static enum status check_unicode_escape(struct reader *reader) {
+static void append_code_point(struct buffer *out, unsigned code) {
+    static const unsigned first_bits[] = {0, 0xc0, 0xe0, 0xf0};
+    unsigned trail = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    char bytes[4] = {(char)(first_bits[trail] | code >> 6 * trail)};
+    for (unsigned i = 1; i <= trail; i++)
+        bytes[i] = (char)(0x80 | (code >> 6 * (trail - i) & 0x3f));
+    buffer_append(out, bytes, trail + 1);
+}
+
+/* After "\u". A NUL could not be told from the end of a C string, so it is refused here. */
+static enum status read_code_point(struct reader *reader) {
     int code = hex4(reader, reader->at);
     if (code < 0)
         return fail(reader, "\\u needs four hex digits");
@@ -60,30 +76,39 @@ static enum status check_unicode_escape(struct reader *reader) {
         int low = escaped ? hex4(reader, reader->at + 2) : -1;
         if (low < 0xdc00 || low > 0xdfff)
             return fail(reader, "half of a surrogate pair");
+        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
         reader->at += 6;
     }
+    append_code_point(&reader->token, (unsigned)code);
     return STATUS_OK;
 }
 
-static enum status check_string(struct reader *reader) {
+static enum status read_escape(struct reader *reader) {
+    static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
+    reader->at++; /* the backslash */
+    int c = peek(reader);
+    const char *letter = c > 0 ? strchr(letters, c) : NULL;
+    if (!letter && c != 'u')
+        return fail(reader, "an unknown escape");
+    reader->at++;
+    if (!letter)
+        return read_code_point(reader);
+    buffer_append(&reader->token, &meant[letter - letters], 1);
+    return STATUS_OK;
+}
+
+/* The string that begins here, decoded; the caller owns it, as a part of cJSON's tree. */
+static enum status read_string(struct reader *reader, char **string) {
+    int c;
+    buffer_clear(&reader->token);
     reader->at++; /* the opening quote */
-    for (;;) {
-        int c = peek(reader);
+    while ((c = peek(reader)) != '"') {
         if (c < 0)
             return fail(reader, "text without a closing quote");
-        if (c == '"') {
-            reader->at++;
-            return STATUS_OK;
-        }
         if (c < 0x20)
             return fail(reader, "a control character that must be escaped (\\n, \\t, ...)");
         if (c == '\\') {
-            reader->at++;
-            c = peek(reader);
-            if (c < 0 || !memchr("\"\\/bfnrtu", c, 9))
-                return fail(reader, "an unknown escape");
-            reader->at++;
-            enum status status = c == 'u' ? check_unicode_escape(reader) : STATUS_OK;
+            enum status status = read_escape(reader);
             if (status != STATUS_OK)
                 return status;
             continue;
@@ -91,8 +116,15 @@ static enum status check_string(struct reader *reader) {
         size_t length = utf8_length(reader->text + reader->at, reader->bytes - reader->at);
         if (length == 0)
             return fail(reader, "text that is not UTF-8");
+        buffer_append(&reader->token, reader->text + reader->at, length);
         reader->at += length;
     }
+    reader->at++;
+    *string = buffer_append(&reader->token, "", 1) ? cJSON_malloc(reader->token.size) : NULL;
+    if (!*string)
+        return no_memory(reader);
+    memcpy(*string, reader->token.data, reader->token.size);
+    return STATUS_OK;
 }
 
 static bool skip_digits(struct reader *reader) {
@@ -102,7 +134,8 @@ static bool skip_digits(struct reader *reader) {
     return reader->at > begin;
 }
 
-static enum status check_number(struct reader *reader) {
+static enum status read_number(struct reader *reader, cJSON *value) {
+    size_t begin = reader->at;
     if (peek(reader) == '-')
         reader->at++;
     if (peek(reader) == '0')
@@ -121,26 +154,43 @@ static enum status check_number(struct reader *reader) {
         if (!skip_digits(reader))
             return fail(reader, "a number without an exponent");
     }
+    buffer_clear(&reader->token); /* strtod() wants a NUL behind the digits */
+    if (!buffer_append(&reader->token, reader->text + begin, reader->at - begin))
+        return no_memory(reader);
+    value->type = cJSON_Number;
+    cJSON_SetNumberValue(value, strtod(reader->token.data, NULL));
     return STATUS_OK;
 }
 
-static enum status check_word(struct reader *reader) {
-    static const char *const words[] = {"true", "false", "null"};
-    for (size_t i = 0; i < 3; i++) {
-        size_t length = strlen(words[i]);
-        if (reader->bytes - reader->at >= length &&
-            memcmp(reader->text + reader->at, words[i], length) == 0) {
-            reader->at += length;
-            return STATUS_OK;
-        }
-    }
-    return fail(reader, "an unexpected character");
+static enum status read_word(struct reader *reader, const char *word, int type, cJSON *value) {
+    size_t length = strlen(word);
+    if (reader->bytes - reader->at < length ||
+        memcmp(reader->text + reader->at, word, length) != 0)
+        return fail(reader, "an unexpected character");
+    reader->at += length;
+    value->type = type;
+    return STATUS_OK;
 }
 
-/* The members of an object or the items of an array, after the opening bracket. */
-static enum status check_container(struct reader *reader, int depth, bool object) {
+static enum status read_name(struct reader *reader, cJSON *member) {
+    skip_space(reader);
+    if (peek(reader) != '"')
+        return fail(reader, "a member's name in double quotes was expected");
+    enum status status = read_string(reader, &member->string);
+    if (status != STATUS_OK)
+        return status;
+    skip_space(reader);
+    if (peek(reader) != ':')
+        return fail(reader, "a colon was expected");
+    reader->at++;
+    return STATUS_OK;
+}
+
+/* An object or a list. What was read of it before an error is in the tree, and freed with it. */
+static enum status read_container(struct reader *reader, int depth, cJSON *container) {
+    bool object = peek(reader) == '{';
     int close = object ? '}' : ']';
-    enum status status = STATUS_OK;
+    container->type = object ? cJSON_Object : cJSON_Array;
     reader->at++;
     skip_space(reader);
     if (peek(reader) == close) {
@@ -148,19 +198,13 @@ static enum status check_container(struct reader *reader, int depth, bool object
         return STATUS_OK;
     }
     for (;;) {
-        if (object) {
-            skip_space(reader);
-            if (peek(reader) != '"')
-                return fail(reader, "a member's name in double quotes was expected");
-            status = check_string(reader);
-            if (status != STATUS_OK)
-                return status;
-            skip_space(reader);
-            if (peek(reader) != ':')
-                return fail(reader, "a colon was expected");
-            reader->at++;
-        }
-        status = check_value(reader, depth + 1);
+        cJSON *item = cJSON_CreateNull();
+        if (!item)
+            return no_memory(reader);
+        cJSON_AddItemToArray(container, item);
+        enum status status = object ? read_name(reader, item) : STATUS_OK;
+        if (status == STATUS_OK)
+            status = read_value(reader, depth + 1, item);
         if (status != STATUS_OK)
             return status;
         skip_space(reader);
@@ -173,29 +217,36 @@ static enum status check_container(struct reader *reader, int depth, bool object
     }
 }
 
-static enum status check_value(struct reader *reader, int depth) {
+/* Turns `value`, a null in the tree, into the value that begins here. */
+static enum status read_value(struct reader *reader, int depth, cJSON *value) {
     if (depth > JSON_MAX_DEPTH)
         return fail(reader, "too deep nesting");
     skip_space(reader);
     switch (peek(reader)) {
     case -1: return fail(reader, "a value is missing");
-    case '{': return check_container(reader, depth, true);
-    case '[': return check_container(reader, depth, false);
-    case '"': return check_string(reader);
-    case 't':
-    case 'f':
-    case 'n': return check_word(reader);
-    default: return check_number(reader);
+    case '{':
+    case '[': return read_container(reader, depth, value);
+    case '"': value->type = cJSON_String; return read_string(reader, &value->valuestring);
+    case 't': return read_word(reader, "true", cJSON_True, value);
+    case 'f': return read_word(reader, "false", cJSON_False, value);
+    case 'n': return read_word(reader, "null", cJSON_NULL, value);
+    default: return read_number(reader, value);
     }
 }
 
-enum status json_check(const char *text, size_t bytes, struct error *err) {
-    struct reader reader = {text, 0, bytes, err};
-    enum status status = check_value(&reader, 1);
-    if (status != STATUS_OK)
-        return status;
+enum status json_parse(const char *text, size_t bytes, struct cJSON **tree, struct error *err) {
+    struct reader reader = {.text = text, .bytes = bytes, .err = err};
+    cJSON *root = cJSON_CreateNull();
+    enum status status = root ? read_value(&reader, 1, root) : no_memory(&reader);
     skip_space(&reader);
-    return reader.at == bytes ? STATUS_OK : fail(&reader, "more text after the value");
+    if (status == STATUS_OK && reader.at != bytes)
+        status = fail(&reader, "more text after the value");
+    buffer_free(&reader.token);
+    if (status == STATUS_OK)
+        *tree = root;
+    else
+        cJSON_Delete(root);
+    return status;
 }
 
 void json_append_bytes(struct buffer *out, const char *text, size_t bytes) {

@@ -1,8 +1,12 @@
-/* json.h - strict reading and plain writing of JSON, around cJSON.
+/* json.h - strict reading and plain writing of JSON.
  *
- * cJSON builds the tree, but it takes what RFC 8259 does not allow (control
- * characters, "01", invalid UTF-8) and cuts strings at \u0000; json_check()
- * refuses all of that first, saying where. Thread-safe.
+ * The reader walks a text once and builds cJSON's nodes itself. cJSON's own
+ * parser takes what RFC 8259 does not allow (control characters, "01", invalid
+ * UTF-8), cuts strings at \u0000 and does not say what is wrong where, so that
+ * a text would have to be checked before it is parsed.
+ *
+ * Ownership: a tree is its caller's, who ends it with cJSON_Delete().
+ * Thread-safe.
  */
 #ifndef ALPACA_SERVER_API_JSON_H
 #define ALPACA_SERVER_API_JSON_H
@@ -15,8 +19,11 @@
 
 enum { JSON_MAX_DEPTH = 16 };
 
-/* Whether `text[bytes]` is one JSON value and nothing else; STATUS_INVALID says what and where. */
-enum status json_check(const char *text, size_t bytes, struct error *err);
+struct cJSON;
+
+/* Reads `text[bytes]`, which must be one JSON value and nothing else. STATUS_INVALID says what is
+ * wrong and at which byte (from 1); then, and without memory, *tree stays as it is. */
+enum status json_parse(const char *text, size_t bytes, struct cJSON **tree, struct error *err);
 
 /* Append a quoted and escaped string. What is no UTF-8 (a name that a message cut short, a path)
  * becomes U+FFFD, so that what we send is JSON whatever it quotes. */

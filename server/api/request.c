@@ -221,7 +221,6 @@ static const struct field *find_field(const char *name, enum api_dialect dialect
 
 /* The body as a tree whose root is an object. */
 static enum status parse_object(const char *body, size_t bytes, cJSON **tree, struct error *err) {
-    const char *end = NULL;
     size_t blank = 0;
     while (blank < bytes && memchr(" \t\r\n", body[blank], 4))
         blank++;
@@ -229,14 +228,9 @@ static enum status parse_object(const char *body, size_t bytes, cJSON **tree, st
         body = "{}";
         bytes = 2;
     }
-    enum status status = json_check(body, bytes, err);
-    if (status != STATUS_OK)
+    enum status status = json_parse(body, bytes, tree, err);
+    if (status != STATUS_OK || cJSON_IsObject(*tree))
         return status;
-    *tree = cJSON_ParseWithLengthOpts(body, bytes, &end, 0);
-    if (!*tree)
-        return error_set(err, STATUS_NO_MEMORY, "no memory for the request");
-    if (cJSON_IsObject(*tree))
-        return STATUS_OK;
     error_set(err, STATUS_INVALID, "the body must be a JSON object, not %s", type_name(*tree));
     cJSON_Delete(*tree);
     *tree = NULL;

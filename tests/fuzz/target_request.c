@@ -6,6 +6,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/fence.h"
 
+#include <cjson/cJSON.h>
 #include <string.h>
 
 static bool is_blank(const char *body, size_t size) {
@@ -15,13 +16,38 @@ static bool is_blank(const char *body, size_t size) {
     return true;
 }
 
+/* Whether the bytes are JSON. If so, cJSON's own parser, which takes more than our reader, must read
+ * the same values. It looks at no more than 63 bytes of a number, so long ones are left out. */
+static bool read_json(const char *text, size_t size) {
+    struct error err = {0};
+    cJSON *tree = NULL;
+    enum status status = json_parse(text, size, &tree, &err);
+    if (status != STATUS_OK) {
+        FUZZ_CHECK(status == STATUS_INVALID && !tree);
+        return false;
+    }
+    cJSON *expected = cJSON_ParseWithLength(text, size);
+    char *ours = cJSON_PrintUnformatted(tree), *theirs = cJSON_PrintUnformatted(expected);
+    bool long_number = false;
+    for (size_t i = 0, digits = 0; i < size; i++) {
+        digits = memchr("0123456789+-.eE", text[i], 15) ? digits + 1 : 0;
+        long_number |= digits > 62;
+    }
+    FUZZ_CHECK(ours && (long_number || (theirs && strcmp(ours, theirs) == 0)));
+    cJSON_free(ours);
+    cJSON_free(theirs);
+    cJSON_Delete(expected);
+    cJSON_Delete(tree);
+    return true;
+}
+
 /* A refused body is the client's fault, never ours, and its answer is JSON. */
 static void check_refusal(enum status status, const struct error *err) {
     struct buffer answer = {0};
     fuzz_check_error((int)status, err);
     FUZZ_CHECK(problem_of_status(status) == PROBLEM_INVALID);
     problem_write(&answer, PROBLEM_INVALID, err->field, err->message);
-    FUZZ_CHECK(!answer.failed && json_check(answer.data, answer.size, NULL) == STATUS_OK);
+    FUZZ_CHECK(!answer.failed && read_json(answer.data, answer.size));
     buffer_free(&answer);
 }
 
@@ -114,10 +140,9 @@ static void parse_ids(const char *body, size_t size) {
 void fuzz_request(const uint8_t *data, size_t size) {
     /* The fence catches what a sanitizer cannot see: reads by the JSON library itself. */
     struct fence body = fence_create(size);
-    struct error err = {0};
     if (size)
         memcpy(body.data, data, size);
-    bool is_json = json_check(body.data, size, &err) == STATUS_OK;
+    bool is_json = read_json(body.data, size);
     parse_request(API_GENERATE, body.data, size, is_json);
     parse_request(API_COMPLETIONS, body.data, size, is_json);
     parse_text(body.data, size);

@@ -175,28 +175,28 @@ static void records_over_the_ends_of_reads(void **state) {
     enum { STORIES = 4000 };
     static const struct {
         const char *name, *first, *before, *after, *last;
-    } quantizations[] = {
+    } formats[] = {
         {"big.json", "[", "{\"story\":\"", "\"},", "{\"story\":\"end\"}]"},
         {"big.jsonl", "", "{\"text\":\"", "\"}\n", "{\"text\":\"end\"}"},
         {"big.txt", "", "", "\n", "end"},
         {"separated.txt", "", "", STORY_SEPARATOR, "end"},
     };
-    for (size_t f = 0; f < sizeof quantizations / sizeof *quantizations; f++) {
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
         struct buffer text = {0}, expected = {0};
-        buffer_append_text(&text, quantizations[f].first);
+        buffer_append_text(&text, formats[f].first);
         for (int i = 0; i < STORIES; i++) {
-            buffer_append_text(&text, quantizations[f].before);
+            buffer_append_text(&text, formats[f].before);
             for (int j = 0; j < i % 97 + 1; j++) {
                 buffer_printf(&text, "%d ", i * 31 + j);
                 buffer_printf(&expected, "%d ", i * 31 + j);
             }
-            buffer_append_text(&text, quantizations[f].after);
+            buffer_append_text(&text, formats[f].after);
             buffer_append_text(&expected, "|");
         }
-        buffer_append_text(&text, quantizations[f].last);
+        buffer_append_text(&text, formats[f].last);
         buffer_append_text(&expected, "end|");
         assert_true(text.size > 3 * 128 * 1024);
-        assert_reads(scratch_write(&scratch, quantizations[f].name, text.data, text.size),
+        assert_reads(scratch_write(&scratch, formats[f].name, text.data, text.size),
                      expected.data);
         buffer_free(&text);
         buffer_free(&expected);

@@ -1,6 +1,6 @@
 /* utf8.h - what counts as one UTF-8 character.
  *
- * Strict: overlong quantizations, surrogates and anything above U+10FFFF are invalid.
+ * Strict: overlong encodings, surrogates and anything above U+10FFFF are invalid.
  * Pure functions; thread-safe.
  */
 #ifndef ALPACA_TOKENIZER_UTF8_H

@@ -5,7 +5,7 @@
  * check ends the process, as a sanitizer's report does.
  *   make fuzz                      libFuzzer looks for inputs that break one
  *   tests/fuzz_corpus_test.c       every build runs the inputs in tests/fuzz/corpus/
- * To be run from the repository's root. One thread at a time.
+ * To be run from the repository's root. Inputs are borrowed. One thread at a time.
  */
 #ifndef ALPACA_TESTS_FUZZ_FUZZ_H
 #define ALPACA_TESTS_FUZZ_FUZZ_H

@@ -2,7 +2,7 @@
  *
  * In a test that links this, every malloc, calloc, realloc, aligned_alloc, strdup,
  * mmap, fopen and pthread_create of our own code, and all of cJSON's, go through
- * here (the Makefile's FAULTS_LDFLAGS; a function that we begin to use is to be
+ * here (the Makefile's LDFLAGS_torture_test; a function that we begin to use is to be
  * added there). While nothing is armed they work as ever.
  * Counting goes over all threads; so does failing. Thread-safe.
  */

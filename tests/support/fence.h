@@ -1,5 +1,8 @@
 /* fence.h - memory whose end lies at a protected page, so that reading or
- * writing one element too far faults at once instead of passing unseen. */
+ * writing one element too far faults at once instead of passing unseen.
+ *
+ * Ownership: the caller destroys what it creates. Thread-safe.
+ */
 #ifndef ALPACA_TESTS_SUPPORT_FENCE_H
 #define ALPACA_TESTS_SUPPORT_FENCE_H
 

@@ -1,7 +1,8 @@
 /* scratch.h - a folder of files for one test, removed with it.
  *
  * Failures end the test program with a message: without files no test can run.
- * Paths live until the next 64 calls. One thread at a time.
+ * Ownership: this file owns the paths it returns; they live for 64 more calls.
+ * One thread at a time.
  */
 #ifndef ALPACA_TESTS_SUPPORT_SCRATCH_H
 #define ALPACA_TESTS_SUPPORT_SCRATCH_H

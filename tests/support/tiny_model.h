@@ -1,7 +1,7 @@
 /* tiny_model.h - a model and stories small enough to train in milliseconds.
  *
  * Everything is determined by its seed. Failures to allocate end the program.
- * One thread at a time.
+ * Ownership: the caller frees what it gets. One thread at a time.
  */
 #ifndef ALPACA_TESTS_SUPPORT_TINY_MODEL_H
 #define ALPACA_TESTS_SUPPORT_TINY_MODEL_H

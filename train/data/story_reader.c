@@ -152,7 +152,7 @@ static const char *foreign_form(const char *text, size_t bytes) {
         const char *magic;
         size_t at, bytes;
         const char *advice;
-    } quantizations[] = {
+    } formats[] = {
         {"\xFD"
          "7zXZ",
          0, 5, "packed with xz; end its name in .xz"},
@@ -164,10 +164,10 @@ static const char *foreign_form(const char *text, size_t bytes) {
         {"\xFF\xFE", 0, 2, "UTF-16; convert it to UTF-8"},
         {"\xFE\xFF", 0, 2, "UTF-16; convert it to UTF-8"},
     };
-    for (size_t i = 0; i < sizeof quantizations / sizeof *quantizations; i++) {
-        if (bytes >= quantizations[i].at + quantizations[i].bytes &&
-            memcmp(text + quantizations[i].at, quantizations[i].magic, quantizations[i].bytes) == 0)
-            return quantizations[i].advice;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (bytes >= formats[i].at + formats[i].bytes &&
+            memcmp(text + formats[i].at, formats[i].magic, formats[i].bytes) == 0)
+            return formats[i].advice;
     }
     return NULL;
 }

@@ -8,7 +8,7 @@
 #include "model/attention_int8.h"
 #include "model/kernels/int8.h"
 #include "model/kernels/kernels.h"
-#include "model/linear_int8.h"
+#include "model/pack_weights.h"
 #include "model/sampler.h"
 
 #include <stdio.h>
@@ -103,7 +103,7 @@ static void bench_linears(struct work *w, double peak_gops) {
         if (arena_create(&arena, measure.used, NULL) != STATUS_OK)
             return;
         int8_matrix_layout(&m, shapes[s].in, shapes[s].out, &arena);
-        int8_matrix_fill(&m, w->weights, w->weights);
+        int8_matrix_pack(&m, w->weights, w->weights);
         w->matrix = m;
         w->row_bytes = m.in;
         printf("%4dx%-7d", shapes[s].in, shapes[s].out);

@@ -75,11 +75,11 @@ static double batch_loss(struct reader *r, const struct story_batch *stories) {
                           .spans = spans,
                           .span_count = (int)stories->stories,
                           .cache = &r->cache};
-    forward(r->model, r->pool, &r->activations, &batch);
+    const struct forward_context context = {r->model, r->pool, &r->activations};
+    forward(&context, &batch);
     for (size_t first = 0; first < stories->rows; first += LOGIT_ROWS) {
         size_t count = stories->rows - first < LOGIT_ROWS ? stories->rows - first : LOGIT_ROWS;
-        forward_logits_range(r->model, r->pool, &r->activations, (int)first, (int)count,
-                             r->logits);
+        forward_logits_range(&context, (int)first, (int)count, r->logits);
         for (size_t i = 0; i < count; i++) {
             float *logits = r->logits + i * vocab;
             double chosen = (double)logits[stories->targets[first + i]];

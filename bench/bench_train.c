@@ -6,7 +6,7 @@
 #include "base/flags.h"
 #include "base/pool.h"
 #include "base/rng.h"
-#include "model/linear_bf16.h"
+#include "model/kernels/bf16.h"
 #include "train/trainer.h"
 
 #include <stdio.h>

@@ -13,8 +13,7 @@
 #include "model/blas.h"
 #include "model/kernels/int8.h"
 #include "model/linear.h"
-#include "model/linear_bf16.h"
-#include "model/linear_int8.h"
+#include "model/pack_weights.h"
 
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
@@ -154,7 +153,7 @@ static double time_product(struct product *p, int threads, bool rounds) {
 struct ours {
     struct pool *pool;
     struct int8_matrix matrix;
-    struct linear linear;
+    struct model *model; /* whose head has the shape */
     struct quantization *quantizations; /* [rows] */
     size_t rows;
 };
@@ -174,7 +173,7 @@ static void call_int8(void *context) {
 
 static void call_bf16(void *context) {
     struct ours *o = context;
-    linear_forward(&o->linear, o->pool, NULL, x, o->rows, y, false);
+    linear_forward(o->pool, NULL, (struct linear_product){&o->model->head, x, o->rows, y, false});
 }
 
 /* ---- comparisons ----------------------------------------------------------------- */
@@ -190,7 +189,7 @@ static double time_ours_int8(const struct shape *s, int rows, struct pool *pool)
     o.quantizations = arena_take(&arena, (size_t)rows, sizeof *o.quantizations);
     for (int r = 0; r < rows; r++)
         o.quantizations[r] = (struct quantization){0.01f, 128};
-    int8_matrix_fill(&o.matrix, weights, weights);
+    int8_matrix_pack(&o.matrix, weights, weights);
     double seconds = bench_best_time(call_int8, &o);
     arena_destroy(&arena);
     return seconds;
@@ -198,16 +197,22 @@ static double time_ours_int8(const struct shape *s, int rows, struct pool *pool)
 
 static double time_ours_bf16(const struct shape *s, int rows, struct pool *pool) {
     struct ours o = {.pool = pool, .rows = (size_t)rows};
-    o.linear = (struct linear){.in = s->in, .out = s->out, .weight = weights, .bias = weights};
-    struct linear *each = &o.linear;
-    struct bf16_set *set;
+    struct model_config config = {.d_model = s->in, .vocab = s->out, .heads = 1, .d_ff = 1,
+                                  .layers = 1, .positions = 1, .norm_eps = 1e-5f};
+    struct packed_weights *packed = NULL;
     struct error err;
-    if (bf16_set_create(&set, &each, 1, false, pool, &err) != STATUS_OK) {
+    enum status status = model_create(&o.model, &config, &err);
+    if (status == STATUS_OK) {
+        model_initialize(o.model, 1);
+        status = packed_weights_create(&packed, o.model, DTYPE_BF16, false, pool, &err);
+    }
+    if (status != STATUS_OK) {
         fprintf(stderr, "bench-onednn: %s\n", err.message);
         exit(1);
     }
     double seconds = bench_best_time(call_bf16, &o);
-    bf16_set_destroy(set);
+    packed_weights_destroy(packed);
+    model_destroy(o.model);
     return seconds;
 }
 

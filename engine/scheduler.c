@@ -179,6 +179,7 @@ static enum status create_parts(struct scheduler *s, struct error *err) {
                                 false, pool_workers(s->pool), err);
     if (status != STATUS_OK)
         return status;
+    s->forward = (struct forward_context){s->model, s->pool, &s->activations};
     if (pthread_create(&s->thread, NULL, scheduler_main, s) != 0)
         return error_set(err, STATUS_NO_MEMORY, "cannot start the scheduler's thread");
     s->thread_started = true;

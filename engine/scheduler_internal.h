@@ -8,7 +8,7 @@
 #include "engine/request_internal.h"
 #include "engine/scheduler.h"
 #include "engine/slots.h"
-#include "model/activations.h"
+#include "model/forward.h"
 #include "model/forward.h"
 #include "model/kv_cache.h"
 
@@ -49,6 +49,7 @@ struct scheduler {
     struct pool *pool;
     struct kv_cache cache;
     struct activations activations;
+    struct forward_context forward; /* model, pool and activations */
     struct sampler **samplers; /* [workers] */
     int samplers_count;
     struct arena arena;

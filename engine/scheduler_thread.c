@@ -169,8 +169,7 @@ static void score_prompts(struct scheduler *s) {
     while (step->scored_done < step->scored_count) {
         int left = step->scored_count - step->scored_done;
         int count = left < s->options.slots ? left : s->options.slots;
-        forward_logits(s->model, s->pool, &s->activations, step->scored_rows + step->scored_done,
-                       count, step->logits);
+        forward_logits(&s->forward, step->scored_rows + step->scored_done, count, step->logits);
         pool_run(s->pool, score, s);
         step->scored_done += count;
     }
@@ -183,11 +182,10 @@ static void run_model(struct scheduler *s) {
                           .spans = step->spans,
                           .span_count = step->span_count,
                           .cache = &s->cache};
-    forward(s->model, s->pool, &s->activations, &batch);
+    forward(&s->forward, &batch);
     score_prompts(s);
     if (step->heard_count > 0)
-        forward_logits(s->model, s->pool, &s->activations, step->logit_rows, step->heard_count,
-                       step->logits);
+        forward_logits(&s->forward, step->logit_rows, step->heard_count, step->logits);
 }
 
 /* A pool task: each worker has its own sampler, and a draw depends on nothing shared. */

@@ -54,7 +54,7 @@ static void attend_blocks(const struct attention_head *h, float *scores, size_t 
     }
 }
 
-static void attend(void *context, struct attention_head *h, float *scratch) {
+static void attend(const void *context, struct attention_head *h, float *scratch) {
     const struct attention_pass *pass = context;
     if (pass->batch->cache)
         append_to_cache(pass->batch->cache, h);
@@ -64,13 +64,27 @@ static void attend(void *context, struct attention_head *h, float *scratch) {
         attend_blocks(h, scratch, (size_t)pass->config->positions);
 }
 
-void attention_forward(const struct model_config *config, struct pool *pool,
-                       const struct batch *batch, int layer, const struct layer_activations *a,
-                       int logsumexp_stride, float *scratch) {
-    struct attention_pass pass = {
-        config, batch, layer, a, logsumexp_stride, scratch, attention_scratch_floats(config)};
+struct attention_pass attention_pass(const struct model *model,
+                                     const struct activations *activations,
+                                     const struct batch *batch, int layer) {
+    return (struct attention_pass){
+        .config = &model->config,
+        .dtype = model->attention_dtype,
+        .batch = batch,
+        .layer = layer,
+        .a = activations_layer(activations, layer),
+        .logsumexp_stride = activations->max_rows,
+        .scratch = activations->scores,
+        .scratch_floats = activations->scores_floats,
+    };
+}
+
+void attention_forward(struct pool *pool, const struct attention_pass *pass) {
+    const struct batch *batch = pass->batch;
     if (batch->cache && batch->cache->dtype == DTYPE_INT8)
-        attention_int8_forward(pool, batch, layer, a, scratch, pass.scratch_floats);
+        attention_int8_forward(pool, pass);
+    else if (pass->dtype == DTYPE_BF16 && attention_bf16_takes(batch))
+        attention_bf16_forward(pool, pass);
     else
-        attention_each_head(pool, &pass, attend, &pass);
+        attention_each_head(pool, pass, attend, pass);
 }

@@ -5,6 +5,7 @@
  * rows, so that no [rows, positions] matrix is ever stored; what backward()
  * needs of the softmax is one number per row and head, logsumexp (the trick of
  * Dao et al., "FlashAttention", 2022).
+ * Ownership: a pass only points at what others own.
  * Thread-safety: uses the pool, so one caller at a time.
  */
 #ifndef ALPACA_MODEL_ATTENTION_H
@@ -15,13 +16,26 @@
 
 enum { ATTENTION_BLOCK = 64 }; /* query rows whose scores are held at a time */
 
-/* Scratch of one worker. */
+/* Scratch of one worker, whatever the dtype. */
 size_t attention_scratch_floats(const struct model_config *config);
+
+/* Attention of one layer over a batch. */
+struct attention_pass {
+    const struct model_config *config;
+    enum dtype dtype; /* of the products where there is no cache: F32 or BF16 */
+    const struct batch *batch;
+    int layer;
+    const struct layer_activations *a;
+    int logsumexp_stride;  /* from one head's logsumexp to the next's */
+    float *scratch;        /* [workers, scratch_floats] */
+    size_t scratch_floats; /* a multiple of 16 */
+};
+struct attention_pass attention_pass(const struct model *model,
+                                     const struct activations *activations,
+                                     const struct batch *batch, int layer);
 
 /* Reads a->qkv, writes a->attention and, but for an INT8 cache, a->logsumexp;
  * with a cache, also appends the spans' keys and values to it. */
-void attention_forward(const struct model_config *config, struct pool *pool,
-                       const struct batch *batch, int layer, const struct layer_activations *a,
-                       int logsumexp_stride, float *scratch);
+void attention_forward(struct pool *pool, const struct attention_pass *pass);
 
 #endif

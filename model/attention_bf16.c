@@ -1,9 +1,8 @@
 #include "model/attention_bf16.h"
 
 #include "base/arena.h"
-#include "model/attention.h"
 #include "model/attention_head.h"
-#include "model/linear_bf16.h"
+#include "model/kernels/bf16.h"
 
 bool attention_bf16_takes(const struct batch *batch) {
     return !batch->cache && !batch->unmasked;
@@ -51,7 +50,7 @@ static void attend_block(const struct attention_head *h, const struct query_bloc
                   s->v, ((size_t)h->rows + 1) / 2, b->keys, &finish);
 }
 
-static void attend(void *context, struct attention_head *h, float *memory) {
+static void attend(const void *context, struct attention_head *h, float *memory) {
     const struct attention_pass *pass = context;
     const struct bf16_kernels *kernels = bf16_kernels_get();
     struct arena pieces = {.memory = (unsigned char *)memory, .size = (size_t)-1};
@@ -65,10 +64,6 @@ static void attend(void *context, struct attention_head *h, float *memory) {
         attend_block(h, &b, &s);
 }
 
-void attention_bf16_forward(const struct model_config *config, struct pool *pool,
-                            const struct batch *batch, int layer, const struct layer_activations *a,
-                            int logsumexp_stride, float *scratch) {
-    struct attention_pass pass = {
-        config, batch, layer, a, logsumexp_stride, scratch, attention_scratch_floats(config)};
-    attention_each_head(pool, &pass, attend, &pass);
+void attention_bf16_forward(struct pool *pool, const struct attention_pass *pass) {
+    attention_each_head(pool, pass, attend, pass);
 }

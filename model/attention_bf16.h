@@ -1,16 +1,15 @@
 /* attention_bf16.h - attention.h's attention with its products in BF16, for training.
  *
- * Same result up to the rounding of queries, keys, values and shares to
- * bfloat16; softmax and dropout are the fp32 ones, so logsumexp mean the same.
- * Wants bf16_available() (linear_bf16.h). Each head of a sequence is computed
+ * The result is the same up to the rounding of queries, keys, values and attention
+ * probabilities to bfloat16; softmax and dropout are the fp32 ones, so logsumexp means
+ * the same. It needs bf16_available() (kernels/bf16.h). Each head of a sequence is computed
  * by one worker in one fixed order.
  * Thread-safety: uses the pool, so one caller at a time.
  */
 #ifndef ALPACA_MODEL_ATTENTION_BF16_H
 #define ALPACA_MODEL_ATTENTION_BF16_H
 
-#include "model/activations.h"
-#include "model/batch.h"
+#include "model/attention.h"
 
 enum { ATTENTION_BF16_BLOCK = 96 }; /* query rows at a time: whole tiles */
 
@@ -21,8 +20,6 @@ bool attention_bf16_takes(const struct batch *batch);
 size_t attention_bf16_scratch_floats(const struct model_config *config);
 
 /* As attention_forward(). */
-void attention_bf16_forward(const struct model_config *config, struct pool *pool,
-                            const struct batch *batch, int layer, const struct layer_activations *a,
-                            int logsumexp_stride, float *scratch);
+void attention_bf16_forward(struct pool *pool, const struct attention_pass *pass);
 
 #endif

@@ -38,7 +38,7 @@ static struct attention_head head_at(const struct attention_pass *pass, const st
 struct task {
     const struct attention_pass *pass;
     attention_work *work;
-    void *context;
+    const void *context;
 };
 
 /* The pairs are dealt out in turn, so that long spans spread evenly. */
@@ -58,7 +58,7 @@ static void work_off(void *context, int worker, int workers) {
 }
 
 void attention_each_head(struct pool *pool, const struct attention_pass *pass,
-                         attention_work *work, void *context) {
+                         attention_work *work, const void *context) {
     struct task task = {pass, work, context};
     pool_run(pool, work_off, &task);
 }

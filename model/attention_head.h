@@ -1,6 +1,6 @@
 /* attention_head.h - one head over one span: what attention and its gradient work on.
  *
- * In every dtype form, forward and backward take the (span, head) pairs of a layer one by one,
+ * In every dtype, forward and backward take the (span, head) pairs of a layer one by one,
  * and each pair's queries a block of rows at a time. Where a head's rows lie, what its queries
  * see of the keys and which dropout mask is theirs is said here once. The letters are those of
  * Dao et al., "FlashAttention", 2022:
@@ -11,19 +11,7 @@
 #ifndef ALPACA_MODEL_ATTENTION_HEAD_H
 #define ALPACA_MODEL_ATTENTION_HEAD_H
 
-#include "model/activations.h"
-#include "model/batch.h"
-
-/* Attention of one layer over a batch. */
-struct attention_pass {
-    const struct model_config *config;
-    const struct batch *batch;
-    int layer;
-    const struct layer_activations *a;
-    int logsumexp_stride;  /* from one head's logsumexp to the next's */
-    float *scratch;        /* [workers, scratch_floats] */
-    size_t scratch_floats; /* a multiple of 16 */
-};
+#include "model/attention.h"
 
 struct attention_head {
     int layer, index; /* of the head in its layer */
@@ -42,12 +30,12 @@ struct attention_head {
 };
 
 /* What a worker does with a head; it may change the head, and `scratch` is its own. */
-typedef void attention_work(void *context, struct attention_head *head, float *scratch);
+typedef void attention_work(const void *context, struct attention_head *head, float *scratch);
 
 /* Every (span, head) pair of the pass, each worked off by one worker. q, k and v are the span's
  * rows of qkv, also where the earlier keys and values lie in a cache. */
 void attention_each_head(struct pool *pool, const struct attention_pass *pass,
-                         attention_work *work, void *context);
+                         attention_work *work, const void *context);
 
 /* ---- a block of queries --------------------------------------------------- */
 

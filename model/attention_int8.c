@@ -11,7 +11,7 @@ struct scratch {
     int8_t *bytes;               /* [lanes] a quantized query, key or value */
     int32_t *dots;               /* [rows] query times key */
     float *scores;               /* [rows] */
-    uint8_t *high, *low;         /* [rows] the shares' two digits */
+    uint8_t *high, *low;         /* [rows] bytes of the attention probabilities */
     int32_t *high_sums, *low_sums; /* [lanes] */
 };
 
@@ -36,24 +36,27 @@ size_t attention_int8_scratch_bytes(const struct model_config *config) {
     return measure.used;
 }
 
+/* Row r of the rows over all positions up to its own. */
 static void attend(const struct kv_cache *cache, const struct kv_head *head,
-                   const struct kv_head *ahead, size_t count, const float *q, float *out,
+                   const struct kv_head *ahead, const struct head_rows *rows, size_t r,
                    const struct scratch *s) {
     const struct kernels *k = kernels_get();
     const struct int8_kernels *integers = int8_kernels_get();
     size_t head_dim = (size_t)(cache->d_model / cache->heads), lanes = cache->lanes;
+    size_t count = rows->first + r + 1;
     size_t blocks = (count + INT8_PANEL - 1) / INT8_PANEL;
     size_t quads = (count + INT8_GROUP - 1) / INT8_GROUP;
 
-    float q_scale = k->quantize_signed(s->bytes, lanes, q, head_dim);
+    float q_scale = k->quantize_signed(s->bytes, lanes, rows->q + r * rows->stride, head_dim);
     integers->scores(s->dots, s->bytes, head->keys, blocks, lanes / INT8_GROUP,
                      ahead->keys);
-    float factor = k->attention_shares(s->high, s->low, s->dots, head->key_scales,
-                                       head->value_scales, count, blocks * INT8_PANEL,
-                                       q_scale / sqrtf((float)head_dim), s->scores);
+    float factor = k->attention_probabilities(s->high, s->low, s->dots, head->key_scales,
+                                              head->value_scales, count, blocks * INT8_PANEL,
+                                              q_scale / sqrtf((float)head_dim), s->scores);
     integers->mix(s->high_sums, s->low_sums, s->high, s->low, head->values, quads, lanes,
                   ahead->values);
-    k->join_digits(out, s->high_sums, s->low_sums, head_dim, factor);
+    k->combine_high_low(rows->out + r * rows->out_stride, s->high_sums, s->low_sums, head_dim,
+                        factor);
 }
 
 void attention_int8(const struct kv_cache *cache, const struct kv_head *head,
@@ -65,56 +68,44 @@ void attention_int8(const struct kv_cache *cache, const struct kv_head *head,
         kv_head_store(cache, head, rows->first + r, rows->k + r * rows->stride,
                       rows->v + r * rows->stride, s.bytes);
     for (size_t r = 0; r < rows->rows; r++)
-        attend(cache, head, r + 1 < rows->rows ? head : ahead, rows->first + r + 1,
-               rows->q + r * rows->stride, rows->out + r * rows->out_stride, &s);
+        attend(cache, head, r + 1 < rows->rows ? head : ahead, rows, r, &s);
 }
 
 /* ---- a batch ---------------------------------------------------------------- */
 
-struct task {
-    const struct batch *batch;
-    int layer;
-    const struct layer_activations *a;
-    float *scratch; /* [workers, scratch_floats] */
-    size_t scratch_floats;
-};
-
-static struct kv_head head_at(const struct task *t, int item) {
-    const struct kv_cache *cache = t->batch->cache;
-    return kv_cache_head(cache, t->batch->spans[item / cache->heads].slot, t->layer,
+static struct kv_head head_at(const struct attention_pass *pass, int item) {
+    const struct kv_cache *cache = pass->batch->cache;
+    return kv_cache_head(cache, pass->batch->spans[item / cache->heads].slot, pass->layer,
                          item % cache->heads);
 }
 
 /* The (span, head) pairs are dealt out in turn, so that long spans spread evenly. Decoding
- * waits for memory here, so each pair is told what to fetch for the worker's next. */
+ * waits for memory here, so each pair fetches what the worker's next one reads. */
 static void attend_items(void *context, int worker, int workers) {
-    const struct task *t = context;
-    const struct kv_cache *cache = t->batch->cache;
+    const struct attention_pass *pass = context;
+    const struct kv_cache *cache = pass->batch->cache;
     size_t d_model = (size_t)cache->d_model, head_dim = d_model / (size_t)cache->heads;
-    int items = t->batch->span_count * cache->heads, row = 0, span = 0;
+    int items = pass->batch->span_count * cache->heads, row = 0, span = 0;
     for (int item = worker; item < items; item += workers) {
         while (span < item / cache->heads)
-            row += t->batch->spans[span++].rows;
+            row += pass->batch->spans[span++].rows;
         size_t column = (size_t)(item % cache->heads) * head_dim;
-        const float *q = t->a->qkv + (size_t)row * 3 * d_model + column;
+        const float *q = pass->a->qkv + (size_t)row * 3 * d_model + column;
         struct head_rows rows = {.q = q,
                                  .k = q + d_model,
                                  .v = q + 2 * d_model,
                                  .stride = 3 * d_model,
-                                 .out = t->a->attention + (size_t)row * d_model + column,
+                                 .out = pass->a->attention + (size_t)row * d_model + column,
                                  .out_stride = d_model,
-                                 .first = (size_t)t->batch->spans[span].first,
-                                 .rows = (size_t)t->batch->spans[span].rows};
-        struct kv_head head = head_at(t, item);
-        struct kv_head ahead = head_at(t, item + workers < items ? item + workers : item);
+                                 .first = (size_t)pass->batch->spans[span].first,
+                                 .rows = (size_t)pass->batch->spans[span].rows};
+        struct kv_head head = head_at(pass, item);
+        struct kv_head ahead = head_at(pass, item + workers < items ? item + workers : item);
         attention_int8(cache, &head, &ahead, &rows,
-                       t->scratch + (size_t)worker * t->scratch_floats);
+                       pass->scratch + (size_t)worker * pass->scratch_floats);
     }
 }
 
-void attention_int8_forward(struct pool *pool, const struct batch *batch, int layer,
-                            const struct layer_activations *a, float *scratch,
-                            size_t scratch_floats) {
-    struct task task = {batch, layer, a, scratch, scratch_floats};
-    pool_run(pool, attend_items, &task);
+void attention_int8_forward(struct pool *pool, const struct attention_pass *pass) {
+    pool_run(pool, attend_items, (void *)(uintptr_t)pass);
 }

@@ -1,6 +1,6 @@
 /* attention_int8.h - attention over an INT8 cache, one query row at a time.
  *
- * The query's bytes times the keys' and the softmax's 16-bit shares times the
+ * The query's bytes times the keys' and the softmax's 16-bit probabilities times the
  * values' bytes are exact integer sums; what is left in floating point goes
  * over the row's own positions in one order. So a row's result depends on
  * nothing but its sequence, whatever shares its batch.
@@ -10,8 +10,7 @@
 #ifndef ALPACA_MODEL_ATTENTION_INT8_H
 #define ALPACA_MODEL_ATTENTION_INT8_H
 
-#include "model/activations.h"
-#include "model/batch.h"
+#include "model/attention.h"
 
 struct head_rows {
     const float *q, *k, *v; /* [rows] of head_dim floats, `stride` floats apart */
@@ -28,9 +27,7 @@ size_t attention_int8_scratch_bytes(const struct model_config *config);
 void attention_int8(const struct kv_cache *cache, const struct kv_head *head,
                     const struct kv_head *ahead, const struct head_rows *rows, void *scratch);
 
-/* attention_forward() for a batch with an INT8 cache; scratch is [workers, scratch_floats]. */
-void attention_int8_forward(struct pool *pool, const struct batch *batch, int layer,
-                            const struct layer_activations *a, float *scratch,
-                            size_t scratch_floats);
+/* attention_forward() for a batch with an INT8 cache. */
+void attention_int8_forward(struct pool *pool, const struct attention_pass *pass);
 
 #endif

@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/pool.h"
 #include "model/attention.h"
-#include "model/attention_bf16.h"
 #include "model/dropout.h"
 #include "model/kernels/kernels.h"
 
@@ -117,84 +116,78 @@ static void drop_hidden(void *context, int worker, int workers) {
 
 /* ---- the encoder ---------------------------------------------------------- */
 
-static void forward_layer(const struct model *model, struct pool *pool,
-                          struct activations *activations, const struct batch *batch, int layer) {
-    const struct model_config *c = &model->config;
+static void run_linear(const struct forward_context *f, const struct linear *linear, const float *x,
+                       size_t rows, float *y, bool relu) {
+    linear_forward(f->pool, &f->activations->linear,
+                   (struct linear_product){linear, x, rows, y, relu});
+}
+
+static void forward_layer(const struct forward_context *f, const struct batch *batch, int layer) {
+    const struct model *model = f->model;
     const struct layer_parameters *p = &model->parameters.layers[layer];
     const struct layer_linears *linears = &model->linears[layer];
-    const struct layer_activations *a = activations_layer(activations, layer);
-    const float *x = activations_input(activations, layer);
+    const struct layer_activations *a = activations_layer(f->activations, layer);
+    const struct attention_pass attention = attention_pass(model, f->activations, batch, layer);
+    const float *x = activations_input(f->activations, layer);
     size_t rows = (size_t)batch->rows;
 
-    uint64_t since_ns = start_ns(activations);
-    linear_forward(&linears->in_proj, pool, &activations->linear, x, rows, a->qkv, false);
-    charge(activations, PART_LINEARS, &since_ns);
-    if (linears->in_proj.bf16 && attention_bf16_takes(batch))
-        attention_bf16_forward(c, pool, batch, layer, a, activations->max_rows,
-                               activations->scores);
-    else
-        attention_forward(c, pool, batch, layer, a, activations->max_rows, activations->scores);
-    charge(activations, PART_ATTENTION, &since_ns);
-    linear_forward(&linears->out_proj, pool, &activations->linear, a->attention, rows, a->residual1,
-                   false);
-    charge(activations, PART_LINEARS, &since_ns);
+    uint64_t since_ns = start_ns(f->activations);
+    run_linear(f, &linears->in_proj, x, rows, a->qkv, false);
+    charge(f->activations, PART_LINEARS, &since_ns);
+    attention_forward(f->pool, &attention);
+    charge(f->activations, PART_ATTENTION, &since_ns);
+    run_linear(f, &linears->out_proj, a->attention, rows, a->residual1, false);
+    charge(f->activations, PART_LINEARS, &since_ns);
     struct norm_task norm1 = {model,        batch,          layer, DROPOUT_RESIDUAL1, x,
                               a->residual1, &a->norm1,      p->norm1_weight,
                               p->norm1_bias, a->middle};
-    run_rows(pool, add_and_norm, &norm1, batch->rows);
-    charge(activations, PART_NORMS, &since_ns);
+    run_rows(f->pool, add_and_norm, &norm1, batch->rows);
+    charge(f->activations, PART_NORMS, &since_ns);
 
-    linear_forward(&linears->linear1, pool, &activations->linear, a->middle, rows, a->hidden, true);
+    run_linear(f, &linears->linear1, a->middle, rows, a->hidden, true);
     if (batch->dropout.rate > 0) {
-        struct hidden_task hidden = {batch, layer, (size_t)c->d_ff, a->hidden};
-        pool_run(pool, drop_hidden, &hidden);
+        struct hidden_task hidden = {batch, layer, (size_t)model->config.d_ff, a->hidden};
+        pool_run(f->pool, drop_hidden, &hidden);
     }
-    linear_forward(&linears->linear2, pool, &activations->linear, a->hidden, rows, a->residual2,
-                   false);
-    charge(activations, PART_LINEARS, &since_ns);
+    run_linear(f, &linears->linear2, a->hidden, rows, a->residual2, false);
+    charge(f->activations, PART_LINEARS, &since_ns);
     struct norm_task norm2 = {model,        batch,     layer, DROPOUT_RESIDUAL2, a->middle,
                               a->residual2, &a->norm2, p->norm2_weight,
-                              p->norm2_bias, activations_input(activations, layer + 1)};
-    run_rows(pool, add_and_norm, &norm2, batch->rows);
-    charge(activations, PART_NORMS, &since_ns);
+                              p->norm2_bias, activations_input(f->activations, layer + 1)};
+    run_rows(f->pool, add_and_norm, &norm2, batch->rows);
+    charge(f->activations, PART_NORMS, &since_ns);
 }
 
-void forward(const struct model *model, struct pool *pool, struct activations *activations,
-             const struct batch *batch) {
-    assert(batch->rows > 0 && batch->rows <= activations->max_rows);
-    struct embed_task task = {model, batch, activations_input(activations, 0)};
-    uint64_t since_ns = start_ns(activations);
-    run_rows(pool, embed, &task, batch->rows);
-    charge(activations, PART_NORMS, &since_ns);
-    for (int layer = 0; layer < model->config.layers; layer++)
-        forward_layer(model, pool, activations, batch, layer);
+void forward(const struct forward_context *f, const struct batch *batch) {
+    assert(batch->rows > 0 && batch->rows <= f->activations->max_rows);
+    struct embed_task task = {f->model, batch, activations_input(f->activations, 0)};
+    uint64_t since_ns = start_ns(f->activations);
+    run_rows(f->pool, embed, &task, batch->rows);
+    charge(f->activations, PART_NORMS, &since_ns);
+    for (int layer = 0; layer < f->model->config.layers; layer++)
+        forward_layer(f, batch, layer);
 }
 
-void forward_logits_range(const struct model *model, struct pool *pool,
-                          const struct activations *activations, int first, int count,
-                          float *logits) {
-    uint64_t since_ns = start_ns(activations);
-    const float *x = activations_output(activations);
-    linear_forward(&model->head, pool, &activations->linear,
-                   x + (size_t)first * (size_t)model->config.d_model, (size_t)count, logits,
-                   false);
-    charge(activations, PART_LINEARS, &since_ns);
+void forward_logits_range(const struct forward_context *f, int first, int count, float *logits) {
+    uint64_t since_ns = start_ns(f->activations);
+    const float *x = activations_output(f->activations);
+    run_linear(f, &f->model->head, x + (size_t)first * (size_t)f->model->config.d_model,
+               (size_t)count, logits, false);
+    charge(f->activations, PART_LINEARS, &since_ns);
 }
 
-void forward_logits(const struct model *model, struct pool *pool,
-                    const struct activations *activations, const int *rows, int count,
-                    float *logits) {
-    size_t d_model = (size_t)model->config.d_model;
-    const float *x = activations_output(activations);
+void forward_logits(const struct forward_context *f, const int *rows, int count, float *logits) {
+    size_t d_model = (size_t)f->model->config.d_model;
+    const float *x = activations_output(f->activations);
+    float *gathered = f->activations->gathered;
     if (!rows) {
-        forward_logits_range(model, pool, activations, 0, count, logits);
+        forward_logits_range(f, 0, count, logits);
         return;
     }
-    uint64_t since_ns = start_ns(activations);
+    uint64_t since_ns = start_ns(f->activations);
     for (int i = 0; i < count; i++)
-        memcpy(activations->gathered + (size_t)i * d_model, x + (size_t)rows[i] * d_model,
+        memcpy(gathered + (size_t)i * d_model, x + (size_t)rows[i] * d_model,
                d_model * sizeof(float));
-    linear_forward(&model->head, pool, &activations->linear, activations->gathered,
-                   (size_t)count, logits, false);
-    charge(activations, PART_LINEARS, &since_ns);
+    run_linear(f, &f->model->head, gathered, (size_t)count, logits, false);
+    charge(f->activations, PART_LINEARS, &since_ns);
 }

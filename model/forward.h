@@ -15,18 +15,23 @@
 
 struct pool;
 
+/* What a forward pass, its loss and its backward pass always need: the model, the threads they
+ * run on, and where the results between the layers lie. It owns none of them. */
+struct forward_context {
+    const struct model *model;
+    struct pool *pool;
+    struct activations *activations;
+};
+
 /* Runs the encoder over the batch. Its output, [rows, d_model], is
  * activations_output(). */
-void forward(const struct model *model, struct pool *pool, struct activations *activations,
-             const struct batch *batch);
+void forward(const struct forward_context *context, const struct batch *batch);
 
 /* logits[count, vocab] of the given rows of the last forward(); rows NULL: rows 0..count-1. */
-void forward_logits(const struct model *model, struct pool *pool,
-                    const struct activations *activations, const int *rows, int count,
+void forward_logits(const struct forward_context *context, const int *rows, int count,
                     float *logits);
 /* The same of the rows first .. first + count - 1. */
-void forward_logits_range(const struct model *model, struct pool *pool,
-                          const struct activations *activations, int first, int count,
+void forward_logits_range(const struct forward_context *context, int first, int count,
                           float *logits);
 
 #endif

@@ -1,12 +1,13 @@
-/* linear.h - a linear layer y = x W^T + b in the dtype form it is run in.
+/* linear.h - a linear layer y = x W^T + b in the dtype it is run in.
  *
  * F32 goes through OpenBLAS, split over the pool: the reference, on any CPU.
  * BF16 is for training on CPUs that have it: products of bfloat16, fp32 sums.
- * INT8 is for serving, and for training where that may be less exact
- * (train/grad/int8_set.h): weights scaled per output row, activations per row at
- * run time, exact integer sums, so a row's result depends on nothing but that
- * row. Each form is a file, linear_FORM.c, behind linear_forward()'s switch.
- * A linear only points at parameters; whoever owns those owns the memory.
+ * INT8 is for serving, and for training where that may be less exact: weights
+ * are scaled per output row, activations per row at run time, and the integer
+ * sums are exact, so a row's result depends on nothing but that row.
+ * Each dtype is a file, linear_DTYPE.c, behind linear_forward()'s switch;
+ * pack_weights.h makes the matrices that BF16 and INT8 read.
+ * Ownership: a linear only points at parameters; whoever owns those owns the memory.
  * Thread-safety: linear_forward() uses the pool, so one caller at a time.
  */
 #ifndef ALPACA_MODEL_LINEAR_H
@@ -19,9 +20,7 @@
 #include <stdint.h>
 
 struct pool;
-struct bf16_matrix;
-struct int8_matrix;
-struct int8_gradient;
+struct packed_matrix;
 struct quantization;
 
 enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_INT8 };
@@ -33,21 +32,19 @@ const char *dtype_name(enum dtype dtype);
 struct linear {
     enum dtype dtype;
     int in, out;
-    const float *weight; /* [out, in]; NULL when only a narrow form is left */
+    const float *weight; /* [out, in]; NULL when only INT8 is left */
     const float *bias;   /* [out] */
-    const struct bf16_matrix *bf16;
-    const struct int8_matrix *int8;
-    const struct int8_gradient *int8_gradient; /* in training only */
+    const struct packed_matrix *packed; /* what BF16 and INT8 read; NULL in F32 */
 };
 
 enum {
     LINEAR_SCRATCH_ROWS = 256, /* more rows are worked off in blocks of so many */
-    LINEAR_ALIGNMENT = 64,     /* bytes; rows of narrow activations start at multiples */
+    LINEAR_ALIGNMENT = 64,     /* bytes; rows of quantized activations start at multiples */
 };
 
-/* Where the narrow quantizations keep a block of activations between quantizing and multiplying. */
+/* Where INT8 keeps a block of activations between quantizing and multiplying. */
 struct linear_scratch {
-    uint8_t *rows;          /* [LINEAR_SCRATCH_ROWS, widest input rounded up to LINEAR_ALIGNMENT] */
+    uint8_t *rows; /* [LINEAR_SCRATCH_ROWS, widest input rounded up to LINEAR_ALIGNMENT] */
     struct quantization *quantizations; /* [LINEAR_SCRATCH_ROWS] what the bytes of a row mean */
 };
 /* `in` bytes rounded up to LINEAR_ALIGNMENT: from one row in linear_scratch to the next. */
@@ -55,10 +52,17 @@ size_t linear_row_bytes(int in);
 /* Enough for every linear of at most `widest` inputs. */
 void linear_scratch_layout(struct linear_scratch *scratch, int widest, struct arena *arena);
 
-/* y[rows, out] = x[rows, in] W^T + bias, then max(0, .) when `relu`.
- * x and y do not overlap. */
-void linear_forward(const struct linear *linear, struct pool *pool,
-                    const struct linear_scratch *scratch, const float *x, size_t rows, float *y,
-                    bool relu);
+/* y[rows, out] = x[rows, in] W^T + bias, then max(0, .) when `relu`. x and y do not overlap. */
+struct linear_product {
+    const struct linear *linear;
+    const float *x;
+    size_t rows;
+    float *y;
+    bool relu;
+};
+
+/* Computes y. `scratch` may be NULL unless the layer runs in INT8. */
+void linear_forward(struct pool *pool, const struct linear_scratch *scratch,
+                    struct linear_product product);
 
 #endif

@@ -1,99 +1,47 @@
-#include "model/linear_int8.h"
-
 #include "base/pool.h"
 #include "model/kernels/kernels.h"
 #include "model/linear_dtypes.h"
-
-#include <assert.h>
-#include <string.h>
-
-/* ---- weights ---------------------------------------------------------------- */
-
-static size_t panel_count(const struct int8_matrix *matrix) {
-    return (matrix->out + INT8_PANEL - 1) / INT8_PANEL;
-}
-
-void int8_matrix_layout(struct int8_matrix *matrix, int in, int out, struct arena *arena) {
-    assert(in <= INT8_MAX_IN);
-    *matrix = (struct int8_matrix){.in = (size_t)in, .out = (size_t)out};
-    matrix->groups = (matrix->in + INT8_GROUP - 1) / INT8_GROUP;
-    size_t panels = panel_count(matrix);
-    matrix->bytes = arena_take(arena, panels * matrix->groups, INT8_GROUP_BYTES);
-    matrix->scales = arena_take(arena, panels * INT8_PANEL, sizeof *matrix->scales);
-    matrix->sums = arena_take(arena, panels * INT8_PANEL, sizeof *matrix->sums);
-    matrix->bias = arena_take(arena, panels * INT8_PANEL, sizeof *matrix->bias);
-}
-
-static void fill_row(const struct int8_matrix *m, size_t row, const float *weight, float bias) {
-    int8_t bytes[INT8_MAX_IN];
-    m->scales[row] =
-        kernels_get()->quantize_signed(bytes, (m->in + 15) & ~(size_t)15, weight, m->in);
-    int8_t *to = m->bytes + row / INT8_PANEL * m->groups * INT8_GROUP_BYTES +
-                 row % INT8_PANEL * INT8_GROUP;
-    for (size_t g = 0; g < m->groups; g++)
-        memcpy(to + g * INT8_GROUP_BYTES, bytes + g * INT8_GROUP, INT8_GROUP);
-    int32_t sum = 0;
-    for (size_t i = 0; i < m->in; i++)
-        sum += bytes[i];
-    m->sums[row] = sum;
-    m->bias[row] = bias;
-}
-
-void int8_matrix_fill_rows(const struct int8_matrix *m, size_t first, size_t count,
-                           const float *weight, const float *bias) {
-    for (size_t i = 0; i < count; i++)
-        fill_row(m, first + i, weight + i * m->in, bias[i]);
-}
-
-void int8_matrix_fill(const struct int8_matrix *m, const float *weight, const float *bias) {
-    int8_matrix_fill_rows(m, 0, m->out, weight, bias);
-}
-
-/* ---- the product -------------------------------------------------------------- */
+#include "model/pack_weights.h"
 
 struct task {
-    const struct int8_matrix *matrix;
+    struct linear_product block; /* at most LINEAR_SCRATCH_ROWS rows of the whole */
     const struct linear_scratch *scratch;
-    const float *x;
-    size_t rows, row_bytes;
-    float *y;
-    bool relu;
+    size_t row_bytes;
 };
 
 static void quantize(void *context, int worker, int workers) {
     const struct task *t = context;
     const struct kernels *k = kernels_get();
-    size_t begin, end;
-    pool_slice(t->rows, 1, worker, workers, &begin, &end);
+    size_t in = (size_t)t->block.linear->in, begin, end;
+    pool_slice(t->block.rows, 1, worker, workers, &begin, &end);
     for (size_t r = begin; r < end; r++)
         k->quantize_row(t->scratch->rows + r * t->row_bytes, t->row_bytes,
-                        &t->scratch->quantizations[r], t->x + r * t->matrix->in, t->matrix->in);
+                        &t->scratch->quantizations[r], t->block.x + r * in, in);
 }
 
 static void multiply(void *context, int worker, int workers) {
     const struct task *t = context;
+    const struct int8_matrix *matrix = &t->block.linear->packed->int8;
     size_t begin, end;
-    pool_slice(panel_count(t->matrix), 2, worker, workers, &begin, &end);
+    pool_slice(int8_panels(matrix), 2, worker, workers, &begin, &end);
     if (begin < end)
-        int8_kernels_get()->linear(t->matrix, t->scratch->rows, t->row_bytes,
-                                   t->scratch->quantizations, t->rows, begin, end, t->y,
-                                   t->matrix->out, t->relu);
+        int8_kernels_get()->linear(matrix, t->scratch->rows, t->row_bytes,
+                                   t->scratch->quantizations, t->block.rows, begin, end,
+                                   t->block.y, matrix->out, t->block.relu);
 }
 
 enum { ALONE = 4096 }; /* fewer activations are quantized sooner than another worker wakes */
 
-void linear_int8_forward(const struct linear *linear, struct pool *pool,
-                         const struct linear_scratch *scratch, const float *x, size_t rows,
-                         float *y, bool relu) {
-    struct task task = {.matrix = linear->int8,
-                        .scratch = scratch,
-                        .row_bytes = linear_row_bytes(linear->in),
-                        .relu = relu};
-    for (size_t row = 0; row < rows; row += LINEAR_SCRATCH_ROWS) {
-        task.x = x + row * (size_t)linear->in;
-        task.y = y + row * (size_t)linear->out;
-        task.rows = rows - row < LINEAR_SCRATCH_ROWS ? rows - row : LINEAR_SCRATCH_ROWS;
-        if (task.rows * (size_t)linear->in <= ALONE)
+void linear_int8_forward(struct pool *pool, const struct linear_scratch *scratch,
+                         const struct linear_product *product) {
+    size_t in = (size_t)product->linear->in, out = (size_t)product->linear->out;
+    struct task task = {*product, scratch, linear_row_bytes(product->linear->in)};
+    for (size_t row = 0; row < product->rows; row += LINEAR_SCRATCH_ROWS) {
+        size_t left = product->rows - row;
+        task.block.x = product->x + row * in;
+        task.block.y = product->y + row * out;
+        task.block.rows = left < LINEAR_SCRATCH_ROWS ? left : LINEAR_SCRATCH_ROWS;
+        if (task.block.rows * in <= ALONE)
             quantize(&task, 0, 1);
         else
             pool_run(pool, quantize, &task);

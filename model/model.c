@@ -234,6 +234,18 @@ static void bind_linears(struct model *model) {
                              model->parameters.head_bias);
 }
 
+int model_linears(struct model *model, struct linear **linears) {
+    int count = 0;
+    for (int i = 0; i < model->config.layers; i++) {
+        struct layer_linears *l = &model->linears[i];
+        struct linear *const each[] = {&l->in_proj, &l->out_proj, &l->linear1, &l->linear2};
+        for (int j = 0; j < 4; j++)
+            linears[count++] = each[j];
+    }
+    linears[count++] = &model->head;
+    return count;
+}
+
 enum status model_create(struct model **out, const struct model_config *config,
                          struct error *err) {
     *out = NULL;

@@ -106,7 +106,7 @@ size_t model_buffer_floats(const struct model_config *config);   /* with them */
 void parameters_bind(struct parameters *parameters, const struct model_config *config,
                      float *buffer);
 
-/* The linear layers in the form that forward() runs (see linear.h). */
+/* The linear layers in the dtype that forward() runs them in (see linear.h). */
 struct layer_linears {
     struct linear in_proj, out_proj, linear1, linear2;
 };
@@ -118,7 +118,8 @@ struct model {
     struct layer_linears linears[MODEL_MAX_LAYERS];
     struct linear head;
     float *position_table; /* [positions, d_model] sinusoids */
-    enum dtype dtype;      /* of the linears; see model_prepare() */
+    enum dtype dtype;           /* of the linears; see model_prepare() */
+    enum dtype attention_dtype; /* of attention's products without a cache: F32, or BF16 in training */
     struct arena arena;
 };
 
@@ -129,9 +130,14 @@ void model_destroy(struct model *model); /* NULL is allowed */
 /* Random weights, determined by the seed. */
 void model_initialize(struct model *model, uint64_t seed);
 
-/* Turns the linear layers of a filled model into another form. F32 is what they are.
+/* Turns the linear layers of a filled model into another dtype. F32 is what they are.
  * INT8 is for serving: the fp32 matrices are given back, so that the model can
  * only be run from then on, not saved or trained. */
 enum status model_prepare(struct model *model, enum dtype dtype, struct error *err);
+
+enum { MODEL_MAX_LINEARS = 4 * MODEL_MAX_LAYERS + 1 };
+/* All linear layers of a model, layer by layer and the head last, into
+ * linears[MODEL_MAX_LINEARS]; returns how many there are. */
+int model_linears(struct model *model, struct linear **linears);
 
 #endif

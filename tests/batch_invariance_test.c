@@ -77,6 +77,7 @@ static void run_forward(const struct way *way, float *logits) {
     assert_int_equal(activations_create(&activations, &config, max_rows, false, way->threads, NULL),
                      STATUS_OK);
     assert_int_equal(kv_cache_create(&cache, &config, way->batch, DTYPE_INT8, NULL), STATUS_OK);
+    const struct forward_context context = {model, pool, &activations};
     for (int group = 0; group < SEQUENCES; group += way->batch) {
         int done[SEQUENCES] = {0};
         for (;;) {
@@ -95,8 +96,8 @@ static void run_forward(const struct way *way, float *logits) {
             }
             if (batch.span_count == 0)
                 break;
-            forward(model, pool, &activations, &batch);
-            forward_logits(model, pool, &activations, NULL, batch.rows, rows);
+            forward(&context, &batch);
+            forward_logits(&context, NULL, batch.rows, rows);
             const float *from = rows;
             for (int j = 0; j < batch.span_count; j++) {
                 size_t place = (size_t)(group + owners[j]) * POSITIONS + (size_t)spans[j].first;

@@ -5,8 +5,8 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "model/activations.h"
-#include "model/linear_bf16.h"
-#include "train/grad/int8_set.h"
+#include "model/kernels/bf16.h"
+#include "model/pack_weights.h"
 #include "train/grad/linear_backward.h"
 #include "train/trainer.h"
 
@@ -207,22 +207,25 @@ static void a_nan_is_not_lost(void **state) {
 
 /* ---- a model's layers ----------------------------------------------------- */
 
-static void a_set_needs_the_cpu_and_gives_the_model_back(void **state) {
+static void packing_needs_the_cpu_and_gives_the_model_back(void **state) {
     (void)state;
     struct model_config config = tiny_config();
     struct model *model = tiny_model(&config, 1);
     struct pool *pool;
-    struct bf16_set *set;
+    struct packed_weights *packed;
     struct error err = {0};
     assert_int_equal(pool_create(&pool, 2, NULL), STATUS_OK);
-    struct linear *linears[BF16_MAX_LINEARS];
-    int count = bf16_model_linears(model, linears);
-    assert_int_equal(count, 4 * config.layers + 1);
-    enum status status = bf16_set_create(&set, linears, count, true, pool, &err);
+    struct linear *linears[MODEL_MAX_LINEARS];
+    assert_int_equal(model_linears(model, linears), 4 * config.layers + 1);
+    assert_int_equal(packed_weights_create(&packed, model, DTYPE_F32, true, pool, &err), STATUS_OK);
+    assert_null(packed); /* fp32 is not packed */
+    enum status status = packed_weights_create(&packed, model, DTYPE_BF16, true, pool, &err);
     assert_int_equal(status, kernels ? STATUS_OK : STATUS_UNSUPPORTED);
     assert_int_equal(model->head.dtype, kernels ? DTYPE_BF16 : DTYPE_F32);
-    bf16_set_destroy(set);
+    assert_int_equal(model->attention_dtype, kernels ? DTYPE_BF16 : DTYPE_F32);
+    packed_weights_destroy(packed);
     assert_int_equal(model->head.dtype, DTYPE_F32);
+    assert_int_equal(model->attention_dtype, DTYPE_F32);
     assert_int_equal(model->linears[1].linear2.dtype, DTYPE_F32);
     model_destroy(model);
     pool_destroy(pool);
@@ -246,27 +249,25 @@ static void check_layer(bool int8, double tolerance) {
     struct linear *layer = &model->linears[0].linear2;
     struct activations activations; /* for its linear scratch */
     assert_int_equal(activations_create(&activations, &config, 1, false, 1, NULL), STATUS_OK);
-    size_t rows = BF16_CHUNK_ROWS + 77, in = (size_t)layer->in, out = (size_t)layer->out;
+    size_t rows = TRAINING_CHUNK_ROWS + 77, in = (size_t)layer->in, out = (size_t)layer->out;
     float *x = random_floats(rows * in, 1), *dy = random_floats(rows * out, 2);
     float *y[4], *dx[4], *dw[4], *db[4];
     for (int run = 0; run < 4; run++) {
         struct pool *pool;
-        struct int8_set *integers = NULL;
-        struct bf16_set *set = NULL;
+        struct packed_weights *packed = NULL;
+        enum dtype dtype = !run ? DTYPE_F32 : int8 ? DTYPE_INT8 : DTYPE_BF16;
         y[run] = random_floats(rows * out, 3);
         dx[run] = random_floats(rows * in, 4);
         dw[run] = random_floats(in * out, 5);
         db[run] = random_floats(out, 6);
         assert_int_equal(pool_create(&pool, run ? run : 2, NULL), STATUS_OK);
-        if (run && int8) /* the first is fp32 */
-            assert_int_equal(int8_set_create(&integers, &layer, 1, true, pool, NULL), STATUS_OK);
-        if (run)
-            assert_int_equal(bf16_set_create(&set, &layer, 1, true, pool, NULL), STATUS_OK);
-        assert_int_equal(layer->dtype, !run ? DTYPE_F32 : int8 ? DTYPE_INT8 : DTYPE_BF16);
-        linear_forward(layer, pool, &activations.linear, x, rows, y[run], true);
-        linear_backward(layer, pool, x, dy, rows, dw[run], db[run], dx[run], true);
-        bf16_set_destroy(set);
-        int8_set_destroy(integers);
+        assert_int_equal(packed_weights_create(&packed, model, dtype, true, pool, NULL), STATUS_OK);
+        assert_int_equal(layer->dtype, dtype);
+        linear_forward(pool, &activations.linear,
+                       (struct linear_product){layer, x, rows, y[run], true});
+        linear_backward(pool, (struct linear_gradient){layer, x, dy, rows, dw[run], db[run],
+                                                       dx[run], true});
+        packed_weights_destroy(packed);
         assert_int_equal(layer->dtype, DTYPE_F32);
         pool_destroy(pool);
     }
@@ -354,7 +355,7 @@ int main(void) {
         cmocka_unit_test(special_values_survive_packing),
         cmocka_unit_test(products_are_right),
         cmocka_unit_test(a_nan_is_not_lost),
-        cmocka_unit_test(a_set_needs_the_cpu_and_gives_the_model_back),
+        cmocka_unit_test(packing_needs_the_cpu_and_gives_the_model_back),
         cmocka_unit_test(layers_agree_with_fp32_for_any_workers),
         cmocka_unit_test(int8_layers_agree_with_fp32_for_any_workers),
         cmocka_unit_test(long_stories_agree_with_fp32),

@@ -24,6 +24,7 @@ struct world {
     struct pool *pool;
     struct model *model;
     struct activations activations;
+    struct forward_context context;
     struct kv_cache cache;
     int lengths[SEQUENCES];
     int32_t ids[SEQUENCES][POSITIONS];
@@ -33,7 +34,7 @@ struct world {
 static float *logits_of_last_batch(struct world *w, int rows) {
     float *logits = malloc((size_t)rows * VOCAB * sizeof(float));
     assert_non_null(logits);
-    forward_logits(w->model, w->pool, &w->activations, NULL, rows, logits);
+    forward_logits(&w->context, NULL, rows, logits);
     return logits;
 }
 
@@ -41,7 +42,7 @@ static void run_whole(struct world *w, int sequence) {
     struct span span = {.rows = w->lengths[sequence]};
     struct batch batch = {.ids = w->ids[sequence], .rows = span.rows, .spans = &span,
                           .span_count = 1};
-    forward(w->model, w->pool, &w->activations, &batch);
+    forward(&w->context, &batch);
     w->whole[sequence] = logits_of_last_batch(w, span.rows);
 }
 
@@ -55,6 +56,7 @@ static int open_world(void **state) {
     assert_int_equal(activations_create(&w->activations, &config, SEQUENCES * POSITIONS, false, 2,
                                         NULL),
                      STATUS_OK);
+    w->context = (struct forward_context){w->model, w->pool, &w->activations};
     assert_int_equal(kv_cache_create(&w->cache, &config, SEQUENCES, DTYPE_F32, NULL), STATUS_OK);
     const int lengths[SEQUENCES] = {1, 2, 33, 70, POSITIONS};
     for (int s = 0; s < SEQUENCES; s++) {
@@ -116,7 +118,7 @@ static void decode_in_pieces(struct world *w, int largest, uint64_t key) {
             return;
         if (batch.rows == 0)
             continue;
-        forward(w->model, w->pool, &w->activations, &batch);
+        forward(&w->context, &batch);
         float *logits = logits_of_last_batch(w, batch.rows);
         int row = 0;
         for (int i = 0; i < batch.span_count; i++) {
@@ -153,7 +155,7 @@ static void several_sequences_in_one_pass(void **state) {
         spans[s] = (struct span){.rows = w->lengths[s]};
         batch.rows += w->lengths[s];
     }
-    forward(w->model, w->pool, &w->activations, &batch);
+    forward(&w->context, &batch);
     float *logits = logits_of_last_batch(w, batch.rows);
     for (int s = 0, row = 0; s < SEQUENCES; row += w->lengths[s++])
         assert_rows_equal(logits + (size_t)row * VOCAB, w->whole[s], w->lengths[s]);
@@ -182,8 +184,8 @@ static void chosen_rows_give_their_logits(void **state) {
     float logits[3 * VOCAB];
     struct span span = {.rows = w->lengths[s]};
     struct batch batch = {.ids = w->ids[s], .rows = span.rows, .spans = &span, .span_count = 1};
-    forward(w->model, w->pool, &w->activations, &batch);
-    forward_logits(w->model, w->pool, &w->activations, rows, 3, logits);
+    forward(&w->context, &batch);
+    forward_logits(&w->context, rows, 3, logits);
     for (int i = 0; i < 3; i++)
         assert_rows_equal(logits + i * VOCAB, w->whole[s] + (size_t)rows[i] * VOCAB, 1);
 }

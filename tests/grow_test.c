@@ -76,8 +76,9 @@ static float *logits_of(const struct model *model) {
     assert_non_null(logits);
     assert_int_equal(activations_create(&a, &model->config, batch.rows, false, 2, NULL),
                      STATUS_OK);
-    forward(model, pool, &a, &batch);
-    forward_logits(model, pool, &a, NULL, batch.rows, logits);
+    const struct forward_context context = {model, pool, &a};
+    forward(&context, &batch);
+    forward_logits(&context, NULL, batch.rows, logits);
     activations_destroy(&a);
     return logits;
 }

@@ -6,7 +6,7 @@
 #include "model/attention_int8.h"
 #include "model/kernels/int8.h"
 #include "model/kernels/kernels.h"
-#include "model/linear_int8.h"
+#include "model/pack_weights.h"
 #include "tests/support/fence.h"
 
 #include <math.h>
@@ -154,7 +154,7 @@ static void the_reference_multiplies_as_plain_arithmetic(void **state) {
                 for (size_t j = 0; j < p.stride; j++) {
                     int8_t w = p.matrix.bytes[(o / 16 * p.matrix.groups + j / 4) * 64 +
                                               o % 16 * 4 + j % 4];
-                    sum += (x[r * p.stride + j] - quantizations[r].zero) * w;
+                    sum += (x[r * p.stride + j] - quantizations[r].zero_point) * w;
                 }
                 sum *= (double)quantizations[r].scale * (double)p.matrix.scales[o];
                 size += fabs(sum);
@@ -278,19 +278,19 @@ static void quantized_rows_stay_close(void **state) {
         fill_floats(values, n, i, 3);
         for (size_t j = 0; j < n; j++) /* mixed, as after a ReLU, and all negative */
             values[j] = i % 3 == 1 ? fmaxf(0, values[j]) : i % 3 == 2 ? -fabsf(values[j]) : values[j];
-        struct quantization form, other;
-        sets[0].rows->quantize_row(expected.data, padded, &form, values, n);
+        struct quantization quantization, other;
+        sets[0].rows->quantize_row(expected.data, padded, &quantization, values, n);
         const uint8_t *b = expected.data;
-        assert_in_range(form.zero, 0, 255);
+        assert_in_range(quantization.zero_point, 0, 255);
         for (size_t j = 0; j < padded; j++) {
-            double back = (b[j] - form.zero) * (double)form.scale;
+            double back = (b[j] - quantization.zero_point) * (double)quantization.scale;
             double error = fabs(back - (j < n ? (double)values[j] : 0.0));
-            assert_true(error <= 1.0001 * (double)form.scale); /* both ends are rounded */
+            assert_true(error <= 1.0001 * (double)quantization.scale); /* both ends are rounded */
         }
         for (int s = 1; s < count; s++) {
             sets[s].rows->quantize_row(bytes.data, padded, &other, values, n);
             assert_memory_equal(bytes.data, expected.data, padded);
-            assert_memory_equal(&other, &form, sizeof form);
+            assert_memory_equal(&other, &quantization, sizeof quantization);
         }
         float scale = sets[0].rows->quantize_signed(expected.data, padded, values, n);
         const int8_t *signed_bytes = expected.data;
@@ -318,16 +318,16 @@ static void a_row_of_zeros_or_of_infinities_breaks_nothing(void **state) {
         float zeros[20] = {0}, broken[20] = {INFINITY, -INFINITY, NAN, 1};
         uint8_t bytes[32];
         int8_t signed_bytes[32];
-        struct quantization form;
-        sets[s].rows->quantize_row(bytes, 32, &form, zeros, 20);
-        assert_int_equal(form.zero, 0);
+        struct quantization quantization;
+        sets[s].rows->quantize_row(bytes, 32, &quantization, zeros, 20);
+        assert_int_equal(quantization.zero_point, 0);
         for (int i = 0; i < 32; i++)
             assert_int_equal(bytes[i], 0);
         assert_true(sets[s].rows->quantize_signed(signed_bytes, 32, zeros, 20) >= 0);
         for (int i = 0; i < 32; i++)
             assert_int_equal(signed_bytes[i], 0);
-        sets[s].rows->quantize_row(bytes, 32, &form, broken, 20);
-        assert_in_range(form.zero, 0, 255);
+        sets[s].rows->quantize_row(bytes, 32, &quantization, broken, 20);
+        assert_in_range(quantization.zero_point, 0, 255);
         sets[s].rows->quantize_signed(signed_bytes, 32, broken, 20);
     }
 }
@@ -357,7 +357,7 @@ static void shares_are_a_softmax(void **state) {
         for (size_t j = 0; j < n; j++)
             sum += e[j] = exp(e[j] - max);
         for (int s = 0; s < count; s++) {
-            float f = sets[s].rows->attention_shares(high.data, low.data, dots.data, keys.data,
+            float f = sets[s].rows->attention_probabilities(high.data, low.data, dots.data, keys.data,
                                                      values.data, n, padded, 0.002f, scratch.data);
             if (s == 0) {
                 memcpy(expected[0], high.data, padded);
@@ -392,7 +392,7 @@ static void digits_are_joined_alike(void **state) {
             ((int32_t *)low.data)[j] = (int32_t)(rng_bits(i + 50, j) % 8000001) - 4000000;
         }
         for (int s = 0; s < count; s++) {
-            sets[s].rows->join_digits(out.data, high.data, low.data, n, 0.37f);
+            sets[s].rows->combine_high_low(out.data, high.data, low.data, n, 0.37f);
             for (size_t j = 0; j < n; j++) {
                 float exact = ((float)((int32_t *)high.data)[j] * 256.0f +
                                (float)((int32_t *)low.data)[j]) *
@@ -421,38 +421,38 @@ static void a_linear_layer_is_close_to_fp32(void **state) {
     (void)state;
     enum { IN = 218, OUT = 70, ROWS = 300 }; /* more rows than one block of scratch */
     float *weight = malloc(IN * OUT * sizeof(float)), *x = malloc(ROWS * IN * sizeof(float));
-    float *y = malloc(ROWS * OUT * sizeof(float)), *narrow = malloc(ROWS * OUT * sizeof(float));
+    float *y = malloc(ROWS * OUT * sizeof(float)), *rounded = malloc(ROWS * OUT * sizeof(float));
     float bias[OUT];
-    assert_true(weight && x && y && narrow);
+    assert_true(weight && x && y && rounded);
     fill_floats(weight, IN * OUT, 1, 0.05);
     fill_floats(x, ROWS * IN, 2, 1);
     fill_floats(bias, OUT, 3, 0.1);
     struct pool *pool;
-    struct int8_matrix matrix;
+    struct packed_matrix packed = {0};
     struct linear_scratch scratch;
     struct arena measure = {0}, arena;
     assert_int_equal(pool_create(&pool, 2, NULL), STATUS_OK);
-    int8_matrix_layout(&matrix, IN, OUT, &measure);
+    int8_matrix_layout(&packed.int8, IN, OUT, &measure);
     linear_scratch_layout(&scratch, IN, &measure);
     assert_int_equal(arena_create(&arena, measure.used, NULL), STATUS_OK);
-    int8_matrix_layout(&matrix, IN, OUT, &arena);
+    int8_matrix_layout(&packed.int8, IN, OUT, &arena);
     linear_scratch_layout(&scratch, IN, &arena);
-    int8_matrix_fill(&matrix, weight, bias);
+    int8_matrix_pack(&packed.int8, weight, bias);
     struct linear wide = {.dtype = DTYPE_F32, .in = IN, .out = OUT, .weight = weight, .bias = bias};
-    struct linear small = {.dtype = DTYPE_INT8, .in = IN, .out = OUT, .int8 = &matrix};
+    struct linear small = {.dtype = DTYPE_INT8, .in = IN, .out = OUT, .packed = &packed};
     for (int relu = 0; relu < 2; relu++) {
-        linear_forward(&wide, pool, &scratch, x, ROWS, y, relu);
-        linear_forward(&small, pool, &scratch, x, ROWS, narrow, relu);
-        double error = relative_error(narrow, y, ROWS * OUT);
+        linear_forward(pool, &scratch, (struct linear_product){&wide, x, ROWS, y, relu});
+        linear_forward(pool, &scratch, (struct linear_product){&small, x, ROWS, rounded, relu});
+        double error = relative_error(rounded, y, ROWS * OUT);
         assert_true(error < 0.012);
-        assert_true(error > 0.0001); /* it did run in the narrow form */
+        assert_true(error > 0.0001); /* it did run in INT8 */
     }
     arena_destroy(&arena);
     pool_destroy(pool);
     free(weight);
     free(x);
     free(y);
-    free(narrow);
+    free(rounded);
 }
 
 static void attention_is_close_to_fp32(void **state) {

@@ -6,7 +6,7 @@
 
 #include "base/pool.h"
 #include "base/rng.h"
-#include "model/linear_bf16.h"
+#include "model/kernels/bf16.h"
 
 #include <math.h>
 #include <setjmp.h>

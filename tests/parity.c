@@ -32,6 +32,7 @@ struct parity {
     struct pool *pool;
     struct sequences sequences;
     struct activations activations;
+    struct forward_context context;
     struct backward_scratch backward;
     struct loss_scratch loss;
     float *gradients, *expected; /* [model_buffer_floats] */
@@ -172,6 +173,7 @@ static void open_case(struct parity *p) {
          &err);
     read_sequences(p);
     int workers = pool_workers(p->pool);
+    p->context = (struct forward_context){p->model, p->pool, &p->activations};
     must(activations_create(&p->activations, &p->config, p->sequences.rows, true, workers, &err),
          p->path, &err);
     must(backward_scratch_create(&p->backward, &p->config, p->sequences.rows, workers, &err),
@@ -199,7 +201,7 @@ static void close_case(struct parity *p) {
 static void run_forward(struct parity *p) {
     struct batch batch = {.ids = p->sequences.ids, .rows = p->sequences.rows,
                           .spans = p->sequences.spans, .span_count = p->sequences.count};
-    forward(p->model, p->pool, &p->activations, &batch);
+    forward(&p->context, &batch);
 }
 
 static double run_backward(struct parity *p) {
@@ -211,10 +213,11 @@ static double run_backward(struct parity *p) {
     parameters_bind(&gradients, &p->config, p->gradients);
     run_forward(p);
     double weight = s->target_count ? 1.0 / (double)s->target_count : 0;
-    double sum = loss_and_gradient(p->model, p->pool, &p->activations, s->targets,
-                                   (size_t)s->rows, (float)weight, (struct distillation){0},
-                                   &p->loss, &gradients, p->backward.d_output);
-    backward(p->model, p->pool, &p->activations, &batch, &p->backward, &gradients);
+    struct loss_targets targets = {
+        .ids = s->targets, .rows = (size_t)s->rows, .weight = (float)weight};
+    double sum = loss_and_gradient(&p->context, &targets, &p->loss, &gradients,
+                                   p->backward.d_output);
+    backward(&p->context, &batch, &p->backward, &gradients);
     return sum * weight;
 }
 
@@ -224,7 +227,7 @@ static void check_logits(struct parity *p) {
     float *expected = must_allocate((size_t)p->config.positions * vocab, sizeof(float));
     double worst = 0;
     run_forward(p);
-    forward_logits(p->model, p->pool, &p->activations, NULL, p->sequences.rows, logits);
+    forward_logits(&p->context, NULL, p->sequences.rows, logits);
     size_t row = 0;
     for (int i = 0; i < p->sequences.count; i++) {
         const struct safetensors_tensor *tensor = numbered(p, "logits", i);

@@ -4,7 +4,7 @@
 #include "train/trainer.h"
 
 #include "base/pool.h"
-#include "model/linear_bf16.h"
+#include "model/kernels/bf16.h"
 #include "model/weights.h"
 #include "train/grad/teacher.h"
 #include "train/optim/weight_average.h"
@@ -89,7 +89,8 @@ static const char *save_teacher(const char *name, const struct model *weights, c
 static enum status open_teacher(struct teacher **teacher, const char *folders, enum dtype dtype,
                                 struct error *err) {
     const char *tokenizer = scratch_write_text(&scratch, "tokenizer.model", "pieces");
-    return teacher_open(teacher, folders, tokenizer, &model->config, dtype, 64, pool, err);
+    struct teacher_options options = {folders, tokenizer, &model->config, dtype, 64};
+    return teacher_open(teacher, &options, pool, err);
 }
 
 /* A teacher that predicts what the student predicts takes its weight off the gradient. */
@@ -151,8 +152,8 @@ static void several_teachers_are_averaged(void **state) {
     model_destroy(others[1]);
 }
 
-/* In every dtype form that its pupil is trained in. */
-static void narrow_teachers_predict_nearly_the_same(void **state) {
+/* In every dtype that its student is trained in. */
+static void teachers_in_low_precision_predict_nearly_the_same(void **state) {
     (void)state;
     if (!bf16_available())
         skip();
@@ -160,17 +161,17 @@ static void narrow_teachers_predict_nearly_the_same(void **state) {
     const char *folder = save_teacher("same", model, "pieces");
     struct span span = {.rows = 9};
     struct batch rows = {.ids = batch.inputs, .rows = 9, .spans = &span, .span_count = 1};
-    struct teacher *exact, *narrow;
+    struct teacher *exact, *rounded;
     assert_int_equal(open_teacher(&exact, folder, DTYPE_F32, NULL), STATUS_OK);
     teacher_run(exact, pool, &rows);
     const float *expected = teacher_probabilities(exact, pool, 0, 9);
     for (enum dtype form = DTYPE_BF16; form <= DTYPE_INT8; form++) {
-        assert_int_equal(open_teacher(&narrow, folder, form, NULL), STATUS_OK);
-        teacher_run(narrow, pool, &rows);
-        const float *got = teacher_probabilities(narrow, pool, 0, 9);
+        assert_int_equal(open_teacher(&rounded, folder, form, NULL), STATUS_OK);
+        teacher_run(rounded, pool, &rows);
+        const float *got = teacher_probabilities(rounded, pool, 0, 9);
         double difference = relative_difference(got, expected, 9 * TINY_VOCAB);
         assert_true(difference > 0 && difference < tolerances[form]);
-        teacher_close(narrow);
+        teacher_close(rounded);
     }
     teacher_close(exact);
 }
@@ -202,12 +203,12 @@ static void the_average_follows_the_weights(void **state) {
     (void)state;
     struct trainer trainer;
     open_trainer(&trainer, true);
-    struct average_plan plan = {.first = 1, .decay = 0.9} /* young: a plain mean */;
+    struct weight_average plan = {.first = 1, .decay = 0.9} /* young: a plain mean */;
     double *sum = calloc(floats, sizeof *sum);
     assert_non_null(sum);
     for (uint64_t step = 0; step < 4; step++) {
         struct step_options options = {.rates = {0.01f, 0.01f, 0},
-                                       .average_share = (float)average_share(&plan, step)};
+                                       .average_share = (float)weight_average_share(&plan, step)};
         (void)take(&trainer, &options);
         for (size_t i = 0; step >= 1 && i < floats; i++)
             sum[i] += (double)model->buffer[i];
@@ -267,7 +268,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_teacher_is_part_of_the_target, setup, teardown),
         cmocka_unit_test_setup_teardown(several_teachers_are_averaged, setup, teardown),
-        cmocka_unit_test_setup_teardown(narrow_teachers_predict_nearly_the_same, setup, teardown),
+        cmocka_unit_test_setup_teardown(teachers_in_low_precision_predict_nearly_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(unfit_teachers_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(the_average_follows_the_weights, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_without_a_target_do_not_count, setup, teardown),

@@ -85,9 +85,9 @@ static void names_of_shapes(void **state) {
 /* ---- averages ------------------------------------------------------------- */
 
 /* The share of each step's value in the average after `steps` steps. */
-static void weights_of(const struct average_plan *plan, uint64_t steps, double *weights) {
+static void weights_of(const struct weight_average *plan, uint64_t steps, double *weights) {
     for (uint64_t i = 0; i < steps; i++) {
-        double share = average_share(plan, i);
+        double share = weight_average_share(plan, i);
         for (uint64_t j = 0; j < i; j++)
             weights[j] *= 1 - share;
         weights[i] = share;
@@ -96,7 +96,7 @@ static void weights_of(const struct average_plan *plan, uint64_t steps, double *
 
 static void a_young_average_counts_every_step_alike(void **state) {
     (void)state;
-    struct average_plan plan = {.first = 7, .decay = 0.95};
+    struct weight_average plan = {.first = 7, .decay = 0.95};
     double weights[27];
     weights_of(&plan, 27, weights);
     for (int i = 0; i < 27; i++)
@@ -105,7 +105,7 @@ static void a_young_average_counts_every_step_alike(void **state) {
 
 static void an_average_forgets_by_its_decay(void **state) {
     (void)state;
-    struct average_plan plan = {.first = 3, .decay = 0.9};
+    struct weight_average plan = {.first = 3, .decay = 0.9};
     double weights[60], sum = 0;
     weights_of(&plan, 60, weights);
     for (int i = 0; i < 60; i++) {

@@ -67,6 +67,7 @@ static bool tell_alone(struct known_story *known) {
     assert_int_equal(kv_cache_create(&cache, config, 1, DTYPE_F32, NULL), STATUS_OK);
     assert_int_equal(activations_create(&activations, config, 1, false, 1, NULL), STATUS_OK);
     assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
+    const struct forward_context context = {client_model(), pool, &activations};
     memcpy(tokens, story->prompt, (size_t)story->prompt_count * sizeof *tokens);
     known->expected_count = 0;
     known->expected_finish = FINISH_NONE;
@@ -76,10 +77,10 @@ static bool tell_alone(struct known_story *known) {
         struct span span = {.slot = 0, .first = fed, .rows = 1};
         struct batch batch = {
             .ids = tokens + fed, .rows = 1, .spans = &span, .span_count = 1, .cache = &cache};
-        forward(client_model(), pool, &activations, &batch);
+        forward(&context, &batch);
         if (fed < story->prompt_count - 1)
             continue;
-        forward_logits(client_model(), pool, &activations, NULL, 1, logits);
+        forward_logits(&context, NULL, 1, logits);
         memcpy(unchanged, logits, sizeof logits);
         int count = fed + 1;
         int32_t id = sampler_next(sampler, &story->sampling, logits, tokens, count, forbidden, 3);

@@ -5,7 +5,7 @@
 #include "train/trainer.h"
 
 #include "base/pool.h"
-#include "model/linear_bf16.h"
+#include "model/kernels/bf16.h"
 
 #include <math.h>
 #include <setjmp.h>

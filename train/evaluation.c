@@ -45,6 +45,7 @@ static void evaluator_close(struct evaluator *e) {
 enum status evaluate(const struct model *model, struct pool *pool, const struct dataset *dataset,
                      bool unmasked, struct evaluation *evaluation, struct error *err) {
     struct evaluator e = {0};
+    const struct forward_context context = {model, pool, &e.activations};
     int rows = dataset->longest_rows > EVALUATION_ROWS ? (int)dataset->longest_rows
                                                        : EVALUATION_ROWS;
     double sum = 0;
@@ -62,8 +63,9 @@ enum status evaluate(const struct model *model, struct pool *pool, const struct 
                               .spans = e.spans,
                               .span_count = (int)stories->stories,
                               .unmasked = unmasked};
-        forward(model, pool, &e.activations, &batch);
-        sum += loss_sum(model, pool, &e.activations, stories->targets, stories->rows, &e.loss);
+        struct loss_targets targets = {.ids = stories->targets, .rows = stories->rows, .weight = 1};
+        forward(&context, &batch);
+        sum += loss_sum(&context, &targets, &e.loss);
     }
     evaluation->loss = sum / (double)dataset->rows;
     evaluation->bits_per_byte = sum / log(2) / (double)dataset->text_bytes;

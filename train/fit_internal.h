@@ -21,7 +21,7 @@ struct fit {
     struct model *model;
     struct trainer trainer;
     struct teacher *teacher;
-    struct average_plan average;
+    struct weight_average average;
     struct data_loader *loader;
     struct schedule schedule;
     struct buffer recipe;

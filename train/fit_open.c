@@ -142,7 +142,7 @@ static enum status open_schedule(struct fit *f, struct error *err) {
     f->schedule = (struct schedule){
         .shape = f->plan.shape, .warmup = o->warmup, .final = o->final_rate};
     enum status status = count_steps(f, &f->schedule.steps, err);
-    f->average = (struct average_plan){
+    f->average = (struct weight_average){
         .first = (uint64_t)(o->average_from * ((double)f->schedule.steps - 1)),
         .decay = o->average_decay};
     return status;
@@ -150,12 +150,16 @@ static enum status open_schedule(struct fit *f, struct error *err) {
 
 static enum status open_trainer(struct fit *f, struct error *err) {
     const struct fit_options *o = &f->options;
+    const struct teacher_options teacher = {.folders = o->teacher,
+                                            .tokenizer = o->tokenizer,
+                                            .student = &f->plan.config,
+                                            .dtype = f->plan.trainer.dtype,
+                                            .max_rows = o->micro_tokens};
     enum status status = open_model(f, err);
     if (status == STATUS_OK)
         status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.trainer, err);
     if (status == STATUS_OK && o->teacher)
-        status = teacher_open(&f->teacher, o->teacher, o->tokenizer, &f->plan.config,
-                              f->plan.trainer.dtype, o->micro_tokens, f->pool, err);
+        status = teacher_open(&f->teacher, &teacher, f->pool, err);
     if (status == STATUS_OK)
         status = open_schedule(f, err);
     if (status == STATUS_OK)

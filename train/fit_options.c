@@ -1,6 +1,6 @@
 #include "train/fit_options.h"
 
-#include "model/linear_bf16.h"
+#include "model/kernels/bf16.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -72,7 +72,8 @@ static int closest_pair(const struct growth *g, int pair, int d_source) {
     return best;
 }
 
-static void layout(struct growth *g, struct arena *arena) {
+static void layout(void *context, struct arena *arena) {
+    struct growth *g = context;
     g->taken = arena_take(arena, (size_t)g->model->config.d_model, sizeof *g->taken);
     for (int i = 0; i < g->count; i++)
         g->places[i].dims =
@@ -87,12 +88,9 @@ static enum status open_growth(struct growth *g, struct model *model,
         head += sources[i]->config.heads;
         hidden += sources[i]->config.d_ff;
     }
-    struct arena measure = {0};
-    layout(g, &measure);
-    enum status status = arena_create(&g->arena, measure.used, err);
+    enum status status = arena_build(&g->arena, layout, g, err);
     if (status != STATUS_OK)
         return status;
-    layout(g, &g->arena);
     for (int pair = 0; pair < model->config.d_model / 2; pair++) /* the short waves first */
         for (int i = 0; i < count; i++) {
             struct place *p = &g->places[i];
@@ -292,11 +290,11 @@ enum status grow_calibrate(struct model *model, const struct model *const *sourc
         status = activations_create(&theirs[i], &sources[i]->config, batch->rows, true, workers,
                                     err);
         if (status == STATUS_OK)
-            forward(sources[i], pool, &theirs[i], batch);
+            forward(&(struct forward_context){sources[i], pool, &theirs[i]}, batch);
     }
     /* In the order of the pass: a norm's rows depend on the norms before it. */
     for (int norm = 0; norm < 2 * c->layers && status == STATUS_OK; norm++) {
-        forward(model, pool, &own, batch);
+        forward(&(struct forward_context){model, pool, &own}, batch);
         calibrate_norm(&g, &own, theirs, norm / 2, norm % 2, batch->rows);
     }
     for (int i = 0; i < count; i++)

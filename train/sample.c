@@ -62,8 +62,9 @@ static int32_t next_token(struct sample *s) {
     struct span span = {.rows = s->count};
     struct batch batch = {.ids = s->ids, .rows = s->count, .spans = &span, .span_count = 1,
                           .unmasked = s->unmasked};
-    forward(s->model, s->pool, &s->activations, &batch);
-    forward_logits_range(s->model, s->pool, &s->activations, s->count - 1, 1, s->logits);
+    const struct forward_context context = {s->model, s->pool, &s->activations};
+    forward(&context, &batch);
+    forward_logits_range(&context, s->count - 1, 1, s->logits);
     return sampler_next(s->sampler, s->sampling, s->logits, s->ids, s->count, forbidden,
                         MODEL_SUPPRESSED);
 }

@@ -10,7 +10,8 @@
 #include <math.h>
 #include <string.h>
 
-static void layout(struct trainer *t, struct arena *arena) {
+static void layout(void *context, struct arena *arena) {
+    struct trainer *t = context;
     const struct model_config *c = &t->model->config;
     size_t floats = model_buffer_floats(c), rows = (size_t)t->options.micro_rows;
     t->gradients = arena_take(arena, floats, sizeof(float));
@@ -25,9 +26,7 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
     const struct model_config *c = &model->config;
     int workers = pool_workers(pool), rows = options->micro_rows;
     enum dtype products = options->dtype == DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16;
-    struct arena measure = {0};
-    layout(t, &measure);
-    enum status status = arena_create(&t->arena, measure.used, err);
+    enum status status = arena_build(&t->arena, layout, t, err);
     if (status == STATUS_OK)
         status = optimizer_create(&t->optimizer, &options->optimizer, products, c, workers, err);
     if (status == STATUS_OK)
@@ -37,18 +36,17 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
     if (status == STATUS_OK)
         status = loss_scratch_create(&t->loss, c, err);
     if (status == STATUS_OK)
-        status = narrow_linears_create(&t->narrow, model, options->dtype, true, pool, err);
+        status = packed_weights_create(&t->packed, model, options->dtype, true, pool, err);
     if (status != STATUS_OK) {
         trainer_destroy(t);
         return status;
     }
-    layout(t, &t->arena);
     parameters_bind(&t->bound_gradients, c, t->gradients);
     return STATUS_OK;
 }
 
 void trainer_destroy(struct trainer *t) {
-    narrow_linears_destroy(&t->narrow);
+    packed_weights_destroy(t->packed);
     optimizer_destroy(&t->optimizer);
     activations_destroy(&t->activations);
     backward_scratch_destroy(&t->backward);
@@ -69,12 +67,13 @@ int trainer_state(const struct trainer *t, struct state_buffer *state) {
 }
 
 void trainer_refresh(struct trainer *t) {
-    narrow_linears_refresh(&t->narrow, t->pool);
+    packed_weights_refresh(t->packed, t->pool);
 }
 
 void trainer_swap_average(struct trainer *t) {
     assert(t->options.average);
-    average_swap(t->model->buffer, t->average, model_buffer_floats(&t->model->config), t->pool);
+    weight_average_swap(t->model->buffer, t->average, model_buffer_floats(&t->model->config),
+                        t->pool);
     trainer_refresh(t);
 }
 
@@ -106,21 +105,23 @@ static size_t learned_rows(const struct story_batch *batch) {
 /* Returns the mean loss. */
 static double add_gradients(struct trainer *t, const struct story_batch *stories,
                             const struct step_options *o) {
+    const struct forward_context context = {t->model, t->pool, &t->activations};
     double learned = (double)learned_rows(stories);
-    float weight = (float)(1.0 / learned);
     double sum = 0;
     size_t story = 0, row = 0;
     for (uint64_t part = 0; story < stories->stories; part++) {
-        const int32_t *targets = stories->targets + row;
+        struct loss_targets targets = {.ids = stories->targets + row,
+                                       .weight = (float)(1.0 / learned),
+                                       .distillation = o->distillation};
         struct batch batch = next_micro_batch(t, stories, &story, &row);
         batch.dropout = (struct dropout){o->dropout, rng_derive(o->dropout_key, part)};
         if (o->distillation.teacher)
             teacher_run(o->distillation.teacher, t->pool, &batch);
-        forward(t->model, t->pool, &t->activations, &batch);
-        sum += loss_and_gradient(t->model, t->pool, &t->activations, targets, (size_t)batch.rows,
-                                 weight, o->distillation, &t->loss, &t->bound_gradients,
+        forward(&context, &batch);
+        targets.rows = (size_t)batch.rows;
+        sum += loss_and_gradient(&context, &targets, &t->loss, &t->bound_gradients,
                                  t->backward.d_output);
-        backward(t->model, t->pool, &t->activations, &batch, &t->backward, &t->bound_gradients);
+        backward(&context, &batch, &t->backward, &t->bound_gradients);
         if (o->on_rows)
             o->on_rows(o->context, row);
     }
@@ -140,8 +141,8 @@ static void update(struct trainer *t, float scale, const struct step_options *o)
     float *parameters = t->model->buffer;
     optimizer_step(&t->optimizer, t->pool, parameters, t->gradients, scale, o->rates);
     if (t->options.average && o->average_share > 0)
-        average_add(t->average, parameters, model_buffer_floats(&t->model->config),
-                    (double)o->average_share, t->pool);
+        weight_average_add(t->average, parameters, model_buffer_floats(&t->model->config),
+                           (double)o->average_share, t->pool);
     trainer_refresh(t);
 }
 

@@ -11,16 +11,16 @@
 
 #include "base/status.h"
 #include "model/forward.h"
+#include "model/pack_weights.h"
 #include "train/data/dataset.h"
 #include "train/grad/backward.h"
 #include "train/grad/loss.h"
-#include "train/grad/narrow_linears.h"
 #include "train/optim/optimizer.h"
 
 struct trainer_options {
     struct optimizer_options optimizer;
     enum dtype dtype;     /* of the linear layers: F32, or where bf16_available() BF16 or INT8
-                           * (narrow_linears.h); muon's products are BF16 with both */
+                           * (model/pack_weights.h); muon's products are BF16 with both */
     int micro_rows;       /* at least the rows of the longest story */
     bool average;         /* keep a running average of the weights (weight_average.h) */
 };
@@ -29,7 +29,7 @@ struct trainer {
     struct trainer_options options;
     struct model *model;
     struct pool *pool;
-    struct narrow_linears narrow;
+    struct packed_weights *packed; /* NULL in F32 */
     struct optimizer optimizer;
     struct activations activations;
     struct backward_scratch backward;
@@ -41,7 +41,7 @@ struct trainer {
     struct arena arena;
 };
 
-/* While it lives, the model's linears run in the trainer's dtype form. */
+/* While it lives, the model's linears run in the trainer's dtype. */
 enum status trainer_create(struct trainer *trainer, struct model *model, struct pool *pool,
                            const struct trainer_options *options, struct error *err);
 void trainer_destroy(struct trainer *trainer);

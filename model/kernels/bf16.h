@@ -50,9 +50,32 @@ struct bf16_kernels {
 /* NULL when this CPU has no bfloat16 products. */
 const struct bf16_kernels *bf16_kernels_get(void);
 
+static inline bool bf16_available(void) {
+    return bf16_kernels_get() != NULL;
+}
+
 /* Words of a packed matrix of `lines` lines. */
 static inline size_t bf16_packed_words(size_t lines, size_t width, size_t k) {
     return (lines + width - 1) / width * width * ((k + 1) / 2);
 }
+
+/* ---- whole products, on the calling thread -------------------------------- */
+
+/* Rows of A to pack at a time so that they stay in the second cache: a multiple of
+ * BF16_TILE_ROWS. */
+size_t bf16_block_rows(size_t k);
+/* Words of such a block, enough for products of depth k and of any smaller depth. */
+size_t bf16_block_words(size_t k);
+
+/* c[m, n] = A B, or added to c; both operands packed with the tile's widths. B's panels have
+ * b_pairs pairs, of which the first ceil(k / 2) are used. */
+void bf16_multiply(float *c, size_t stride, size_t m, size_t n, const uint32_t *a,
+                   const uint32_t *b, size_t b_pairs, size_t k, const struct bf16_finish *finish);
+
+/* c[rows, n] = x B over rows [begin, end) of x[*, k], packed block by block in
+ * block[bf16_block_words(k)]. */
+void bf16_multiply_rows(float *c, size_t stride, size_t n, const float *x, size_t k, size_t begin,
+                        size_t end, const uint32_t *b, uint32_t *block,
+                        const struct bf16_finish *finish);
 
 #endif

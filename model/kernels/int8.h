@@ -23,10 +23,11 @@ enum {
     INT8_MAX_IN = 65536, /* 255 * 127 * 65536 is just below 2^31 */
 };
 
-/* A row of activations in bytes: x = (byte - zero) * scale, 0 <= zero <= 255. */
+/* Quantization parameters of a row of activations: x = (byte - zero_point) * scale, with
+ * 0 <= zero_point <= 255. */
 struct quantization {
     float scale;
-    int32_t zero;
+    int32_t zero_point;
 };
 
 /* A weight matrix in the order that the kernels read it; what lies beyond `in`
@@ -40,10 +41,14 @@ struct int8_matrix {
     float *bias;          /* [panels * 16] */
 };
 
+static inline size_t int8_panels(const struct int8_matrix *matrix) {
+    return (matrix->out + INT8_PANEL - 1) / INT8_PANEL;
+}
+
 struct int8_kernels {
     const char *name;
 
-    /* y[r][o] = (x[r] - zero) . weight[o] * (scale[r] * scales[o]) + bias[o],
+    /* y[r][o] = (x[r] - zero_point) . weight[o] * (scale[r] * scales[o]) + bias[o],
      * then max(0, .) when relu, for the outputs of panels [begin, end).
      * x is [rows, x_stride] with 4 * groups bytes of each row read; the last
      * panel writes its outputs below `out` only. */

@@ -24,7 +24,7 @@ static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_strid
             int32_t sums[INT8_PANEL];
             panel_row(sums, bytes, x + r * x_stride, m->groups);
             for (size_t o = 0; o < count; o++) {
-                int32_t sum = sums[o] - quantizations[r].zero * m->sums[first + o];
+                int32_t sum = sums[o] - quantizations[r].zero_point * m->sums[first + o];
                 float scale = quantizations[r].scale * m->scales[first + o];
                 float value = (float)sum * scale + m->bias[first + o];
                 y[r * y_stride + first + o] = relu && !(value > 0.0f) ? 0.0f : value;

@@ -48,13 +48,13 @@ static inline __m512i dot4(__m512i sum, __m512i x, __m512i w) {
     return sum;
 }
 
-static inline void finish(const struct job *job, const struct quantization *form, size_t row,
+static inline void finish(const struct job *job, const struct quantization *quantization, size_t row,
                           size_t panel, __m512i sum) {
     const struct int8_matrix *m = job->matrix;
     size_t first = panel * INT8_PANEL, left = m->out - first;
-    __m512i shift = _mm512_mullo_epi32(_mm512_set1_epi32(form->zero),
+    __m512i shift = _mm512_mullo_epi32(_mm512_set1_epi32(quantization->zero_point),
                                        _mm512_loadu_si512(m->sums + first));
-    __m512 scale = _mm512_mul_ps(_mm512_set1_ps(form->scale), _mm512_loadu_ps(m->scales + first));
+    __m512 scale = _mm512_mul_ps(_mm512_set1_ps(quantization->scale), _mm512_loadu_ps(m->scales + first));
     __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, shift)), scale);
     y = _mm512_add_ps(y, _mm512_loadu_ps(m->bias + first));
     if (job->relu)

@@ -63,25 +63,25 @@ struct kernels {
     float (*attend_row)(float *out, const float *q, const float *keys, const float *values,
                         size_t stride, size_t count, size_t head_dim, float scale, float *scores);
 
-    /* The narrow quantizations of int8.h. bytes[i] = round(x[i] / scale) + zero over the range of
-     * x[n] and 0; bytes[n .. padded) become the zero. padded is a multiple of 16. */
-    void (*quantize_row)(uint8_t *bytes, size_t padded, struct quantization *form, const float *x,
-                         size_t n);
+    /* The bytes of int8.h: bytes[i] = round(x[i] / scale) + zero_point over the range of x[n] and
+     * 0; bytes[n .. padded) become the zero point. padded is a multiple of 16. */
+    void (*quantize_row)(uint8_t *bytes, size_t padded, struct quantization *quantization,
+                         const float *x, size_t n);
 
     /* bytes[i] = round(x[i] / scale), from -127 to 127, 0 in [n, padded); returns the scale. */
     float (*quantize_signed)(int8_t *bytes, size_t padded, const float *x, size_t n);
 
-    /* Softmax over scale * dots[j] * key_scales[j], j < count, each share times
-     * value_scales[j], as 16-bit numbers in two digits: share = factor * (256 * high[j] +
+    /* Attention probabilities: the softmax over scale * dots[j] * key_scales[j], j < count, each
+     * times value_scales[j], as 16-bit numbers in a high and a low byte: factor * (256 * high[j] +
      * low[j]), 0 from count on. Returns the factor. All arrays have `padded` elements, a
      * multiple of 16; scratch is [padded]. */
-    float (*attention_shares)(uint8_t *high, uint8_t *low, const int32_t *dots,
-                              const float *key_scales, const float *value_scales, size_t count,
-                              size_t padded, float scale, float *scratch);
+    float (*attention_probabilities)(uint8_t *high, uint8_t *low, const int32_t *dots,
+                                     const float *key_scales, const float *value_scales,
+                                     size_t count, size_t padded, float scale, float *scratch);
 
     /* out[n] = (256 * high + low) * factor. */
-    void (*join_digits)(float *out, const int32_t *high, const int32_t *low, size_t n,
-                        float factor);
+    void (*combine_high_low)(float *out, const int32_t *high, const int32_t *low, size_t n,
+                             float factor);
 };
 
 /* The kernels in use: the best that this CPU has, unless kernels_select() chose. */

@@ -8,8 +8,8 @@
 size_t attention_backward_floats(const struct model_config *config) {
     /* softmax, softmax after dropout, its gradient */
     size_t floats = (size_t)3 * ATTENTION_BLOCK * (size_t)config->positions;
-    size_t narrow = attention_backward_bf16_floats(config);
-    return floats > narrow ? floats : narrow;
+    size_t bf16 = attention_backward_bf16_floats(config);
+    return floats > bf16 ? floats : bf16;
 }
 
 /* The block's dq, and its part of dk and dv. */
@@ -30,7 +30,7 @@ static void block_backward(const struct attention_head *h, const struct head_gra
               h->q_stride, 1, g->dk, h->kv_stride);
 }
 
-static void head_backward(void *context, struct attention_head *h, float *scratch) {
+static void head_backward(const void *context, struct attention_head *h, float *scratch) {
     const struct attention_gradient *gradient = context;
     struct head_gradient g = head_gradient_start(gradient, h);
     size_t stride = (size_t)gradient->pass.config->positions;
@@ -42,16 +42,10 @@ static void head_backward(void *context, struct attention_head *h, float *scratc
         block_backward(h, &g, &b, &m);
 }
 
-void attention_backward(const struct model_config *config, enum dtype dtype, struct pool *pool,
-                        const struct batch *batch, int layer, const struct layer_activations *a,
-                        int logsumexp_stride, const float *d_attention, float *scratch,
-                        float *d_qkv) {
-    struct attention_gradient gradient = {.pass = {config, batch, layer, a, logsumexp_stride,
-                                                   scratch, attention_backward_floats(config)},
-                                          .d_attention = d_attention,
-                                          .d_qkv = d_qkv};
-    if (dtype == DTYPE_BF16 && attention_bf16_takes(batch))
-        attention_backward_bf16(pool, &gradient);
+void attention_backward(struct pool *pool, const struct attention_gradient *gradient) {
+    const struct attention_pass *pass = &gradient->pass;
+    if (pass->dtype == DTYPE_BF16 && attention_bf16_takes(pass->batch))
+        attention_backward_bf16(pool, gradient);
     else
-        attention_each_head(pool, &gradient.pass, head_backward, &gradient);
+        attention_each_head(pool, pass, head_backward, gradient);
 }

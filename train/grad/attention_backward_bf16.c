@@ -2,7 +2,7 @@
 
 #include "base/arena.h"
 #include "model/attention_bf16.h"
-#include "model/linear_bf16.h"
+#include "model/kernels/bf16.h"
 
 /* One worker's: a block's matrices, and packed operands, named by what is packed and T for
  * transposed. */
@@ -88,7 +88,7 @@ static void block_backward(const struct attention_head *h, const struct head_gra
                   ((size_t)h->rows + 1) / 2, keys, &set);
 }
 
-static void head_backward(void *context, struct attention_head *h, float *memory) {
+static void head_backward(const void *context, struct attention_head *h, float *memory) {
     const struct attention_gradient *gradient = context;
     const struct bf16_kernels *kernels = bf16_kernels_get();
     struct head_gradient g = head_gradient_start(gradient, h);
@@ -105,6 +105,6 @@ static void head_backward(void *context, struct attention_head *h, float *memory
         block_backward(h, &g, &b, &s);
 }
 
-void attention_backward_bf16(struct pool *pool, struct attention_gradient *gradient) {
+void attention_backward_bf16(struct pool *pool, const struct attention_gradient *gradient) {
     attention_each_head(pool, &gradient->pass, head_backward, gradient);
 }

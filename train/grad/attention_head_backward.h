@@ -1,10 +1,10 @@
-/* attention_head_backward.h - what attention's backward does for one head in every dtype form.
+/* attention_head_backward.h - what attention's backward does for one head, whatever the dtype.
  *
  * A head's gradients lie as the head does (model/attention_head.h, whose letters are used
  * here), a block of queries at a time:
  *     dV += P^T dO     dP = dO V^T     dS = softmax(S) (dropout(dP) - dO . O)
  *     dQ = scale dS K  dK += scale dS^T Q
- * The products are the dtype form's; the rest is here. softmax(S) is computed again from the
+ * The products are each dtype's own; the rest is here. softmax(S) is computed again from the
  * stored logsumexp, and sum_j(P dP) is taken as dO . O (Dao et al., "FlashAttention", 2022,
  * appendix B). Thread-safe: each call works on one head.
  */
@@ -13,7 +13,8 @@
 
 #include "model/attention_head.h"
 
-/* The gradient of a forward pass over whole sequences. */
+/* The gradient of a forward pass over whole sequences; the pass has attention_backward_floats()
+ * of scratch for each worker. */
 struct attention_gradient {
     struct attention_pass pass;
     const float *d_attention; /* [rows, d_model] in: gradient of pass.a->attention */

@@ -9,8 +9,10 @@
 #include <math.h>
 #include <string.h>
 
-static void layout(struct backward_scratch *s, const struct model_config *c, int workers,
-                   struct arena *arena) {
+static void layout(void *context, struct arena *arena) {
+    struct backward_scratch *s = context;
+    const struct model_config *c = &s->config;
+    size_t workers = (size_t)s->workers;
     size_t rows = (size_t)s->max_rows, d_model = (size_t)c->d_model;
     s->d_output = arena_take(arena, rows * d_model, sizeof(float));
     s->d_middle = arena_take(arena, rows * d_model, sizeof(float));
@@ -18,19 +20,17 @@ static void layout(struct backward_scratch *s, const struct model_config *c, int
     s->d_attention = arena_take(arena, rows * d_model, sizeof(float));
     s->d_qkv = arena_take(arena, rows * 3 * d_model, sizeof(float));
     s->d_hidden = arena_take(arena, rows * (size_t)c->d_ff, sizeof(float));
-    s->norm_sums = arena_take(arena, (size_t)workers * 2 * d_model, sizeof(float));
-    s->scores = arena_take(arena, (size_t)workers * attention_backward_floats(c), sizeof(float));
+    s->norm_sums = arena_take(arena, workers * 2 * d_model, sizeof(float));
+    s->scores = arena_take(arena, workers * s->scores_floats, sizeof(float));
 }
 
 enum status backward_scratch_create(struct backward_scratch *s, const struct model_config *config,
                                     int max_rows, int workers, struct error *err) {
-    *s = (struct backward_scratch){.max_rows = max_rows};
-    struct arena measure = {0};
-    layout(s, config, workers, &measure);
-    enum status status = arena_create(&s->arena, measure.used, err);
-    if (status == STATUS_OK)
-        layout(s, config, workers, &s->arena);
-    return status;
+    *s = (struct backward_scratch){.config = *config,
+                                   .max_rows = max_rows,
+                                   .workers = workers,
+                                   .scores_floats = attention_backward_floats(config)};
+    return arena_build(&s->arena, layout, s, err);
 }
 
 void backward_scratch_destroy(struct backward_scratch *s) {
@@ -127,48 +127,53 @@ static void embed_worker(void *context, int worker, int workers) {
 /* ---- the encoder ---------------------------------------------------------- */
 
 /* Expects the gradient of the layer's output in s->d_output, leaves that of its input there. */
-static void backward_layer(const struct model *model, struct pool *pool,
-                           const struct activations *activations, const struct batch *batch,
-                           int layer, struct backward_scratch *s,
-                           struct layer_parameters *gradients) {
-    const struct model_config *c = &model->config;
+static void backward_layer(const struct forward_context *f, const struct batch *batch, int layer,
+                           struct backward_scratch *s, struct layer_parameters *gradients) {
+    const struct model *model = f->model;
     const struct layer_parameters *p = &model->parameters.layers[layer];
     const struct layer_linears *linears = &model->linears[layer];
-    const struct layer_activations *a = activations_layer(activations, layer);
-    const float *x = activations_input(activations, layer);
+    const struct layer_activations *a = activations_layer(f->activations, layer);
     size_t rows = (size_t)batch->rows;
 
     struct norm_task norm2 = {model,        batch,       layer,           DROPOUT_RESIDUAL2,
                               s->d_output,  a->residual2, &a->norm2,      p->norm2_weight,
                               s->norm_sums, s->d_middle, s->d_branch};
-    add_and_norm_backward(&norm2, pool, gradients->norm2_weight, gradients->norm2_bias);
-    linear_backward(&linears->linear2, pool, a->hidden, s->d_branch, rows,
-                    gradients->linear2_weight, gradients->linear2_bias, s->d_hidden, false);
-    struct hidden_task hidden = {a->hidden, s->d_hidden, rows * (size_t)c->d_ff,
+    add_and_norm_backward(&norm2, f->pool, gradients->norm2_weight, gradients->norm2_bias);
+    linear_backward(f->pool, (struct linear_gradient){
+                                 &linears->linear2, a->hidden, s->d_branch, rows,
+                                 gradients->linear2_weight, gradients->linear2_bias, s->d_hidden,
+                                 false});
+    struct hidden_task hidden = {a->hidden, s->d_hidden, rows * (size_t)model->config.d_ff,
                                  batch->dropout.rate > 0 ? dropout_scale(&batch->dropout) : 1.0f};
-    pool_run(pool, hidden_worker, &hidden);
-    linear_backward(&linears->linear1, pool, a->middle, s->d_hidden, rows,
-                    gradients->linear1_weight, gradients->linear1_bias, s->d_middle, true);
+    pool_run(f->pool, hidden_worker, &hidden);
+    linear_backward(f->pool, (struct linear_gradient){
+                                 &linears->linear1, a->middle, s->d_hidden, rows,
+                                 gradients->linear1_weight, gradients->linear1_bias, s->d_middle,
+                                 true});
 
     struct norm_task norm1 = {model,        batch,       layer,           DROPOUT_RESIDUAL1,
                               s->d_middle,  a->residual1, &a->norm1,      p->norm1_weight,
                               s->norm_sums, s->d_output, s->d_branch};
-    add_and_norm_backward(&norm1, pool, gradients->norm1_weight, gradients->norm1_bias);
-    linear_backward(&linears->out_proj, pool, a->attention, s->d_branch, rows,
-                    gradients->out_proj_weight, gradients->out_proj_bias, s->d_attention, false);
-    enum dtype dtype = linears->in_proj.bf16 ? DTYPE_BF16 : DTYPE_F32; /* as in forward */
-    attention_backward(c, dtype, pool, batch, layer, a, activations->max_rows, s->d_attention,
-                       s->scores, s->d_qkv);
-    linear_backward(&linears->in_proj, pool, x, s->d_qkv, rows, gradients->in_proj_weight,
-                    gradients->in_proj_bias, s->d_output, true);
+    add_and_norm_backward(&norm1, f->pool, gradients->norm1_weight, gradients->norm1_bias);
+    linear_backward(f->pool, (struct linear_gradient){
+                                 &linears->out_proj, a->attention, s->d_branch, rows,
+                                 gradients->out_proj_weight, gradients->out_proj_bias,
+                                 s->d_attention, false});
+    struct attention_gradient attention = {attention_pass(model, f->activations, batch, layer),
+                                           s->d_attention, s->d_qkv};
+    attention.pass.scratch = s->scores;
+    attention.pass.scratch_floats = s->scores_floats;
+    attention_backward(f->pool, &attention);
+    linear_backward(f->pool, (struct linear_gradient){
+                                 &linears->in_proj, activations_input(f->activations, layer),
+                                 s->d_qkv, rows, gradients->in_proj_weight,
+                                 gradients->in_proj_bias, s->d_output, true});
 }
 
-void backward(const struct model *model, struct pool *pool, const struct activations *activations,
-              const struct batch *batch, struct backward_scratch *scratch,
-              struct parameters *gradients) {
-    for (int layer = model->config.layers - 1; layer >= 0; layer--)
-        backward_layer(model, pool, activations, batch, layer, scratch,
-                       &gradients->layers[layer]);
-    struct embed_task task = {model, batch, scratch->d_output, gradients->embedding};
-    pool_run(pool, embed_worker, &task);
+void backward(const struct forward_context *f, const struct batch *batch,
+              struct backward_scratch *scratch, struct parameters *gradients) {
+    for (int layer = f->model->config.layers - 1; layer >= 0; layer--)
+        backward_layer(f, batch, layer, scratch, &gradients->layers[layer]);
+    struct embed_task task = {f->model, batch, scratch->d_output, gradients->embedding};
+    pool_run(f->pool, embed_worker, &task);
 }

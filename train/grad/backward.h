@@ -15,7 +15,8 @@
 #include "model/forward.h"
 
 struct backward_scratch {
-    int max_rows;
+    struct model_config config;
+    int max_rows, workers;
     float *d_output;    /* [rows, d_model] in: gradient of the encoder's output */
     float *d_middle;    /* [rows, d_model] gradient of `middle`, then of the layer's input */
     float *d_branch;    /* [rows, d_model] gradient inside a residual branch */
@@ -23,7 +24,8 @@ struct backward_scratch {
     float *d_qkv;       /* [rows, 3 d_model] */
     float *d_hidden;    /* [rows, d_ff] */
     float *norm_sums;   /* [workers, 2, d_model] weight and bias gradients of a norm */
-    float *scores;      /* [workers, attention_backward_floats()] */
+    float *scores;      /* [workers, scores_floats] scratch of attention */
+    size_t scores_floats;
     struct arena arena;
 };
 
@@ -33,10 +35,9 @@ enum status backward_scratch_create(struct backward_scratch *scratch,
 void backward_scratch_destroy(struct backward_scratch *scratch);
 
 /* Adds the gradients of every parameter but the head's (loss.h does those) for
- * the batch that forward() has just run with these activations; the batch has
- * no cache. Expects scratch->d_output and overwrites it. */
-void backward(const struct model *model, struct pool *pool, const struct activations *activations,
-              const struct batch *batch, struct backward_scratch *scratch,
-              struct parameters *gradients);
+ * the batch that forward() has just run in this context; the batch has no cache.
+ * Expects scratch->d_output and overwrites it. */
+void backward(const struct forward_context *context, const struct batch *batch,
+              struct backward_scratch *scratch, struct parameters *gradients);
 
 #endif

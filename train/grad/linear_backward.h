@@ -1,5 +1,6 @@
 /* linear_backward.h - the gradient of linear_forward() (model/linear.h), in the
- * same dtype form as the layer; in INT8 the gradient of the weights is one of BF16.
+ * same dtype as the layer; in INT8 the gradient of the weights is one of BF16
+ * (model/pack_weights.h).
  *
  * Every sum has a fixed order for a given number of workers; in BF16 and INT8 for any.
  * Uses the pool, so one caller at a time.
@@ -11,10 +12,17 @@
 
 struct pool;
 
-/* Adds dy^T x to weight_grad[out, in] and dy's column sums to bias_grad[out], and
- * sets dx[rows, in] to dy W, or adds that when `add`. */
-void linear_backward(const struct linear *linear, struct pool *pool, const float *x,
-                     const float *dy, size_t rows, float *weight_grad, float *bias_grad,
-                     float *dx, bool add);
+struct linear_gradient {
+    const struct linear *linear;
+    const float *x;   /* [rows, in] what the layer got */
+    const float *dy;  /* [rows, out] the gradient of what it gave */
+    size_t rows;
+    float *weight_grad; /* [out, in]; dy^T x is added */
+    float *bias_grad;   /* [out]; the column sums of dy are added */
+    float *dx;          /* [rows, in] becomes dy W, or gets that added when `add` */
+    bool add;
+};
+
+void linear_backward(struct pool *pool, struct linear_gradient gradient);
 
 #endif

@@ -7,20 +7,16 @@
 
 #include <string.h>
 
-static void layout(struct loss_scratch *s, const struct model_config *c, struct arena *arena) {
-    s->logits = arena_take(arena, (size_t)LOSS_CHUNK * (size_t)c->vocab, sizeof(float));
+static void layout(void *context, struct arena *arena) {
+    struct loss_scratch *s = context;
+    s->logits = arena_take(arena, LOSS_CHUNK * s->vocab, sizeof(float));
     s->row_losses = arena_take(arena, LOSS_CHUNK, sizeof(double));
 }
 
 enum status loss_scratch_create(struct loss_scratch *s, const struct model_config *config,
                                 struct error *err) {
-    *s = (struct loss_scratch){0};
-    struct arena measure = {0};
-    layout(s, config, &measure);
-    enum status status = arena_create(&s->arena, measure.used, err);
-    if (status == STATUS_OK)
-        layout(s, config, &s->arena);
-    return status;
+    *s = (struct loss_scratch){.vocab = (size_t)config->vocab};
+    return arena_build(&s->arena, layout, s, err);
 }
 
 void loss_scratch_destroy(struct loss_scratch *s) {
@@ -66,55 +62,55 @@ static void softmax_worker(void *context, int worker, int workers) {
     }
 }
 
-/* Losses and logit gradients of `rows` rows from `first` on; targets are theirs. */
-static double chunk_loss(const struct model *model, struct pool *pool,
-                         const struct activations *activations, size_t first,
-                         const int32_t *targets, size_t rows, float weight,
-                         struct distillation distillation, struct loss_scratch *scratch) {
+/* Losses and logit gradients of `rows` rows from `first` on. */
+static double chunk_loss(const struct forward_context *f, const struct loss_targets *targets,
+                         size_t first, size_t rows, struct loss_scratch *scratch) {
     struct softmax_task task = {.logits = scratch->logits,
-                                .targets = targets,
+                                .targets = targets->ids + first,
                                 .rows = rows,
-                                .vocab = (size_t)model->config.vocab,
-                                .weight = weight,
+                                .vocab = scratch->vocab,
+                                .weight = targets->weight,
                                 .row_losses = scratch->row_losses};
-    if (distillation.teacher) {
-        task.soft = teacher_probabilities(distillation.teacher, pool, first, rows);
-        task.soft_weight = distillation.weight;
+    if (targets->distillation.teacher) {
+        task.soft = teacher_probabilities(targets->distillation.teacher, f->pool, first, rows);
+        task.soft_weight = targets->distillation.weight;
     }
-    forward_logits_range(model, pool, activations, (int)first, (int)rows, scratch->logits);
-    pool_run(pool, softmax_worker, &task);
+    forward_logits_range(f, (int)first, (int)rows, scratch->logits);
+    pool_run(f->pool, softmax_worker, &task);
     double sum = 0;
     for (size_t row = 0; row < rows; row++) /* in row order: the same for any workers */
         sum += task.row_losses[row];
     return sum;
 }
 
-double loss_sum(const struct model *model, struct pool *pool, const struct activations *activations,
-                const int32_t *targets, size_t rows, struct loss_scratch *scratch) {
+static size_t chunk_rows(const struct loss_targets *targets, size_t first) {
+    return targets->rows - first < LOSS_CHUNK ? targets->rows - first : LOSS_CHUNK;
+}
+
+double loss_sum(const struct forward_context *f, const struct loss_targets *targets,
+                struct loss_scratch *scratch) {
     double sum = 0;
-    for (size_t begin = 0; begin < rows; begin += LOSS_CHUNK) {
-        size_t count = rows - begin < LOSS_CHUNK ? rows - begin : LOSS_CHUNK;
-        sum += chunk_loss(model, pool, activations, begin, targets + begin, count, 1,
-                          (struct distillation){0}, scratch);
-    }
+    for (size_t first = 0; first < targets->rows; first += LOSS_CHUNK)
+        sum += chunk_loss(f, targets, first, chunk_rows(targets, first), scratch);
     return sum;
 }
 
-double loss_and_gradient(const struct model *model, struct pool *pool,
-                         const struct activations *activations, const int32_t *targets,
-                         size_t rows, float weight, struct distillation distillation,
+double loss_and_gradient(const struct forward_context *f, const struct loss_targets *targets,
                          struct loss_scratch *scratch, struct parameters *gradients,
                          float *d_output) {
-    size_t d_model = (size_t)model->config.d_model;
+    size_t d_model = (size_t)f->model->config.d_model;
     double sum = 0;
-    for (size_t begin = 0; begin < rows; begin += LOSS_CHUNK) {
-        size_t count = rows - begin < LOSS_CHUNK ? rows - begin : LOSS_CHUNK;
-        const float *x = activations_output(activations) + begin * d_model;
-        float *dx = d_output + begin * d_model;
-        sum += chunk_loss(model, pool, activations, begin, targets + begin, count, weight,
-                          distillation, scratch);
-        linear_backward(&model->head, pool, x, scratch->logits, count, gradients->head_weight,
-                        gradients->head_bias, dx, false);
+    for (size_t first = 0; first < targets->rows; first += LOSS_CHUNK) {
+        size_t rows = chunk_rows(targets, first);
+        sum += chunk_loss(f, targets, first, rows, scratch);
+        linear_backward(f->pool, (struct linear_gradient){
+                                     .linear = &f->model->head,
+                                     .x = activations_output(f->activations) + first * d_model,
+                                     .dy = scratch->logits,
+                                     .rows = rows,
+                                     .weight_grad = gradients->head_weight,
+                                     .bias_grad = gradients->head_bias,
+                                     .dx = d_output + first * d_model});
     }
     return sum;
 }

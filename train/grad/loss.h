@@ -12,6 +12,7 @@
 #include "model/forward.h"
 
 struct loss_scratch {
+    size_t vocab;
     float *logits;      /* [LOSS_CHUNK, vocab] */
     double *row_losses; /* [LOSS_CHUNK] */
     struct arena arena;
@@ -32,16 +33,21 @@ struct distillation {
     float weight;
 };
 
-/* The sum of -log softmax(logits)[target] in nats over the rows of the last
- * forward(); rows with target -1 do not count. */
-double loss_sum(const struct model *model, struct pool *pool, const struct activations *activations,
-                const int32_t *targets, size_t rows, struct loss_scratch *scratch);
+/* What the rows of a batch are to predict. */
+struct loss_targets {
+    const int32_t *ids; /* [rows]; a row with -1 does not count */
+    size_t rows;
+    float weight; /* what each row's loss is multiplied by before its gradient is taken */
+    struct distillation distillation; /* for the gradient; the loss is the tokens' alone */
+};
+
+/* The sum of -log softmax(logits)[target] in nats over the rows of the last forward(). */
+double loss_sum(const struct forward_context *context, const struct loss_targets *targets,
+                struct loss_scratch *scratch);
 
 /* The same sum, and the gradients of `weight` times the loss against the distilled targets: the
  * head's are added to `gradients`, the encoder output's is written to d_output[rows, d_model]. */
-double loss_and_gradient(const struct model *model, struct pool *pool,
-                         const struct activations *activations, const int32_t *targets,
-                         size_t rows, float weight, struct distillation distillation,
+double loss_and_gradient(const struct forward_context *context, const struct loss_targets *targets,
                          struct loss_scratch *scratch, struct parameters *gradients,
                          float *d_output);
 

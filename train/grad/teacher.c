@@ -3,16 +3,16 @@
 #include "base/hash.h"
 #include "base/pool.h"
 #include "model/kernels/kernels.h"
+#include "model/pack_weights.h"
 #include "model/weights.h"
 #include "train/grad/loss.h"
-#include "train/grad/narrow_linears.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct member {
     struct model *model;
-    struct narrow_linears narrow;
+    struct packed_weights *packed; /* NULL in F32 */
     struct activations activations;
 };
 
@@ -27,8 +27,9 @@ struct teacher {
 /* ---- opening -------------------------------------------------------------- */
 
 static enum status open_member(struct member *m, const char *folder,
-                               const struct model_config *student, enum dtype dtype, int max_rows,
-                               struct pool *pool, struct error *err) {
+                               const struct teacher_options *o, struct pool *pool,
+                               struct error *err) {
+    const struct model_config *student = o->student;
     enum status status = weights_load(folder, &m->model, err);
     if (status != STATUS_OK)
         return status;
@@ -37,17 +38,16 @@ static enum status open_member(struct member *m, const char *folder,
         return error_set(err, STATUS_INVALID,
                          "%s has %d pieces and %d positions; as a teacher it needs %d and %d",
                          folder, c->vocab, c->positions, student->vocab, student->positions);
-    status = activations_create(&m->activations, c, max_rows, false, pool_workers(pool), err);
+    status = activations_create(&m->activations, c, o->max_rows, false, pool_workers(pool), err);
     if (status == STATUS_OK)
-        status = narrow_linears_create(&m->narrow, m->model, dtype, false, pool, err);
+        status = packed_weights_create(&m->packed, m->model, o->dtype, false, pool, err);
     return status;
 }
 
-static enum status open_members(struct teacher *t, const char *folders, const char *tokenizer,
-                                const struct model_config *student, enum dtype dtype, int max_rows,
+static enum status open_members(struct teacher *t, const struct teacher_options *o,
                                 struct pool *pool, struct error *err) {
     enum status status = STATUS_OK;
-    for (const char *name = folders; status == STATUS_OK && *name;) {
+    for (const char *name = o->folders; status == STATUS_OK && *name;) {
         char folder[4096];
         size_t length = strcspn(name, ",");
         if (length == 0 || length >= sizeof folder || t->count == TEACHER_MAX_MODELS)
@@ -57,34 +57,29 @@ static enum status open_members(struct teacher *t, const char *folders, const ch
         memcpy(folder, name, length);
         folder[length] = '\0';
         name += length + (name[length] == ',');
-        status = weights_check_tokenizer(folder, tokenizer, err);
+        status = weights_check_tokenizer(folder, o->tokenizer, err);
         if (status == STATUS_OK)
-            status =
-                open_member(&t->members[t->count++], folder, student, dtype, max_rows, pool, err);
+            status = open_member(&t->members[t->count++], folder, o, pool, err);
     }
     return status;
 }
 
-static void layout(struct teacher *t, struct arena *arena) {
+static void layout(void *context, struct arena *arena) {
+    struct teacher *t = context;
     t->mean = arena_take(arena, (size_t)LOSS_CHUNK * t->vocab, sizeof(float));
     t->logits = arena_take(arena, (size_t)LOSS_CHUNK * t->vocab, sizeof(float));
 }
 
-enum status teacher_open(struct teacher **out, const char *folders, const char *tokenizer,
-                         const struct model_config *student, enum dtype dtype, int max_rows,
+enum status teacher_open(struct teacher **out, const struct teacher_options *options,
                          struct pool *pool, struct error *err) {
     *out = NULL;
     struct teacher *t = calloc(1, sizeof *t);
     if (!t)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the teacher");
-    t->vocab = (size_t)student->vocab;
-    struct arena measure = {0};
-    layout(t, &measure);
-    enum status status = arena_create(&t->arena, measure.used, err);
-    if (status == STATUS_OK) {
-        layout(t, &t->arena);
-        status = open_members(t, folders, tokenizer, student, dtype, max_rows, pool, err);
-    }
+    t->vocab = (size_t)options->student->vocab;
+    enum status status = arena_build(&t->arena, layout, t, err);
+    if (status == STATUS_OK)
+        status = open_members(t, options, pool, err);
     if (status != STATUS_OK)
         teacher_close(t);
     else
@@ -96,7 +91,7 @@ void teacher_close(struct teacher *t) {
     if (!t)
         return;
     for (int i = 0; i < t->count; i++) {
-        narrow_linears_destroy(&t->members[i].narrow);
+        packed_weights_destroy(t->members[i].packed);
         activations_destroy(&t->members[i].activations);
         model_destroy(t->members[i].model);
     }
@@ -115,11 +110,17 @@ uint64_t teacher_hash(const struct teacher *t) {
 
 /* ---- predictions ---------------------------------------------------------- */
 
+static struct forward_context context_of(struct member *m, struct pool *pool) {
+    return (struct forward_context){m->model, pool, &m->activations};
+}
+
 void teacher_run(struct teacher *t, struct pool *pool, const struct batch *batch) {
     struct batch plain = {.ids = batch->ids, .rows = batch->rows, .spans = batch->spans,
                           .span_count = batch->span_count};
-    for (int i = 0; i < t->count; i++)
-        forward(t->members[i].model, pool, &t->members[i].activations, &plain);
+    for (int i = 0; i < t->count; i++) {
+        struct forward_context context = context_of(&t->members[i], pool);
+        forward(&context, &plain);
+    }
 }
 
 struct task {
@@ -148,9 +149,9 @@ static void softmax_worker(void *context, int worker, int workers) {
 const float *teacher_probabilities(struct teacher *t, struct pool *pool, size_t first,
                                    size_t count) {
     for (int i = 0; i < t->count; i++) {
-        const struct member *m = &t->members[i];
         struct task task = {t, i ? t->logits : t->mean, count, i > 0};
-        forward_logits_range(m->model, pool, &m->activations, (int)first, (int)count, task.logits);
+        struct forward_context context = context_of(&t->members[i], pool);
+        forward_logits_range(&context, (int)first, (int)count, task.logits);
         pool_run(pool, softmax_worker, &task);
     }
     return t->mean;

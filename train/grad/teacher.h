@@ -19,10 +19,15 @@ struct teacher;
 
 enum { TEACHER_MAX_MODELS = 16 };
 
-/* folders: model folders with commas between. Their tokenizer.model has to be the same bytes as
- * `tokenizer`. They run in `dtype` (narrow_linears.h). */
-enum status teacher_open(struct teacher **teacher, const char *folders, const char *tokenizer,
-                         const struct model_config *student, enum dtype dtype, int max_rows,
+struct teacher_options {
+    const char *folders;   /* of models, with commas between */
+    const char *tokenizer; /* their tokenizer.model has to be the same bytes as this file */
+    const struct model_config *student;
+    enum dtype dtype; /* what they run in (model/pack_weights.h) */
+    int max_rows;     /* of a batch */
+};
+/* The options are not kept. */
+enum status teacher_open(struct teacher **teacher, const struct teacher_options *options,
                          struct pool *pool, struct error *err);
 void teacher_close(struct teacher *teacher); /* NULL is allowed */
 

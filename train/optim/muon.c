@@ -43,7 +43,6 @@ size_t muon_scratch_floats(const struct model_config *config, int workers) {
 
 struct task {
     const struct muon_options *options;
-    const struct model_config *config;
     float *parameters;
     const float *gradients;
     float *momentum, *scratch;
@@ -69,14 +68,14 @@ static void update_matrix(const struct task *t, size_t offset, size_t rows, size
 
 static void worker_main(void *context, int worker, int workers) {
     const struct task *t = context;
-    float *scratch = t->scratch + (size_t)worker * worker_floats(t->config);
+    float *scratch = t->scratch + (size_t)worker * worker_floats(t->options->config);
     int item = 0;
-    for (int i = 0; i < model_tensor_count(t->config); i++) {
+    for (int i = 0; i < model_tensor_count(t->options->config); i++) {
         struct tensor_info info;
-        model_tensor(t->config, i, &info);
+        model_tensor(t->options->config, i, &info);
         if (!muon_applies(&info))
             continue;
-        size_t parts = parts_of(&info, t->config), rows = info.rows / parts;
+        size_t parts = parts_of(&info, t->options->config), rows = info.rows / parts;
         for (size_t part = 0; part < parts; part++, item++)
             if (item % workers == worker)
                 update_matrix(t, info.offset + part * rows * info.columns, rows, info.columns,
@@ -84,9 +83,8 @@ static void worker_main(void *context, int worker, int workers) {
     }
 }
 
-void muon_step(const struct muon_options *options, struct pool *pool,
-               const struct model_config *config, float *parameters, const float *gradients,
-               float *momentum, float *scratch) {
-    struct task task = {options, config, parameters, gradients, momentum, scratch};
+void muon_step(const struct muon_options *options, struct pool *pool, float *parameters,
+               const float *gradients, float *momentum, float *scratch) {
+    struct task task = {options, parameters, gradients, momentum, scratch};
     pool_run(pool, worker_main, &task);
 }

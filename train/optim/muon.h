@@ -7,6 +7,7 @@
  * Source: Jordan et al., "Muon: An optimizer for hidden layers in neural
  * networks", 2024; see orthogonalize.h.
  * The matrices are dealt out to the pool's workers; each is computed by one.
+ * Ownership: all memory is the caller's. Uses the pool: one caller at a time.
  */
 #ifndef ALPACA_TRAIN_OPTIM_MUON_H
 #define ALPACA_TRAIN_OPTIM_MUON_H
@@ -16,6 +17,7 @@
 struct pool;
 
 struct muon_options {
+    const struct model_config *config;
     float rate, momentum, weight_decay, gradient_scale;
     enum dtype dtype; /* of the products: F32, or BF16 where bf16_available() */
 };
@@ -25,8 +27,9 @@ bool muon_applies(const struct tensor_info *info);
 /* Floats of scratch that muon_step() needs with a pool of `workers`. */
 size_t muon_scratch_floats(const struct model_config *config, int workers);
 
-void muon_step(const struct muon_options *options, struct pool *pool,
-               const struct model_config *config, float *parameters, const float *gradients,
-               float *momentum, float *scratch);
+/* Updates parameters[model_buffer_floats] and momentum in place; gradients and momentum have the
+ * parameters' layout. */
+void muon_step(const struct muon_options *options, struct pool *pool, float *parameters,
+               const float *gradients, float *momentum, float *scratch);
 
 #endif

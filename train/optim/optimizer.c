@@ -16,24 +16,21 @@ bool optimizer_kind_parse(const char *name, enum optimizer_kind *kind) {
     return false;
 }
 
-static void layout(struct optimizer *o, int workers, struct arena *arena) {
+static void layout(void *context, struct arena *arena) {
+    struct optimizer *o = context;
     size_t floats = model_buffer_floats(&o->config);
     o->moment1 = arena_take(arena, floats, sizeof(float));
     o->moment2 = arena_take(arena, floats, sizeof(float));
     if (o->options.kind == OPTIMIZER_MUON)
-        o->scratch = arena_take(arena, muon_scratch_floats(&o->config, workers), sizeof(float));
+        o->scratch = arena_take(arena, muon_scratch_floats(&o->config, o->workers), sizeof(float));
 }
 
 enum status optimizer_create(struct optimizer *o, const struct optimizer_options *options,
                              enum dtype dtype, const struct model_config *config, int workers,
                              struct error *err) {
-    *o = (struct optimizer){.options = *options, .dtype = dtype, .config = *config};
-    struct arena measure = {0};
-    layout(o, workers, &measure);
-    enum status status = arena_create(&o->arena, measure.used, err);
-    if (status == STATUS_OK)
-        layout(o, workers, &o->arena);
-    return status;
+    *o = (struct optimizer){.options = *options, .dtype = dtype, .config = *config,
+                             .workers = workers};
+    return arena_build(&o->arena, layout, o, err);
 }
 
 void optimizer_destroy(struct optimizer *o) {
@@ -104,9 +101,9 @@ void optimizer_step(struct optimizer *o, struct pool *pool, float *parameters,
         gradients};
     pool_run(pool, adam_worker, &task);
     if (o->options.kind == OPTIMIZER_MUON) {
-        struct muon_options muon = {rates.matrices, o->options.momentum, rates.weight_decay,
+        struct muon_options muon = {&o->config, rates.matrices, o->options.momentum, rates.weight_decay,
                                     gradient_scale, o->dtype};
-        muon_step(&muon, pool, &o->config, parameters, gradients, o->moment1, o->scratch);
+        muon_step(&muon, pool, parameters, gradients, o->moment1, o->scratch);
     }
 }
 

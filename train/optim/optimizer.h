@@ -32,6 +32,7 @@ struct optimizer {
     struct optimizer_options options;
     enum dtype dtype; /* of muon's products */
     struct model_config config;
+    int workers;    /* of the pool that the steps run on */
     uint64_t steps; /* taken so far */
     float *moment1; /* [model_buffer_floats] mean gradient, or muon's momentum */
     float *moment2; /* [model_buffer_floats] mean squared gradient */

@@ -1,7 +1,7 @@
 #include "train/optim/orthogonalize.h"
 
 #include "model/blas.h"
-#include "model/linear_bf16.h"
+#include "model/kernels/bf16.h"
 
 #include <math.h>
 #include <string.h>
@@ -39,7 +39,7 @@ static float *bind(struct iterate *i, size_t rows, size_t columns, float *x, flo
     i->next = take(&next, rows * columns);
     i->gram = take(&next, n * n);
     i->poly = take(&next, n * n);
-    i->left = (uint32_t *)(void *)take(&next, bf16_room_words(length));
+    i->left = (uint32_t *)(void *)take(&next, bf16_block_words(length));
     i->right = (uint32_t *)(void *)take(
         &next, larger(bf16_packed_words(n, BF16_TILE_COLUMNS, length),
                       bf16_packed_words(length, BF16_TILE_COLUMNS, n)));

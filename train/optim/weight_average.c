@@ -4,12 +4,12 @@
 
 #include <string.h>
 
-double average_share(const struct average_plan *plan, uint64_t step) {
-    if (step < plan->first)
+double weight_average_share(const struct weight_average *average, uint64_t step) {
+    if (step < average->first)
         return 0;
     /* A young average is a plain mean, so that its first weights do not linger. */
-    double mean = 1.0 / (double)(step - plan->first + 1);
-    return mean > 1 - plan->decay ? mean : 1 - plan->decay;
+    double mean = 1.0 / (double)(step - average->first + 1);
+    return mean > 1 - average->decay ? mean : 1 - average->decay;
 }
 
 struct task {
@@ -31,8 +31,8 @@ static void add_worker(void *context, int worker, int workers) {
         t->a[i] += t->share * (t->values[i] - t->a[i]);
 }
 
-void average_add(float *average, const float *values, size_t count, double share,
-                 struct pool *pool) {
+void weight_average_add(float *average, const float *values, size_t count, double share,
+                        struct pool *pool) {
     struct task task = {.a = average, .values = values, .count = count, .share = (float)share};
     pool_run(pool, add_worker, &task);
 }
@@ -48,7 +48,7 @@ static void swap_worker(void *context, int worker, int workers) {
     }
 }
 
-void average_swap(float *a, float *b, size_t count, struct pool *pool) {
+void weight_average_swap(float *a, float *b, size_t count, struct pool *pool) {
     struct task task = {.a = a, .b = b, .count = count};
     pool_run(pool, swap_worker, &task);
 }

@@ -12,19 +12,19 @@
 
 struct pool;
 
-struct average_plan {
+struct weight_average {
     uint64_t first; /* the step, counted from 0, after which the average is those very weights */
     double decay;
 };
 
 /* The share that the weights after step 0, 1, ... get in the average; 0 before it begins. */
-double average_share(const struct average_plan *plan, uint64_t step);
+double weight_average_share(const struct weight_average *average, uint64_t step);
 
 /* average[count] += share * (values[count] - average[count]). */
-void average_add(float *average, const float *values, size_t count, double share,
-                 struct pool *pool);
+void weight_average_add(float *average, const float *values, size_t count, double share,
+                        struct pool *pool);
 
 /* Exchanges a[count] and b[count]. */
-void average_swap(float *a, float *b, size_t count, struct pool *pool);
+void weight_average_swap(float *a, float *b, size_t count, struct pool *pool);
 
 #endif

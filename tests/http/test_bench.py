@@ -23,19 +23,19 @@ def bench(*options):
                                   ["--stream", "--no-keep-alive"],
                                   ["--no-stream", "--no-keep-alive"]])
 def test_it_compares_a_server_of_its_own_with_the_engine(model, form):
-    told = bench("--model", model, "--requests", "5", "--rounds", "2", *form)
+    output = bench("--model", model, "--requests", "5", "--rounds", "2", *form)
     kind = "stories" if "--no-stream" in form else "streams"
-    assert re.search(rf"^3 clients, 10 {kind}, 0 failed", told, re.MULTILINE)
-    assert " 7 tokens a story\n" in told  # random weights never end one
-    assert re.search(r"ready after \d+ ms\n", told)
-    assert re.search(r"the server reaches [1-9]\d*\.\d % of it, with at most [1-9]\d* MB", told)
-    assert ("first piece" in told) == (kind == "streams")
+    assert re.search(rf"^3 clients, 10 {kind}, 0 failed", output, re.MULTILINE)
+    assert " 7 tokens a story\n" in output  # random weights never end one
+    assert re.search(r"ready after \d+ ms\n", output)
+    assert re.search(r"the server reaches [1-9]\d*\.\d % of it, with at most [1-9]\d* MB", output)
+    assert ("first piece" in output) == (kind == "streams")
 
 
 def test_it_counts_what_a_running_server_tells(start, model):
     server = start(model=model)
-    told = bench("--port", str(server.port), "--requests", "6")
-    assert "3 clients, 6 streams, 0 failed" in told
+    output = bench("--port", str(server.port), "--requests", "6")
+    assert "3 clients, 6 streams, 0 failed" in output
     assert server.until_idle()["alpaca_generation_tokens_total"] == 42
     server.stop()
 

@@ -126,7 +126,8 @@ def test_a_far_too_large_body_is_refused_before_it_is_sent(server):
 
 def test_a_client_that_sends_a_far_too_large_body_all_the_same_is_cut_off(server):
     with socket.create_connection((server.host, server.port)) as connection:
-        connection.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % 10**15)
+        connection.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\n"
+                           b"Content-Length: %d\r\n\r\n" % 10**15)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             while True:
                 connection.sendall(b"a" * 1_000_000)

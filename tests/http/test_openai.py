@@ -10,16 +10,16 @@ from tiny_model import write_model
 
 def test_a_completion(server):
     wish = {"prompt": "The sea", "seed": 3, "max_tokens": 12, "temperature": 0.7}
-    told = server.generate(**wish)
+    story = server.generate(**wish)
     answer = server.post("/v1/completions", {**wish, "model": "any", "user": "me",
                                              "frequency_penalty": 0, "logprobs": None})
     assert answer.status == 200
     body = answer.json()
     assert body["object"] == "text_completion" and body["id"].startswith("cmpl-")
-    assert body["model"] == told["model"] and body["usage"] == told["usage"]
+    assert body["model"] == story["model"] and body["usage"] == story["usage"]
     assert body["seed"] == 3 and abs(body["created"] - 1.7e9) < 1e9
-    assert body["choices"] == [{"index": 0, "text": told["completion"], "logprobs": None,
-                                "finish_reason": told["finish_reason"]}]
+    assert body["choices"] == [{"index": 0, "text": story["completion"], "logprobs": None,
+                                "finish_reason": story["finish_reason"]}]
 
 
 def test_several_choices_and_echo(server):
@@ -112,13 +112,14 @@ def test_every_prompt_has_its_choices(server):
     prompts = ["The sea", "a dragon", "", "once upon a time"]
     body = server.post("/v1/completions", {**wish, "prompt": prompts, "n": 2}).json()
     assert [choice["index"] for choice in body["choices"]] == list(range(8))
-    told = [server.generate(**{**wish, "seed": 3 + index}, prompt=prompts[index // 2])
-            for index in range(8)]
-    assert [choice["text"] for choice in body["choices"]] == [one["completion"] for one in told]
-    tokens = sum(one["usage"]["prompt_tokens"] for one in told[::2])
+    stories = [server.generate(**{**wish, "seed": 3 + index}, prompt=prompts[index // 2])
+               for index in range(8)]
+    assert [choice["text"] for choice in body["choices"]] == \
+        [story["completion"] for story in stories]
+    tokens = sum(story["usage"]["prompt_tokens"] for story in stories[::2])
     assert body["usage"]["prompt_tokens"] == tokens
     assert body["usage"]["completion_tokens"] == \
-        sum(one["usage"]["completion_tokens"] for one in told)
+        sum(story["usage"]["completion_tokens"] for story in stories)
 
 
 def test_ids_tell_what_their_text_does(server):
@@ -231,17 +232,17 @@ def test_settings_do_not_change_what_the_model_thinks(server):
 
 def test_echo_lists_the_prompt_too(server):
     wish = {"prompt": "the little dog ran to", "seed": 4, "max_tokens": 8, "logprobs": 2}
-    told = server.post("/v1/completions", wish).json()["choices"][0]
+    alone = server.post("/v1/completions", wish).json()["choices"][0]
     for repeat in range(2):  # the second time the kv cache has the prompt
         choice = server.post("/v1/completions", {**wish, "echo": True}).json()["choices"][0]
         check_lists(choice, 2, echo=True)
         joins_text(choice)
-        lists, count = choice["logprobs"], len(told["logprobs"]["tokens"])
+        lists, count = choice["logprobs"], len(alone["logprobs"]["tokens"])
         assert lists["token_logprobs"][0] is None and lists["top_logprobs"][0] is None
         assert len(lists["tokens"]) == len(ids_of(server, wish["prompt"])) + count
         for name in ("tokens", "token_logprobs", "top_logprobs"):
-            assert lists[name][-count:] == told["logprobs"][name]
-    # What was told, read again as a prompt, is as probable as it was.
+            assert lists[name][-count:] == alone["logprobs"][name]
+    # What was generated, read again as a prompt, is as probable as it was.
     again = server.post("/v1/completions", {**wish, "prompt": choice["text"], "echo": True,
                                             "max_tokens": 1}).json()["choices"][0]["logprobs"]
     assert again["tokens"][:-1] == lists["tokens"]
@@ -250,12 +251,12 @@ def test_echo_lists_the_prompt_too(server):
 
 def test_offsets_count_characters_of_the_answer(server):
     wish = {"prompt": "The  DOG ünd", "seed": 4, "max_tokens": 8, "logprobs": 0}
-    told = server.post("/v1/completions", wish).json()["choices"][0]
+    alone = server.post("/v1/completions", wish).json()["choices"][0]
     choice = server.post("/v1/completions", {**wish, "echo": True}).json()["choices"][0]
-    assert choice["text"] == wish["prompt"] + told["text"]
-    count = len(told["logprobs"]["tokens"])
+    assert choice["text"] == wish["prompt"] + alone["text"]
+    count = len(alone["logprobs"]["tokens"])
     assert choice["logprobs"]["text_offset"][-count:] == \
-        [len(wish["prompt"]) + offset for offset in told["logprobs"]["text_offset"]]
+        [len(wish["prompt"]) + offset for offset in alone["logprobs"]["text_offset"]]
     assert max(choice["logprobs"]["text_offset"][:-count]) <= len(wish["prompt"])
 
 

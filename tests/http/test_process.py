@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import BIN, MODEL, ROOT, together
+from conftest import BIN, MODEL, ROOT, receive_all
 
 
 def run(*arguments, **env):
@@ -33,45 +33,36 @@ def test_sigterm_ends_it_cleanly(start):
 
 
 def test_sigterm_lets_running_stories_finish(start):
-    server = start()
-    expected = server.generate(prompt="the sun", seed=4, temperature=1)
-
-    def ask(index):
-        if index == 16:
-            time.sleep(0.02)
-            server.process.send_signal(signal.SIGTERM)
-            return None
-        try:
-            return server.post("/generate", {"prompt": "the sun", "seed": 4, "temperature": 1})
-        except (ConnectionError, OSError):
-            return None  # came after the end
-
-    answers = [answer for answer in together(17, ask) if answer]
-    for answer in answers:
-        if answer.status == 200:
-            assert answer.json()["story"] == expected["story"]
-        else:
-            assert answer.status == 503 and answer.json()["error"]["code"] == "stopping"
-    server.ended()
+    server = start("--slots", "1", "--stop-timeout", "3600")
+    wish = {"prompt": "the sun", "n": 8, "seed": 4, "temperature": 2}
+    expected = server.generate(**wish)["stories"]
+    whole = server.send(wish)
+    server.until(lambda metrics: metrics["alpaca_requests_running"] == 1)
+    stream = server.send({**wish, "stream": True})
+    assert stream.recv(12) == b"HTTP/1.1 200"  # its stories wait for those of the first request
+    server.process.send_signal(signal.SIGTERM)
+    head, _, body = receive_all(whole).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert json.loads(body)["stories"] == expected
+    received = receive_all(stream)
+    assert received.count(b'"finish_reason"') == 8 and b"data: [DONE]" in received
+    log = server.ended()
+    assert log.partition("info stopping")[2].count("POST /generate 200 ") == 2
+    whole.close()
+    stream.close()
 
 
 def test_stories_that_take_too_long_are_cut_off_with_an_error(start):
     server = start("--stop-timeout", "0", "--slots", "1")
-
-    def ask(index):
-        if index == 8:
-            time.sleep(0.05)
-            server.process.send_signal(signal.SIGTERM)
-            return None
-        try:
-            return server.post("/generate", {"seed": index, "n": 8})
-        except (ConnectionError, OSError):
-            return None
-
-    for answer in filter(None, together(9, ask)):
-        assert answer.status in (200, 503)
-        if answer.status == 503:
-            assert answer.json()["error"]["code"] == "stopping"
+    clients = [server.send({"seed": index, "n": 8, "temperature": 2}) for index in range(3)]
+    # Of 24 stories more than 16 are left, so all three requests are there and none is finished.
+    server.until(lambda metrics: metrics["alpaca_requests_running"]
+                 + metrics["alpaca_requests_waiting"] > 16)
+    server.process.send_signal(signal.SIGTERM)
+    for client in clients:
+        received = receive_all(client)
+        assert received.startswith(b"HTTP/1.1 503 ") and b'"code":"stopping"' in received
+        client.close()
     server.ended()
 
 

@@ -14,8 +14,8 @@ def reset(connection):
     connection.close()
 
 
-def told(metrics):
-    """Stories that have ended, in requests that have."""
+def ended(metrics):
+    """Stories that have ended, in requests that have ended too."""
     return sum(value for name, value in metrics.items() if name.startswith("alpaca_requests_total"))
 
 
@@ -33,21 +33,21 @@ def test_a_client_that_leaves_frees_its_slots_and_its_places(start, stream, leav
         lambda metrics: metrics['alpaca_requests_total{finished_reason="cancelled"}'] > 0)
     code = "200" if stream else "499"
     assert metrics['http_requests_total{path="/generate",method="POST",code="%s"}' % code] == 1
-    assert told(metrics) == 8
+    assert ended(metrics) == 8
     server.generate(max_tokens=3)
     server.stop()
 
 
 def test_a_client_that_leaves_while_it_waits_is_forgotten(start):
     server = start("--slots", "1", "--numeric", "f32")
-    crowd = server.occupy(4)
+    others = server.occupy(4)
     waiting = server.send({"stream": True, "temperature": 2})
     assert waiting.recv(12) == b"HTTP/1.1 200"
     waiting.close()
     metrics = server.until(
         lambda metrics: metrics['alpaca_requests_total{finished_reason="cancelled"}'] == 1)
     assert metrics["alpaca_requests_waiting"] > 0  # it did not take its turn to notice
-    for connection in crowd:
+    for connection in others:
         connection.close()
     server.until_idle()
 
@@ -57,7 +57,7 @@ def test_a_reader_that_does_not_read_stops_nobody(start):
     lazy = [server.send({"n": 8, "temperature": 2, "stream": True}) for _ in range(3)]
     for index in range(3):
         assert server.generate(prompt="a hat", seed=index, max_tokens=10)["story"]
-    # Their stories are told to the end all the same.
+    # Their stories are generated to the end all the same.
     server.until_idle()
     for connection in lazy:  # and are all there, once someone reads
         receive_until(connection, b"[DONE]")
@@ -142,12 +142,9 @@ def test_two_thousand_idle_connections_and_two_hundred_streams(start):
                                          "max_tokens": 20})
 
     for answer in together(200, ask):
-        assert answer.status in (200, 503)
-        if answer.status == 200:
-            events = answer.events()
-            assert events[-1] == "[DONE]" and events[-2]["finish_reason"] in ("stop", "length")
-        else:
-            assert answer.headers["Retry-After"]
+        assert answer.status == 200  # 32 slots and 256 places in the queue are enough for all
+        events = answer.events()
+        assert events[-1] == "[DONE]" and events[-2]["finish_reason"] in ("stop", "length")
     metrics = server.until_idle()
     assert metrics["http_connections"] >= 2000
     for connection in idle:
@@ -171,12 +168,10 @@ def test_after_a_storm_of_every_kind_nothing_is_left(start):
             elif kind == 1:
                 server.send({**wish, "n": 4, "stream": True}).recv(1)
             else:
-                answer = server.post("/generate", wish)
-                if answer.status == 200:
-                    assert answer.json()["story"] == expected[seed]
-                else:
-                    assert answer.status == 503 and answer.headers["Retry-After"]
+                while (answer := server.post("/generate", wish)).status == 503:
+                    assert answer.headers["Retry-After"]
                     time.sleep(0.01)
+                assert answer.status == 200 and answer.json()["story"] == expected[seed]
 
     together(12, storm)
     metrics = server.until_idle()

@@ -24,10 +24,10 @@ def test_ready_and_busy(start):
     server = start("--slots", "1", "--queue", "8")
     assert server.ask("GET", "/ready").json() == {"status": "ready"}
     for _ in range(100):  # nine stories: a full queue, as long as the first one runs
-        crowd = server.occupy(1, n=8) + server.occupy(1, n=1)
+        others = server.occupy(1, n=8) + server.occupy(1, n=1)
         answer = server.ask("GET", "/ready")
         busy = server.post("/generate", "not even JSON")
-        for connection in crowd:
+        for connection in others:
             connection.close()
         if answer.status == 503 and busy.status == 503:
             break
@@ -41,7 +41,7 @@ def test_ready_and_busy(start):
 
 def test_not_ready_while_stopping(start):
     server = start("--slots", "1", "--stop-timeout", "3600")
-    crowd = server.occupy(30)
+    others = server.occupy(30)
     server.process.send_signal(signal.SIGTERM)
     while "stopping" not in server.log():
         time.sleep(0.01)
@@ -51,7 +51,7 @@ def test_not_ready_while_stopping(start):
     assert ready.status == 503 and error_of(ready)["code"] == "stopping"
     assert refused.status == 503 and error_of(refused)["code"] == "stopping"
     assert alive.status == 200 and alive.headers["Connection"] == "close"
-    for connection in crowd:
+    for connection in others:
         connection.close()
     server.ended()  # nobody is left to wait for
 
@@ -158,10 +158,11 @@ def test_json_log_lines_are_json(start):
     server.ask("GET", '/%22%5c%00%ff')
     lines = [json.loads(line) for line in server.stop().splitlines() if line.startswith("{")]
     # In the order in which they were over: two threads may write theirs the other way round.
-    told, missing = sorted(lines, key=lambda line: line["method"], reverse=True)
-    assert told["method"] == "POST" and told["path"] == "/generate" and told["status"] == 200
-    assert told["completion_tokens"] == story["usage"]["completion_tokens"]
-    assert told["finish_reason"] == story["finish_reason"] and told["complete"] is True
+    answered, missing = sorted(lines, key=lambda line: line["method"], reverse=True)
+    assert answered["method"] == "POST" and answered["path"] == "/generate"
+    assert answered["status"] == 200
+    assert answered["completion_tokens"] == story["usage"]["completion_tokens"]
+    assert answered["finish_reason"] == story["finish_reason"] and answered["complete"] is True
     assert missing["status"] == 404
 
 

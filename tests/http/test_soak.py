@@ -96,7 +96,7 @@ def get(path):
 class Soak:
     def __init__(self, server):
         self.server = server
-        self.told = {}  # what was asked for -> (completion, finish_reason)
+        self.seen = {}  # what was asked for -> (completion, finish_reason)
         self.count = Counter()
 
     def fields(self, chance):
@@ -108,7 +108,7 @@ class Soak:
     def check(self, fields, completion, finish_reason):
         """A finished story is complete, and the same as every time before."""
         assert finish_reason in ("stop", "length")
-        same = self.told.setdefault(tuple(fields.values()), (completion, finish_reason))
+        same = self.seen.setdefault(tuple(fields.values()), (completion, finish_reason))
         assert same == (completion, finish_reason), fields
         self.count["stories"] += 1
 
@@ -118,7 +118,7 @@ class Soak:
         assert int(headers["retry-after"]) > 0
         assert json.loads(body)["error"]["code"] == "busy"
         self.count["busy"] += 1
-        await asyncio.sleep(0.05)  # a second, as it was told, would be a dull test
+        await asyncio.sleep(0.05)  # a whole second, as Retry-After asks, would be a dull test
         return True
 
     # ---- the polite ones: connection stays, everything is checked ----
@@ -165,10 +165,10 @@ class Soak:
 
     async def stopped(self, wire, chance):
         """A stop string out of a story that is known cuts it there."""
-        known = [(key, told) for key, told in self.told.items() if len(told[0]) > 20]
-        if not known:
+        seen = [(key, story) for key, story in self.seen.items() if len(story[0]) > 20]
+        if not seen:
             return
-        key, (completion, _) = chance.choice(known)
+        key, (completion, _) = chance.choice(seen)
         start = chance.randrange(len(completion) - 8)
         stop = completion[start:start + chance.randrange(1, 9)]
         if "\0" in stop:  # requests may not have it
@@ -304,7 +304,7 @@ class Soak:
             wire.close()
 
     async def everything_is_free(self):
-        """As many stories as there are slots and places in the queue, at once: all are told."""
+        """As many stories as there are slots and places in the queue, at once: each is answered."""
         async def one(index):
             wire = await Wire.open(self.server)
             await wire.send(post("/generate", {"max_tokens": 3, "seed": index}))
@@ -377,12 +377,12 @@ def test_soak(start, tmp_path):
     asyncio.run(soak.run(SECONDS * 3 / 4))
     wait_for_rest(server, files)
     after_kib = resident_kib(server)
-    print(f"{dict(soak.count)}, {len(soak.told)} different stories, "
+    print(f"{dict(soak.count)}, {len(soak.seen)} different stories, "
           f"{before_kib} KiB before, {after_kib} KiB after")
 
     assert asyncio.run(soak.everything_is_free())
     assert soak.count["busy"] > 0 and soak.count["stopped"] > 0
-    assert soak.count["stories"] > len(soak.told)
+    assert soak.count["stories"] > len(soak.seen)
     if not is_sanitized(server):  # those keep freed memory on purpose
         assert after_kib < before_kib + 4096
     server.stop()

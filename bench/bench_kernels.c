@@ -83,7 +83,7 @@ static void call_sampler(void *context) {
     const int32_t history[] = {1, 2, 3};
     for (size_t i = 0; i < VOCAB; i++)
         w->y[i] = w->x[i];
-    sampler_next(w->sampler, &w->sampling, w->y, history, 3, NULL, 0);
+    sampler_next(w->sampler, &w->sampling, w->y, history, 3);
 }
 
 static void bench_linears(struct work *w, double peak_gops) {
@@ -165,7 +165,7 @@ static enum status run(const void *options_of_command, struct error *err) {
     if (status == STATUS_OK)
         status = kv_cache_create(&w.cache, &config, 1, DTYPE_INT8, err);
     if (status == STATUS_OK)
-        status = sampler_create(&w.sampler, VOCAB, err);
+        status = sampler_create(&w.sampler, VOCAB, NULL, 0, err);
     if (status == STATUS_OK)
         status = pool_create(&pool, 1, err);
     if (status == STATUS_OK && o->cpu)

@@ -161,6 +161,8 @@ static void lay_out(void *context, struct arena *arena) {
 static enum status create_parts(struct scheduler *s, struct error *err) {
     const struct scheduler_options *options = &s->options;
     const struct model_config *config = &s->model->config;
+    int32_t suppressed[MODEL_SUPPRESSED];
+    model_suppressed(config, suppressed);
     enum status status = pool_create(&s->pool, options->threads, err);
     if (status != STATUS_OK)
         return status;
@@ -168,7 +170,8 @@ static enum status create_parts(struct scheduler *s, struct error *err) {
         return status;
     slot_book_open(&s->slots);
     for (int i = 0; i < pool_workers(s->pool); i++) {
-        if ((status = sampler_create(&s->samplers[i], config->vocab, err)) != STATUS_OK)
+        status = sampler_create(&s->samplers[i], config->vocab, suppressed, MODEL_SUPPRESSED, err);
+        if (status != STATUS_OK)
             return status;
         s->samplers_count++;
     }

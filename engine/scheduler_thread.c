@@ -193,8 +193,6 @@ static void sample(void *context, int worker, int workers) {
     struct scheduler *s = context;
     struct step *step = &s->step;
     const struct model_config *c = &s->model->config;
-    int32_t forbidden[MODEL_SUPPRESSED];
-    model_suppressed(c, forbidden);
     size_t begin, end;
     pool_slice((size_t)step->heard_count, 1, worker, workers, &begin, &end);
     for (size_t i = begin; i < end; i++) {
@@ -205,7 +203,7 @@ static void sample(void *context, int worker, int workers) {
         if (generation->logprobs)
             sampler_compute_logprobs(sampler, logits);
         step->tokens[i] = sampler_next(sampler, &generation->sampling, logits, generation->tokens,
-                                       known, forbidden, MODEL_SUPPRESSED);
+                                       known);
         if (generation->logprobs) /* seen by nobody until the token is delivered */
             generation->logprobs[known] =
                 sampler_logprobs(sampler, step->tokens[i], generation->top_logprobs);

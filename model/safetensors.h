@@ -2,13 +2,13 @@
  *
  * Format: 8 bytes little-endian header length, the JSON header
  * {"name": {"dtype", "shape", "data_offsets"}, "__metadata__": {text: text}},
- * then the data. Reading checks everything before any tensor is handed out:
- * header length, dtypes, shapes against byte counts, offsets inside the file,
- * no overlap, no gaps at the end, no duplicate names.
+ * then the data. Reading checks everything before any tensor is handed out: the
+ * header's length, dtypes, shapes against byte counts, that the tensors cover the
+ * data without an overlap, a gap or a rest, and that no name occurs twice.
  * Source: https://github.com/huggingface/safetensors (format section).
  *
  * Ownership: an open file owns the mapping that tensor data points into.
- * An open file is only read, so many threads may use it.
+ * Thread-safety: an open file is only read, so many threads may use it.
  */
 #ifndef ALPACA_MODEL_SAFETENSORS_H
 #define ALPACA_MODEL_SAFETENSORS_H
@@ -20,8 +20,8 @@
 #include <stdint.h>
 
 enum { SAFETENSORS_MAX_RANK = 8 };
-enum safetensors_dtype { SAFETENSORS_F32, SAFETENSORS_BF16, SAFETENSORS_I32, SAFETENSORS_I64,
-                         SAFETENSORS_OTHER /* valid, but of no use to us */ };
+enum safetensors_dtype { SAFETENSORS_F32, SAFETENSORS_BF16,
+                         SAFETENSORS_OTHER /* valid, but of no use to a model */ };
 
 struct safetensors_tensor {
     char *name;
@@ -49,15 +49,13 @@ const char *safetensors_metadata(const struct safetensors *file, const char *key
 enum status safetensors_copy_f32(const struct safetensors_tensor *tensor, float *values,
                                  struct error *err);
 
-/* Writing: the tensors in the given order, replaced in one step (base/file.h).
- * `values` is fp32, written as F32 or rounded to nearest even for BF16; raw
- * integers go through SAFETENSORS_I32/I64 with `values` pointing at them. */
+/* Writing: the tensors in the given order, replaced in one step (base/file.h). */
 struct safetensors_output {
     const char *name;
-    enum safetensors_dtype dtype;
+    enum safetensors_dtype dtype; /* F32 or BF16, which rounds to the nearest, ties to even */
     int rank;
     size_t shape[SAFETENSORS_MAX_RANK];
-    const void *values;
+    const float *values;
 };
 enum status safetensors_write(const char *path, const struct safetensors_output *tensors,
                               size_t count, const struct safetensors_text *metadata,

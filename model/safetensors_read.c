@@ -18,7 +18,7 @@ static const struct dtype_entry {
     enum safetensors_dtype dtype;
 } dtype_names[] = {
     {"F32", 32, SAFETENSORS_F32},      {"BF16", 16, SAFETENSORS_BF16},
-    {"I32", 32, SAFETENSORS_I32},      {"I64", 64, SAFETENSORS_I64},
+    {"I32", 32, SAFETENSORS_OTHER},    {"I64", 64, SAFETENSORS_OTHER},
     {"BOOL", 8, SAFETENSORS_OTHER},    {"U8", 8, SAFETENSORS_OTHER},
     {"I8", 8, SAFETENSORS_OTHER},      {"F8_E5M2", 8, SAFETENSORS_OTHER},
     {"F8_E4M3", 8, SAFETENSORS_OTHER}, {"F8_E8M0", 8, SAFETENSORS_OTHER},

@@ -31,24 +31,9 @@ static uint16_t bf16_of_float(float value) {
 
 /* ---- the header -------------------------------------------------------------- */
 
-/* What can be written: every dtype but SAFETENSORS_OTHER. */
-static const struct output_type {
-    enum safetensors_dtype dtype;
-    const char *name;
-    int bytes;
-} output_types[] = {
-    {SAFETENSORS_F32, "F32", 4},
-    {SAFETENSORS_BF16, "BF16", 2},
-    {SAFETENSORS_I32, "I32", 4},
-    {SAFETENSORS_I64, "I64", 8},
-};
-
-static const struct output_type *type_of(const struct safetensors_output *tensor) {
-    for (size_t i = 0; i < sizeof output_types / sizeof *output_types; i++)
-        if (output_types[i].dtype == tensor->dtype)
-            return &output_types[i];
-    assert(false);
-    return &output_types[0];
+static int value_bytes(const struct safetensors_output *tensor) {
+    assert(tensor->dtype != SAFETENSORS_OTHER);
+    return tensor->dtype == SAFETENSORS_F32 ? 4 : 2;
 }
 
 static size_t output_count(const struct safetensors_output *tensor) {
@@ -61,7 +46,8 @@ static size_t output_count(const struct safetensors_output *tensor) {
 static bool add_tensor(cJSON *root, const struct safetensors_output *tensor, size_t begin,
                        size_t end) {
     cJSON *entry = cJSON_AddObjectToObject(root, tensor->name);
-    cJSON *dtype = cJSON_AddStringToObject(entry, "dtype", type_of(tensor)->name);
+    cJSON *dtype =
+        cJSON_AddStringToObject(entry, "dtype", value_bytes(tensor) == 4 ? "F32" : "BF16");
     cJSON *shape = cJSON_AddArrayToObject(entry, "shape");
     cJSON *offsets = cJSON_AddArrayToObject(entry, "data_offsets");
     bool added = dtype && shape && offsets;
@@ -86,7 +72,7 @@ static char *format_header(const struct safetensors_output *tensors, size_t coun
     }
     for (size_t i = 0; built && i < count; i++) {
         assert(tensors[i].rank <= SAFETENSORS_MAX_RANK);
-        size_t end = offset + output_count(&tensors[i]) * (size_t)type_of(&tensors[i])->bytes;
+        size_t end = offset + output_count(&tensors[i]) * (size_t)value_bytes(&tensors[i]);
         built = add_tensor(root, &tensors[i], offset, end);
         offset = end;
     }
@@ -98,24 +84,18 @@ static char *format_header(const struct safetensors_output *tensors, size_t coun
 
 /* ---- the data ---------------------------------------------------------------- */
 
-static uint64_t output_bits(const struct safetensors_output *tensor, size_t i) {
-    switch (tensor->dtype) {
-    case SAFETENSORS_F32: return bits_of_float(((const float *)tensor->values)[i]);
-    case SAFETENSORS_BF16: return bf16_of_float(((const float *)tensor->values)[i]);
-    case SAFETENSORS_I32: return ((const uint32_t *)tensor->values)[i];
-    default: return ((const uint64_t *)tensor->values)[i];
-    }
-}
-
 /* Errors stay in the stream; the commit finds them. */
 static void write_values(FILE *stream, const struct safetensors_output *tensor) {
     unsigned char chunk[16384];
-    int width = type_of(tensor)->bytes;
+    int width = value_bytes(tensor);
     size_t count = output_count(tensor), per_chunk = sizeof chunk / (size_t)width;
     for (size_t done = 0; done < count && !ferror(stream); done += per_chunk) {
         size_t now = count - done < per_chunk ? count - done : per_chunk;
-        for (size_t i = 0; i < now; i++)
-            store_le(chunk + i * (size_t)width, width, output_bits(tensor, done + i));
+        for (size_t i = 0; i < now; i++) {
+            float value = tensor->values[done + i];
+            store_le(chunk + i * (size_t)width, width,
+                     width == 4 ? bits_of_float(value) : bf16_of_float(value));
+        }
         fwrite(chunk, (size_t)width, now, stream);
     }
 }

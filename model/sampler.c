@@ -13,12 +13,13 @@
 enum { BLOCK = 64, LANES = 8 };
 
 struct sampler {
-    int vocab;
+    int vocab, suppressed_count;
+    int32_t *suppressed; /* [suppressed_count] */
     int32_t *candidates; /* [vocab] ids that the filters so far have left */
     double *block_sums;  /* [blocks of BLOCK weights] */
     uint32_t *seen;      /* [vocab] the round in which a token was last penalized */
     uint32_t round;
-    float *row;          /* [vocab] the logits that were weighed; -infinity for NaN */
+    float *row;          /* [vocab] the logits whose log-probabilities are asked for; -infinity for NaN */
     float row_max;
     double row_log_sum;  /* log of the sum of e^(row - row_max) */
 };
@@ -48,23 +49,28 @@ enum status sampling_check(const struct sampling *s, struct error *err) {
     return STATUS_OK;
 }
 
-enum status sampler_create(struct sampler **out, int vocab, struct error *err) {
+enum status sampler_create(struct sampler **out, int vocab, const int32_t *suppressed,
+                           int suppressed_count, struct error *err) {
     assert(vocab > 0);
     *out = NULL;
     struct sampler *sampler = calloc(1, sizeof *sampler);
     size_t count = (size_t)vocab;
     if (sampler) {
         sampler->vocab = vocab;
+        sampler->suppressed = calloc((size_t)suppressed_count + 1, sizeof *sampler->suppressed);
         sampler->candidates = malloc(count * sizeof *sampler->candidates);
         sampler->block_sums = malloc((count + BLOCK - 1) / BLOCK * sizeof *sampler->block_sums);
         sampler->seen = calloc(count, sizeof *sampler->seen);
         sampler->row = calloc(count, sizeof *sampler->row);
     }
-    if (!sampler || !sampler->candidates || !sampler->block_sums || !sampler->seen ||
-        !sampler->row) {
+    if (!sampler || !sampler->suppressed || !sampler->candidates || !sampler->block_sums ||
+        !sampler->seen || !sampler->row) {
         sampler_destroy(sampler);
         return error_set(err, STATUS_NO_MEMORY, "no memory for a sampler");
     }
+    for (int i = 0; i < suppressed_count; i++)
+        if (suppressed[i] >= 0 && suppressed[i] < vocab)
+            sampler->suppressed[sampler->suppressed_count++] = suppressed[i];
     *out = sampler;
     return STATUS_OK;
 }
@@ -72,6 +78,7 @@ enum status sampler_create(struct sampler **out, int vocab, struct error *err) {
 void sampler_destroy(struct sampler *sampler) {
     if (!sampler)
         return;
+    free(sampler->suppressed);
     free(sampler->candidates);
     free(sampler->block_sums);
     free(sampler->seen);
@@ -107,11 +114,10 @@ static bool contains(const int32_t *ids, int count, int32_t id) {
 }
 
 /* The first token that has the maximum; when nothing is possible (the maximum is
- * -infinity), the first that is not forbidden. */
-static int32_t first_best(const float *logits, int vocab, float max, const int32_t *forbidden,
-                          int forbidden_count) {
-    for (int32_t id = 0; id < vocab; id++) {
-        if (logits[id] == max && !contains(forbidden, forbidden_count, id))
+ * -infinity), the first that is not suppressed. */
+static int32_t first_best(const struct sampler *sampler, const float *logits, float max) {
+    for (int32_t id = 0; id < sampler->vocab; id++) {
+        if (logits[id] == max && !contains(sampler->suppressed, sampler->suppressed_count, id))
             return id;
     }
     return 0;
@@ -291,18 +297,15 @@ static int32_t draw(double *sums, const float *weights, int vocab, double unifor
 }
 
 int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
-                     const int32_t *history, int count, const int32_t *forbidden,
-                     int forbidden_count) {
+                     const int32_t *history, int count) {
     int vocab = sampler->vocab;
     if (sampling->repetition_penalty != 1.0f)
         penalize(sampler, sampling->repetition_penalty, logits, history, count);
-    for (int i = 0; i < forbidden_count; i++) {
-        if (forbidden[i] >= 0 && forbidden[i] < vocab)
-            logits[forbidden[i]] = -INFINITY;
-    }
+    for (int i = 0; i < sampler->suppressed_count; i++)
+        logits[sampler->suppressed[i]] = -INFINITY;
     float max = repair_and_max(logits, vocab);
     if (sampling->temperature <= 0 || max == -INFINITY)
-        return first_best(logits, vocab, max, forbidden, forbidden_count);
+        return first_best(sampler, logits, max);
 
     float *weights = logits; /* from here on e^((logit - max) / temperature) */
     for (int i = 0; i < vocab; i++)

@@ -1,7 +1,7 @@
 /* sampler.h - from a row of logits to the next token.
  *
  * In this order: repetition penalty on every token that already occurs, never
- * a forbidden token, greedy at temperature 0, else temperature, then top-k,
+ * a suppressed token, greedy at temperature 0, else temperature, then top-k,
  * then top-p (nucleus), then min-p, each on what the one before left, and a
  * draw. Ties go to the lower id, in every filter. The draw is a pure function of
  * (seed, position) and goes over what is left in the order of ids, so a story
@@ -13,7 +13,7 @@
  * Log-probabilities are the model's own: natural logarithms of the softmax of
  * its logits, before all of the above. They are computed row by row in one
  * fixed order, without the C library's functions, so the same logits give the
- * same bits on every machine. In a scheduler with the INT8 form they are
+ * same bits on every machine. In a scheduler with an INT8 model they are
  * therefore the same, bit for bit, at any load, with any number of threads and
  * on any instruction set, as stories are.
  *
@@ -48,19 +48,19 @@ struct sampling sampling_defaults(void); /* temperature 0.7, everything else off
 enum status sampling_check(const struct sampling *sampling, struct error *err);
 
 struct sampler;
-enum status sampler_create(struct sampler **sampler, int vocab, struct error *err);
+/* `suppressed[suppressed_count]` are ids that are never drawn (-1 entries are skipped); copied. */
+enum status sampler_create(struct sampler **sampler, int vocab, const int32_t *suppressed,
+                           int suppressed_count, struct error *err);
 void sampler_destroy(struct sampler *sampler); /* NULL is allowed */
 
 /* The next token for `logits[vocab]` (overwritten). `history[count]` are the
- * sequence's tokens so far and `forbidden[forbidden_count]` ids never drawn
- * (-1 entries are skipped); the draw's position is `count`. */
+ * sequence's tokens so far; the draw's position is `count`. */
 int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
-                     const int32_t *history, int count, const int32_t *forbidden,
-                     int forbidden_count);
+                     const int32_t *history, int count);
 
 enum { TOP_LOGPROBS_MAX = 5 };
 
-/* What the model thought of a token that was taken, and which it liked best. -infinity is what a
+/* The log-probability of a token that was taken, and the highest ones. -infinity is what a
  * logit of -infinity or NaN gives. */
 struct token_logprobs {
     float own;

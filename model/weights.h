@@ -2,12 +2,12 @@
  *
  *     weights/NAME/config.json        dimensions, special ids, norm eps, scale rule
  *                  model.safetensors  BF16 or F32, under torch's tensor names
- *                  tokenizer.model    read by the tokenizer room, not here
+ *                  tokenizer.model    read by the tokenizer room; here only compared, as bytes
  *                  README.md          the model card
  *
  * Everything in a file is checked before it is used. Files are replaced in one
  * step, so a crash or a full disk leaves the previous ones whole.
- * Thread-safe for different folders.
+ * Ownership: a loaded model is the caller's. Thread-safe for different folders.
  */
 #ifndef ALPACA_MODEL_WEIGHTS_H
 #define ALPACA_MODEL_WEIGHTS_H

@@ -113,9 +113,10 @@ static const struct safetensors_tensor *numbered(const struct parity *p, const c
     return safetensors_find(&p->file, name);
 }
 
+/* Ids are 32-bit or 64-bit integers, which a model's tensors never are. */
 static int32_t id_at(const struct safetensors_tensor *tensor, size_t i) {
     int32_t id;
-    if (tensor->dtype == SAFETENSORS_I64) {
+    if (tensor->bytes == tensor->count * sizeof(int64_t)) {
         int64_t wide;
         memcpy(&wide, tensor->data + i * sizeof wide, sizeof wide);
         return (int32_t)wide;
@@ -125,8 +126,10 @@ static int32_t id_at(const struct safetensors_tensor *tensor, size_t i) {
 }
 
 static void check_ids(const struct parity *p, const struct safetensors_tensor *ids) {
-    bool ok = (ids->dtype == SAFETENSORS_I32 || ids->dtype == SAFETENSORS_I64) && ids->count > 0 &&
-              ids->count <= (size_t)p->config.positions;
+    bool ok = ids->dtype == SAFETENSORS_OTHER && ids->count > 0 &&
+              ids->count <= (size_t)p->config.positions &&
+              (ids->bytes == ids->count * sizeof(int32_t) ||
+               ids->bytes == ids->count * sizeof(int64_t));
     for (size_t i = 0; ok && i < ids->count; i++)
         ok = id_at(ids, i) >= 0 && id_at(ids, i) < p->config.vocab;
     if (!ok) {

@@ -18,13 +18,13 @@
 enum { MAX_VOCAB = 4000 };
 
 static int32_t next(int vocab, const struct sampling *sampling, const float *logits,
-                    const int32_t *history, int count, const int32_t *forbidden,
-                    int forbidden_count) {
+                    const int32_t *history, int count, const int32_t *suppressed,
+                    int suppressed_count) {
     float copy[MAX_VOCAB];
     struct sampler *sampler;
-    assert_int_equal(sampler_create(&sampler, vocab, NULL), STATUS_OK);
+    assert_int_equal(sampler_create(&sampler, vocab, suppressed, suppressed_count, NULL), STATUS_OK);
     memcpy(copy, logits, (size_t)vocab * sizeof *copy);
-    int32_t id = sampler_next(sampler, sampling, copy, history, count, forbidden, forbidden_count);
+    int32_t id = sampler_next(sampler, sampling, copy, history, count);
     sampler_destroy(sampler);
     return id;
 }
@@ -157,8 +157,8 @@ static void test_greedy_takes_the_most_likely(void **state) {
     (void)state;
     const float logits[] = {-1, 3, 2, 3, -5};
     assert_int_equal(next(5, &greedy, logits, NULL, 0, NULL, 0), 1); /* the lower of a tie */
-    const int32_t forbidden[] = {-1, 1};
-    assert_int_equal(next(5, &greedy, logits, NULL, 0, forbidden, 2), 3);
+    const int32_t suppressed[] = {-1, 1};
+    assert_int_equal(next(5, &greedy, logits, NULL, 0, suppressed, 2), 3);
     struct sampling filtered = {0, 3, 0.5f, 0.1f, 1, 1}; /* filters cannot drop the first */
     assert_int_equal(next(5, &filtered, logits, NULL, 0, NULL, 0), 1);
 }
@@ -181,12 +181,12 @@ static void test_penalty_counts_a_token_once(void **state) {
 
 /* How often each of `vocab` tokens comes in `draws` draws, as a share. */
 static void shares(int vocab, const struct sampling *s, const float *logits, int draws,
-                   const int32_t *forbidden, int forbidden_count, double *share) {
+                   const int32_t *suppressed, int suppressed_count, double *share) {
     struct sampling seeded = *s;
     memset(share, 0, (size_t)vocab * sizeof *share);
     for (int i = 0; i < draws; i++) {
         seeded.seed = (uint64_t)i;
-        int32_t id = next(vocab, &seeded, logits, NULL, 0, forbidden, forbidden_count);
+        int32_t id = next(vocab, &seeded, logits, NULL, 0, suppressed, suppressed_count);
         assert_in_range(id, 0, vocab - 1);
         share[id] += 1.0 / draws;
     }
@@ -223,12 +223,12 @@ static void test_draws_follow_the_distribution(void **state) {
     }
 }
 
-static void test_forbidden_is_never_drawn(void **state) {
+static void test_suppressed_is_never_drawn(void **state) {
     (void)state;
     const float logits[] = {30, 0, 0.5f, 40, 0.1f};
-    const int32_t forbidden[] = {0, -1, 3, 99};
+    const int32_t suppressed[] = {0, -1, 3, 99};
     double share[5];
-    shares(5, &plain, logits, 3000, forbidden, 4, share);
+    shares(5, &plain, logits, 3000, suppressed, 4, share);
     assert_true(share[0] == 0 && share[3] == 0);
     assert_true(share[1] > 0.1 && share[2] > 0.1 && share[4] > 0.1);
 }
@@ -258,12 +258,12 @@ static void test_a_draw_depends_on_seed_and_position_only(void **state) {
     int32_t history[DRAWS] = {0}, first[DRAWS];
     int differing_seed = 0, differing_position = 0;
     struct sampler *sampler;
-    assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
+    assert_int_equal(sampler_create(&sampler, VOCAB, NULL, 0, NULL), STATUS_OK);
     for (int i = 0; i < VOCAB; i++)
         logits[i] = (float)rng_normal(3, (uint64_t)i);
     for (int i = 0; i < DRAWS; i++) {
         memcpy(copy, logits, sizeof copy);
-        first[i] = sampler_next(sampler, &plain, copy, history, i, NULL, 0);
+        first[i] = sampler_next(sampler, &plain, copy, history, i);
         differing_position += first[i] != first[0];
     }
     struct sampling other = plain;
@@ -271,7 +271,7 @@ static void test_a_draw_depends_on_seed_and_position_only(void **state) {
     for (int i = DRAWS - 1; i >= 0; i--) { /* another order, another sampler, other calls between */
         assert_int_equal(next(VOCAB, &plain, logits, history, i, NULL, 0), first[i]);
         memcpy(copy, logits, sizeof copy);
-        differing_seed += sampler_next(sampler, &other, copy, history, i, NULL, 0) != first[i];
+        differing_seed += sampler_next(sampler, &other, copy, history, i) != first[i];
     }
     assert_true(differing_seed > DRAWS / 2 && differing_position > DRAWS / 2);
     sampler_destroy(sampler);
@@ -286,7 +286,7 @@ static void test_broken_logits_are_survived(void **state) {
         {1e-38f, 0, 1, 0, 0.5f, 1}, {1e-45f, 0, 0.5f, 0, 2, 1}, {2, 0, 0, 1, 2, 1},
     };
     enum { VOCAB = 100 };
-    const int32_t forbidden[] = {0, 1, 3}, history[] = {2, 5, 7, 50};
+    const int32_t suppressed[] = {0, 1, 3}, history[] = {2, 5, 7, 50};
     float all_nan[VOCAB], all_inf[VOCAB], all_low[VOCAB], mixed[VOCAB], huge[VOCAB];
     for (int i = 0; i < VOCAB; i++) {
         all_nan[i] = NAN;
@@ -297,12 +297,12 @@ static void test_broken_logits_are_survived(void **state) {
     }
     for (size_t k = 0; k < sizeof settings / sizeof *settings; k++) {
         const struct sampling *s = &settings[k];
-        assert_int_equal(next(VOCAB, s, all_nan, history, 4, forbidden, 3), 2);
-        assert_int_equal(next(VOCAB, s, all_low, history, 4, forbidden, 3), 2);
-        assert_int_equal(next(VOCAB, s, mixed, history, 4, forbidden, 3), 50);
-        int32_t id = next(VOCAB, s, all_inf, history, 4, forbidden, 3);
+        assert_int_equal(next(VOCAB, s, all_nan, history, 4, suppressed, 3), 2);
+        assert_int_equal(next(VOCAB, s, all_low, history, 4, suppressed, 3), 2);
+        assert_int_equal(next(VOCAB, s, mixed, history, 4, suppressed, 3), 50);
+        int32_t id = next(VOCAB, s, all_inf, history, 4, suppressed, 3);
         assert_true(id == 2 || (id > 3 && id < VOCAB));
-        id = next(VOCAB, s, huge, history, 4, forbidden, 3);
+        id = next(VOCAB, s, huge, history, 4, suppressed, 3);
         assert_true(id > 3 && id % 2 == 1);
     }
     const int32_t only[] = {0};
@@ -348,7 +348,7 @@ static void test_logprobs_are_those_of_the_softmax(void **state) {
     for (size_t v = 0; v < sizeof vocabs / sizeof *vocabs; v++) {
         int vocab = vocabs[v];
         struct sampler *sampler;
-        assert_int_equal(sampler_create(&sampler, vocab, NULL), STATUS_OK);
+        assert_int_equal(sampler_create(&sampler, vocab, NULL, 0, NULL), STATUS_OK);
         for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
             double max = -INFINITY, sum = 0, total = 0;
             for (int i = 0; i < vocab; i++) {
@@ -379,7 +379,7 @@ static void test_top_logprobs_are_the_highest_in_order(void **state) {
     enum { VOCAB = 300 };
     float logits[VOCAB];
     struct sampler *sampler;
-    assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
+    assert_int_equal(sampler_create(&sampler, VOCAB, NULL, 0, NULL), STATUS_OK);
     for (uint64_t trial = 0; trial < 50; trial++) {
         for (int i = 0; i < VOCAB; i++) /* few values, so many ties */
             logits[i] = (float)(rng_bits(trial, (uint64_t)i) % 40);
@@ -403,22 +403,22 @@ static void test_top_logprobs_are_the_highest_in_order(void **state) {
     sampler_destroy(sampler);
 }
 
-/* Weighing and drawing do not disturb each other. */
+/* Log-probabilities and the draw do not disturb each other. */
 static void test_logprobs_outlast_the_draw(void **state) {
     (void)state;
     enum { VOCAB = 200 };
     float logits[VOCAB], copy[VOCAB];
-    const int32_t history[] = {5, 6, 7}, forbidden[] = {0, 1, 3};
+    const int32_t history[] = {5, 6, 7}, suppressed[] = {0, 1, 3};
     struct sampling s = {1.3f, 20, 0.9f, 0.01f, 1.4f, 3};
     struct sampler *sampler;
-    assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
+    assert_int_equal(sampler_create(&sampler, VOCAB, suppressed, 3, NULL), STATUS_OK);
     for (int i = 0; i < VOCAB; i++)
         logits[i] = (float)rng_normal(8, (uint64_t)i);
-    int32_t drawn = next(VOCAB, &s, logits, history, 3, forbidden, 3);
+    int32_t drawn = next(VOCAB, &s, logits, history, 3, suppressed, 3);
     sampler_compute_logprobs(sampler, logits);
     struct token_logprobs before = sampler_logprobs(sampler, drawn, 5);
     memcpy(copy, logits, sizeof copy);
-    assert_int_equal(sampler_next(sampler, &s, copy, history, 3, forbidden, 3), drawn);
+    assert_int_equal(sampler_next(sampler, &s, copy, history, 3), drawn);
     struct token_logprobs after = sampler_logprobs(sampler, drawn, 5);
     assert_memory_equal(&before, &after, sizeof before);
     sampler_destroy(sampler);
@@ -435,7 +435,7 @@ static void test_logprobs_are_the_same_bits_on_every_set(void **state) {
         struct sampler *sampler;
         if (kernels_select(sets[set], NULL) != STATUS_OK)
             continue;
-        assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
+        assert_int_equal(sampler_create(&sampler, VOCAB, NULL, 0, NULL), STATUS_OK);
         for (int row = 0; row < ROWS; row++) {
             for (int i = 0; i < VOCAB; i++)
                 logits[i] = (float)(rng_normal((uint64_t)row, (uint64_t)i) * (0.1 * row));
@@ -459,7 +459,7 @@ static void test_logprobs_of_broken_logits(void **state) {
     const float mixed[] = {NAN, -INFINITY, 1, 1, NAN}, none[] = {NAN, -INFINITY, NAN, NAN, NAN},
                 endless[] = {INFINITY, 0, -FLT_MAX, INFINITY, NAN};
     struct sampler *sampler;
-    assert_int_equal(sampler_create(&sampler, 5, NULL), STATUS_OK);
+    assert_int_equal(sampler_create(&sampler, 5, NULL, 0, NULL), STATUS_OK);
     sampler_compute_logprobs(sampler, mixed);
     assert_true(fabs(sampler_logprobs(sampler, 3, 0).own + logf(2)) < 1e-6);
     assert_true(sampler_logprobs(sampler, 0, 0).own == -INFINITY);
@@ -480,7 +480,7 @@ int main(void) {
         cmocka_unit_test(test_greedy_takes_the_most_likely),
         cmocka_unit_test(test_penalty_counts_a_token_once),
         cmocka_unit_test(test_draws_follow_the_distribution),
-        cmocka_unit_test(test_forbidden_is_never_drawn),
+        cmocka_unit_test(test_suppressed_is_never_drawn),
         cmocka_unit_test(test_ties_go_to_the_lower_id),
         cmocka_unit_test(test_a_draw_depends_on_seed_and_position_only),
         cmocka_unit_test(test_broken_logits_are_survived),

@@ -60,13 +60,13 @@ static bool tell_alone(struct known_story *known) {
     struct kv_cache cache;
     struct activations activations;
     struct sampler *sampler;
-    const int32_t forbidden[] = {config->unk_id, config->bos_id, config->pad_id};
+    const int32_t suppressed[] = {config->unk_id, config->bos_id, config->pad_id};
     int32_t tokens[POSITIONS + 1];
     float logits[VOCAB], unchanged[VOCAB], nearest = INFINITY;
     assert_int_equal(pool_create(&pool, 1, NULL), STATUS_OK);
     assert_int_equal(kv_cache_create(&cache, config, 1, DTYPE_F32, NULL), STATUS_OK);
     assert_int_equal(activations_create(&activations, config, 1, false, 1, NULL), STATUS_OK);
-    assert_int_equal(sampler_create(&sampler, VOCAB, NULL), STATUS_OK);
+    assert_int_equal(sampler_create(&sampler, VOCAB, suppressed, 3, NULL), STATUS_OK);
     const struct forward_context context = {client_model(), pool, &activations};
     memcpy(tokens, story->prompt, (size_t)story->prompt_count * sizeof *tokens);
     known->expected_count = 0;
@@ -83,7 +83,7 @@ static bool tell_alone(struct known_story *known) {
         forward_logits(&context, NULL, 1, logits);
         memcpy(unchanged, logits, sizeof logits);
         int count = fed + 1;
-        int32_t id = sampler_next(sampler, &story->sampling, logits, tokens, count, forbidden, 3);
+        int32_t id = sampler_next(sampler, &story->sampling, logits, tokens, count);
         nearest = fminf(nearest, clearance(unchanged, &story->sampling, id, count));
         if (id == EOS) {
             known->expected_finish = FINISH_STOP;

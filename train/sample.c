@@ -20,10 +20,12 @@ struct sample {
 
 static enum status sample_open(struct sample *s, struct error *err) {
     const struct model_config *c = &s->model->config;
+    int32_t suppressed[MODEL_SUPPRESSED];
+    model_suppressed(c, suppressed);
     enum status status = activations_create(&s->activations, c, c->positions, false,
                                             pool_workers(s->pool), err);
     if (status == STATUS_OK)
-        status = sampler_create(&s->sampler, c->vocab, err);
+        status = sampler_create(&s->sampler, c->vocab, suppressed, MODEL_SUPPRESSED, err);
     s->logits = malloc((size_t)c->vocab * sizeof *s->logits);
     s->ids = malloc((size_t)c->positions * sizeof *s->ids);
     if (status == STATUS_OK && (!s->logits || !s->ids))
@@ -57,16 +59,13 @@ static enum status read_prompt(struct sample *s, const struct tokenizer *tokeniz
 }
 
 static int32_t next_token(struct sample *s) {
-    int32_t forbidden[MODEL_SUPPRESSED];
-    model_suppressed(&s->model->config, forbidden);
     struct span span = {.rows = s->count};
     struct batch batch = {.ids = s->ids, .rows = s->count, .spans = &span, .span_count = 1,
                           .unmasked = s->unmasked};
     const struct forward_context context = {s->model, s->pool, &s->activations};
     forward(&context, &batch);
     forward_logits_range(&context, s->count - 1, 1, s->logits);
-    return sampler_next(s->sampler, s->sampling, s->logits, s->ids, s->count, forbidden,
-                        MODEL_SUPPRESSED);
+    return sampler_next(s->sampler, s->sampling, s->logits, s->ids, s->count);
 }
 
 enum status sample_story(const struct model *model, struct pool *pool,

@@ -30,7 +30,8 @@ enum status arena_build(struct arena *arena, arena_layout *layout, void *context
                         struct error *err);
 /* Allocates `bytes`, zeroed; for pieces that need no layout function. */
 enum status arena_create(struct arena *arena, size_t bytes, struct error *err);
-/* The next `count * size` bytes; NULL while measuring. Overflow and overrun are our bugs. */
+/* The next `count * size` bytes; NULL while measuring. Overflow and overrun are bugs, and
+ * asserted. */
 void *arena_take(struct arena *arena, size_t count, size_t size);
 void arena_destroy(struct arena *arena);
 

@@ -12,7 +12,7 @@
 #include "model/linear.h"
 #include "model/model.h"
 
-/* What forward() spends its time on; embedding counts with the norms. */
+/* What forward() spends its time on; the embedding counts with the norms. */
 enum forward_part { PART_LINEARS, PART_ATTENTION, PART_NORMS, FORWARD_PARTS };
 
 struct norm_stats {
@@ -42,10 +42,12 @@ struct activations {
     size_t scores_floats;
     float *gathered; /* [max_rows, d_model] rows that logits are wanted for */
     struct linear_scratch linear;
-    uint64_t *part_ns; /* [FORWARD_PARTS] time is added to; NULL: nobody wants to know */
+    uint64_t *part_ns; /* [FORWARD_PARTS] time is added to these; NULL: it is not measured */
     struct arena arena;
 };
 
+/* For batches of at most max_rows rows on a pool of `workers`. STATUS_NO_MEMORY is all that can go
+ * wrong. */
 enum status activations_create(struct activations *activations, const struct model_config *config,
                                int max_rows, bool keeps_layers, int workers, struct error *err);
 void activations_destroy(struct activations *activations);

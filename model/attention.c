@@ -18,8 +18,8 @@ size_t attention_scratch_floats(const struct model_config *config) {
 
 enum { FEW_ROWS = 4 }; /* below this a matrix product costs more than it saves */
 
-/* Copies the head's new keys and values behind the earlier ones in the cache, and has the head
- * look at them there. */
+/* Copies the head's new keys and values behind the earlier ones in the cache, and lets the head
+ * read all of them there. */
 static void append_to_cache(const struct kv_cache *cache, struct attention_head *h) {
     size_t d_model = (size_t)cache->d_model, column = (size_t)h->index * h->head_dim;
     float *keys = kv_cache_keys(cache, h->slot, h->layer) + column;

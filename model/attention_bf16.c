@@ -8,7 +8,7 @@ bool attention_bf16_takes(const struct batch *batch) {
     return !batch->cache && !batch->unmasked;
 }
 
-/* One worker's: a block's scores, and the packed operands of one head. */
+/* What a worker needs: a block's scores, and the packed operands of one head. */
 struct scratch {
     float *scores;     /* [ATTENTION_BF16_BLOCK, positions] S, then P */
     uint32_t *k;       /* columns are positions, pairs along the head */

@@ -4,7 +4,7 @@
  * probabilities to bfloat16; softmax and dropout are the fp32 ones, so logsumexp means
  * the same. It needs bf16_available() (kernels/bf16.h). Each head of a sequence is computed
  * by one worker in one fixed order.
- * Thread-safety: uses the pool, so one caller at a time.
+ * Ownership: all memory is the pass's. Thread-safety: uses the pool, so one caller at a time.
  */
 #ifndef ALPACA_MODEL_ATTENTION_BF16_H
 #define ALPACA_MODEL_ATTENTION_BF16_H

@@ -5,8 +5,9 @@
  * see of the keys and which dropout mask is theirs is said here once. The letters are those of
  * Dao et al., "FlashAttention", 2022:
  *     S = scale Q K^T    P = dropout(softmax(S))    O = P V
- * Thread-safety: attention_each_head() uses the pool, so one caller at a time; a head belongs to
- * the worker that got it.
+ * Ownership: a head points into the pass's activations or cache and owns nothing.
+ * Thread-safety: attention_each_head() uses the pool, so one caller at a time; a head is used by
+ * the worker that got it alone.
  */
 #ifndef ALPACA_MODEL_ATTENTION_HEAD_H
 #define ALPACA_MODEL_ATTENTION_HEAD_H

@@ -8,10 +8,10 @@
 #include <math.h>
 
 struct scratch {
-    int8_t *bytes;               /* [lanes] a quantized query, key or value */
-    int32_t *dots;               /* [rows] query times key */
-    float *scores;               /* [rows] */
-    uint8_t *high, *low;         /* [rows] bytes of the attention probabilities */
+    int8_t *bytes;                 /* [lanes] a quantized query, key or value */
+    int32_t *dots;                 /* [rows] query times key */
+    float *scores;                 /* [rows] */
+    uint8_t *high, *low;           /* [rows] bytes of the attention probabilities */
     int32_t *high_sums, *low_sums; /* [lanes] */
 };
 
@@ -36,7 +36,7 @@ size_t attention_int8_scratch_bytes(const struct model_config *config) {
     return measure.used;
 }
 
-/* Row r of the rows over all positions up to its own. */
+/* Attends from row r of the rows to all positions up to its own. */
 static void attend(const struct kv_cache *cache, const struct kv_head *head,
                    const struct kv_head *ahead, const struct head_rows *rows, size_t r,
                    const struct scratch *s) {

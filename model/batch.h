@@ -3,6 +3,7 @@
  * A span is a run of consecutive positions of one sequence. Training is T rows
  * at position 0, prefill a chunk, decode one row, a busy server a mix. The rows
  * of all spans lie one after another; there is no padding anywhere.
+ * Ownership: a batch points at what its caller owns. Thread-safety: it is only read.
  */
 #ifndef ALPACA_MODEL_BATCH_H
 #define ALPACA_MODEL_BATCH_H

@@ -19,11 +19,11 @@ static bool knows_avx512(const char *core) {
     return false;
 }
 
-/* Starts this program again, as the same process, with OpenBLAS told what to use. */
+/* Starts this program again, as the same process, with the kernels that OpenBLAS shall use. */
 static void restart_with(const char *core, char **argv) {
     const char *now = getenv("OPENBLAS_CORETYPE");
     if (now && strcasecmp(now, core) == 0)
-        return; /* told already; asking again would never end */
+        return; /* it has been started again already, and would be for ever */
     char program[4096]; /* its real name, so that ps shows that and not "exe" */
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     if (length <= 0)

@@ -3,7 +3,7 @@
  * The only door to OpenBLAS. Each call runs on the calling thread; spreading
  * work over cores is the pool's business (OpenBLAS's own threads spin and
  * collapse when another process wants the core).
- * Thread-safe after blas_init().
+ * Ownership: all memory is the caller's. Thread-safe after blas_init().
  */
 #ifndef ALPACA_MODEL_BLAS_H
 #define ALPACA_MODEL_BLAS_H

@@ -3,7 +3,8 @@
  * Whether an element is kept is a pure function of the pass's key, the layer,
  * the site and the element's row and column (kernels.h, `dropout`), so
  * backward() sees the mask that forward() used. Kept values are scaled by
- * 1 / (1 - rate), as torch does. Thread-safe: pure functions.
+ * 1 / (1 - rate), as torch does.
+ * Ownership: nothing is kept. Thread-safe: pure functions.
  */
 #ifndef ALPACA_MODEL_DROPOUT_H
 #define ALPACA_MODEL_DROPOUT_H

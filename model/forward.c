@@ -12,7 +12,7 @@
 
 enum { FEW_ROWS = 4 };
 
-/* Adds the time since *since_ns to a part, when anybody wants to know. */
+/* Adds the time since *since_ns to a part, where time is measured. */
 static void charge(const struct activations *a, enum forward_part part, uint64_t *since_ns) {
     if (!a->part_ns)
         return;

@@ -3,8 +3,8 @@
  * Row i of a span (batch.h) attends to all earlier positions of its sequence
  * and to itself (the causal mask), never to another span's.
  *
- * Thread-safety: one call at a time per pool, activations and cache; the model
- * is only read. Nothing is allocated and nothing can fail.
+ * Ownership: everything is the caller's. Thread-safety: one call at a time per
+ * pool, activations and cache; the model is only read. Nothing is allocated and nothing can fail.
  */
 #ifndef ALPACA_MODEL_FORWARD_H
 #define ALPACA_MODEL_FORWARD_H

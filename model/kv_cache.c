@@ -87,8 +87,8 @@ void kv_head_store(const struct kv_cache *cache, const struct kv_head *head, siz
         values[i * INT8_GROUP] = scratch[i];
 }
 
-/* Whole blocks, so a few positions more may come along; nobody reads them before they are
- * written again. */
+/* INT8 copies whole blocks, so a few positions more than `count`; they are written again before
+ * they are read. */
 void kv_cache_copy(const struct kv_cache *cache, int from, int to, int count) {
     for (int layer = 0; layer < cache->layers; layer++) {
         if (cache->dtype == DTYPE_F32) {

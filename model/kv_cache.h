@@ -31,7 +31,7 @@ struct kv_cache {
     struct arena arena;
 };
 
-/* dtype is F32 or INT8. */
+/* dtype is F32 or INT8. STATUS_NO_MEMORY is all that can go wrong. */
 enum status kv_cache_create(struct kv_cache *cache, const struct model_config *config, int slots,
                             enum dtype dtype, struct error *err);
 void kv_cache_destroy(struct kv_cache *cache);
@@ -47,7 +47,7 @@ struct kv_head {
     float *key_scales, *value_scales; /* [rows] */
 };
 struct kv_head kv_cache_head(const struct kv_cache *cache, int slot, int layer, int head);
-/* Puts down key[head_dim] and value[head_dim] of a position; scratch is [lanes]. */
+/* Stores key[head_dim] and value[head_dim] of a position; scratch is [lanes]. */
 void kv_head_store(const struct kv_cache *cache, const struct kv_head *head, size_t position,
                    const float *key, const float *value, int8_t *scratch);
 

@@ -35,7 +35,7 @@ static void move(float **field, float *to, size_t count) {
     *field = to;
 }
 
-/* Moves what stays fp32 into the new arena; the pointers to the matrices go. */
+/* Moves what stays fp32 into the new arena; nothing else is left of the parameters. */
 static void move_parameters(const struct served *s) {
     struct model *model = s->model;
     const struct model_config *c = &model->config;

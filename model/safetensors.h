@@ -41,11 +41,14 @@ struct safetensors {
     size_t metadata_count;
 };
 
+/* Maps a file and checks it. STATUS_CORRUPT or _UNSUPPORTED name the tensor where there is one; on
+ * failure nothing needs closing. */
 enum status safetensors_open(struct safetensors *file, const char *path, struct error *err);
 void safetensors_close(struct safetensors *file);
+/* The tensor of that name, or NULL. */
 const struct safetensors_tensor *safetensors_find(const struct safetensors *file, const char *name);
 const char *safetensors_metadata(const struct safetensors *file, const char *key); /* or NULL */
-/* Widens F32 or BF16 data to fp32; STATUS_UNSUPPORTED for other dtypes. */
+/* Widens F32 or BF16 data to values[tensor->count]; STATUS_UNSUPPORTED for other dtypes. */
 enum status safetensors_copy_f32(const struct safetensors_tensor *tensor, float *values,
                                  struct error *err);
 

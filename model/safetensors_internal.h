@@ -1,4 +1,5 @@
-/* safetensors_internal.h - what model/safetensors_*.c share. */
+/* safetensors_internal.h - what model/safetensors_*.c share: constants, which nobody owns and any
+ * thread may read. */
 #ifndef ALPACA_MODEL_SAFETENSORS_INTERNAL_H
 #define ALPACA_MODEL_SAFETENSORS_INTERNAL_H
 

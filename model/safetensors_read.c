@@ -11,7 +11,7 @@
 /* cJSON keeps numbers as doubles; up to here they are exact. */
 static const double exact_limit = 9007199254740992.0;
 
-/* Every dtype of the format. The size of those we do not use is still checked. */
+/* Every dtype of the format. The sizes of those that no model uses are checked too. */
 static const struct dtype_entry {
     const char *name;
     unsigned bits;

@@ -16,6 +16,8 @@
 #include "model/model.h"
 #include "model/safetensors.h"
 
+/* A config.json. Reading gives STATUS_CORRUPT, _INVALID or _UNSUPPORTED with the field. `name` is
+ * written into the file. */
 enum status config_read(const char *path, struct model_config *config, struct error *err);
 enum status config_write(const char *path, const char *name, const struct model_config *config,
                          struct error *err);

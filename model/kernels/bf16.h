@@ -9,7 +9,8 @@
  * nothing but its row of A and its column of B.
  *
  * Only for CPUs with AVX-512 BF16: bf16_kernels_get() gives NULL elsewhere.
- * Aliasing: operands do not overlap. Thread-safe: pure functions.
+ * Aliasing: operands do not overlap. Ownership: all memory is the caller's.
+ * Thread-safe: pure functions.
  */
 #ifndef ALPACA_MODEL_KERNELS_BF16_H
 #define ALPACA_MODEL_KERNELS_BF16_H

@@ -1,4 +1,5 @@
-/* bf16_avx512.h - the kernels that bf16_dispatch.c may choose. Thread-safe: constant. */
+/* bf16_avx512.h - the kernels that bf16_dispatch.c may choose. A constant, owned by
+ * the program; thread-safe. */
 #ifndef ALPACA_MODEL_KERNELS_BF16_AVX512_H
 #define ALPACA_MODEL_KERNELS_BF16_AVX512_H
 

@@ -25,7 +25,7 @@ struct job {
     bool relu;
     /* Weights to fetch into L2 while a tile is computed, a line per panel and step, as the
      * next tile would have to wait for them: panel p's are at ahead + p * ahead_stride. */
-    uintptr_t ahead; /* may lie beyond the matrix: fetching nothing harms nobody */
+    uintptr_t ahead; /* may lie beyond the matrix: a fetch of unmapped memory does nothing */
     size_t ahead_stride;
 };
 

@@ -43,6 +43,8 @@ MAX_LINES = 600
 SOURCE_NAMES = ["*.c", "*.h", "*.py", "*.sh", "*.js", "*.mjs", "*.css", "*.html", "alpaca", "Makefile"]
 NOT_OURS = {"build", "node_modules", ".git"}
 
+DECLARED = re.compile(r"^struct (\w+);", re.MULTILINE)
+DEFINED = re.compile(r"^struct (\w+) \{", re.MULTILINE)
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
@@ -84,8 +86,26 @@ def include_violations(root):
     return found
 
 
+def foreign_types(root):
+    """One line for each type that a header declares and only a room defines that it may not include."""
+    homes, found = {}, []
+    for name, text in sources(root, ["*.c", "*.h"]):
+        for struct in DEFINED.findall(text):
+            homes.setdefault(struct, set()).add(room_of(name))
+    for name, text in sources(root, ["*.h"]):
+        for struct in DECLARED.findall(text):
+            allowed = MAY_INCLUDE.get(room_of(name))
+            if allowed and struct in homes and not homes[struct] & allowed:
+                found.append(f"{name}: struct {struct} is of {' '.join(homes[struct])}")
+    return found
+
+
 def test_rooms_include_only_whom_they_may():
     assert include_violations(ROOT) == []
+
+
+def test_headers_name_no_type_of_a_higher_room():
+    assert foreign_types(ROOT) == []
 
 
 def test_the_rooms_are_all_known():
@@ -136,3 +156,12 @@ def test_the_check_finds_what_it_should(tmp_path):
         path.write_text(text)
     guilty = {line.split(":")[0] for line in include_violations(tmp_path)}
     assert guilty == set(broken) - {"tests/a_test.c", "model/kernels/avx2.c"}
+
+
+def test_the_check_of_types_finds_what_it_should(tmp_path):
+    for name, text in {"model/a.h": "struct gradient;\nstruct pool;\nstruct cJSON;\n",
+                       "train/grad/b.c": "struct gradient {\n};\n",
+                       "base/pool.c": "struct pool {\n};\n"}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert foreign_types(tmp_path) == ["model/a.h: struct gradient is of train/grad"]

@@ -1,7 +1,8 @@
 /* attention_backward.h - the gradient of model/attention.h for whole sequences.
  *
  * It goes head by head and block by block of queries (attention_head_backward.h), so that no
- * [rows, positions] matrix is ever stored. Uses the pool, so one caller at a time.
+ * [rows, positions] matrix is ever stored. All memory is the caller's. Uses the
+ * pool, so one caller at a time.
  */
 #ifndef ALPACA_TRAIN_GRAD_ATTENTION_BACKWARD_H
 #define ALPACA_TRAIN_GRAD_ATTENTION_BACKWARD_H

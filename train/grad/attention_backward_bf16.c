@@ -4,8 +4,8 @@
 #include "model/attention_bf16.h"
 #include "model/kernels/bf16.h"
 
-/* One worker's: a block's matrices, and packed operands, named by what is packed and T for
- * transposed. */
+/* What a worker needs: a block's matrices, and packed operands, named by what is packed, with _t
+ * for transposed. */
 struct scratch {
     float *softmax, *dropped, *d_scores; /* [ATTENTION_BF16_BLOCK, positions] each */
     /* one head's, as the second operand: */

@@ -1,5 +1,6 @@
 /* attention_backward_bf16.h - attention_backward.h with its products in BF16, the
- * gradient of attention_bf16.h. Uses the pool, so one caller at a time.
+ * gradient of attention_bf16.h. All memory is the caller's.
+ * Uses the pool, so one caller at a time.
  */
 #ifndef ALPACA_TRAIN_GRAD_ATTENTION_BACKWARD_BF16_H
 #define ALPACA_TRAIN_GRAD_ATTENTION_BACKWARD_BF16_H

@@ -29,6 +29,8 @@ struct backward_scratch {
     struct arena arena;
 };
 
+/* For batches of at most max_rows rows on a pool of `workers`; STATUS_NO_MEMORY is all that can go
+ * wrong. */
 enum status backward_scratch_create(struct backward_scratch *scratch,
                                     const struct model_config *config, int max_rows, int workers,
                                     struct error *err);

@@ -3,7 +3,7 @@
  * (model/pack_weights.h).
  *
  * Every sum has a fixed order for a given number of workers; in BF16 and INT8 for any.
- * Uses the pool, so one caller at a time.
+ * Ownership: all memory is the caller's. Uses the pool, so one caller at a time.
  */
 #ifndef ALPACA_TRAIN_GRAD_LINEAR_BACKWARD_H
 #define ALPACA_TRAIN_GRAD_LINEAR_BACKWARD_H

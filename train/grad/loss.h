@@ -20,6 +20,7 @@ struct loss_scratch {
 
 enum { LOSS_CHUNK = 512 };
 
+/* STATUS_NO_MEMORY is all that can go wrong. */
 enum status loss_scratch_create(struct loss_scratch *scratch, const struct model_config *config,
                                 struct error *err);
 void loss_scratch_destroy(struct loss_scratch *scratch);

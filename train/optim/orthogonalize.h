@@ -5,7 +5,7 @@
  * values end between about 0.7 and 1.2, singular vectors stay. Source: Jordan
  * et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
  * who compute it in bfloat16.
- * Thread-safe: pure functions on the caller's memory; each call runs on the
+ * Ownership: all memory is the caller's. Thread-safe: pure functions; each call runs on the
  * calling thread, in one fixed order.
  */
 #ifndef ALPACA_TRAIN_OPTIM_ORTHOGONALIZE_H

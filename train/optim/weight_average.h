@@ -2,7 +2,8 @@
  *
  * It is an exponential one: each step the newest weights get the share
  * 1 - decay. Nothing but the averaged weights has to be kept: the share of step
- * t is a pure function of t. Uses the pool: one caller at a time.
+ * t is a pure function of t.
+ * Ownership: the buffers are the caller's. Uses the pool: one caller at a time.
  */
 #ifndef ALPACA_TRAIN_OPTIM_WEIGHT_AVERAGE_H
 #define ALPACA_TRAIN_OPTIM_WEIGHT_AVERAGE_H

@@ -16,6 +16,7 @@
 #include "server/options.h"
 #include "tests/support/faults.h"
 #include "tests/support/scratch.h"
+#include "train/data/story_json.h"
 
 #include <arpa/inet.h>
 #include <cjson/cJSON.h>
@@ -134,6 +135,34 @@ static void a_save_survives_every_failure(void **state) {
 }
 
 /* ---- decoding --------------------------------------------------------------- */
+
+/* Out of memory is not mistaken for a fault of the text. */
+static void a_story_object_survives_every_failure(void **state) {
+    (void)state;
+    for (int m = 0; m < MODES; m++) {
+        long before = faults_live(), call = 0;
+        for (;; call++) {
+            char object[] = "{\"text\": \"once upon a time\", \"version\": [1, 2]}";
+            struct buffer story = {0};
+            struct error err = {0};
+            assert_true(call < CALLS_MAX);
+            faults_arm(call, modes[m]);
+            enum status status = json_story(object, strlen(object), &story, &err);
+            bool fired = faults_disarm();
+            if (status == STATUS_OK)
+                assert_string_equal(story.data, "once upon a time");
+            buffer_free(&story);
+            assert_int_equal(faults_live(), before);
+            if (!fired) {
+                assert_int_equal(status, STATUS_OK);
+                break;
+            }
+            if (status != STATUS_NO_MEMORY)
+                fail_msg("call %ld: status %s: %s", call, status_name(status), err.message);
+        }
+        assert_true(call > 5);
+    }
+}
 
 static void decoding_asks_for_no_memory(void **state) {
     (void)state;
@@ -389,6 +418,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_load_survives_every_failure),
         cmocka_unit_test(a_save_survives_every_failure),
+        cmocka_unit_test(a_story_object_survives_every_failure),
         cmocka_unit_test(decoding_asks_for_no_memory),
         cmocka_unit_test_setup_teardown(a_request_survives_every_failure, start_server,
                                         stop_server),

@@ -1,6 +1,7 @@
 #include "train/data/story_json.h"
 
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <string.h>
 
 enum json_found json_scan_object(struct json_scan *scan, const char *text, size_t bytes) {
@@ -71,7 +72,10 @@ enum status json_story(char *object, size_t bytes, struct buffer *story, struct 
     if (memchr(object, '\0', bytes))
         return error_set(err, STATUS_CORRUPT, "a NUL byte inside the JSON");
     repair_escapes(object, bytes);
+    errno = 0; /* cJSON only says that it failed; malloc() says whether memory was why */
     cJSON *tree = cJSON_ParseWithLength(object, bytes);
+    if (!tree && errno == ENOMEM)
+        return error_set(err, STATUS_NO_MEMORY, "no memory to read the object");
     if (!tree)
         return error_set(err, STATUS_CORRUPT, "not valid JSON");
     enum status status = STATUS_OK;

@@ -2,6 +2,8 @@
 #include "tests/support/scratch.h"
 #include "train/training_log.h"
 
+#include "base/buffer.h"
+
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <setjmp.h>
@@ -131,6 +133,29 @@ static void torn_and_foreign_lines_are_dropped(void **state) {
     assert_true(steps[0] == 1 && steps[1] == 3);
 }
 
+/* A long run's log; to read it once per line would take minutes. */
+static void no_line_of_a_large_log_is_lost(void **state) {
+    (void)state;
+    enum { STEPS = 200000, KEPT = STEPS - 10 };
+    struct buffer expected = {0};
+    struct training_log training_log = open_log(0);
+    for (uint64_t step = 1; step <= STEPS; step++) {
+        char line[80];
+        snprintf(line, sizeof line, "{\"step\":%d,\"loss\":2.5,\"learning_rate\":0.02}\n", (int)step);
+        fputs(line, training_log.file);
+        if (step <= KEPT)
+            buffer_append_text(&expected, line);
+    }
+    training_log_close(&training_log, NULL);
+    training_log = open_log(KEPT);
+    training_log_close(&training_log, NULL);
+    char *text = scratch_read(&scratch, "log.jsonl");
+    assert_false(expected.failed);
+    assert_string_equal(text, expected.data);
+    free(text);
+    buffer_free(&expected);
+}
+
 static void a_log_that_cannot_be_written_is_an_error(void **state) {
     (void)state;
     struct training_log training_log;
@@ -167,6 +192,7 @@ int main(void) {
         SCRATCH_TEST(the_better_of_newest_and_average_counts),
         SCRATCH_TEST(lines_after_the_checkpoint_are_dropped),
         SCRATCH_TEST(torn_and_foreign_lines_are_dropped),
+        SCRATCH_TEST(no_line_of_a_large_log_is_lost),
         SCRATCH_TEST(a_log_that_cannot_be_written_is_an_error),
         cmocka_unit_test(durations_are_short),
     };

@@ -5,18 +5,23 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 /* Keeps the whole lines whose step is at most `step`; every line of ours begins with it. */
 static void keep_lines(const struct buffer *text, uint64_t step, struct buffer *kept) {
+    static const char key[] = "{\"step\":";
     const char *line = text->data, *end = text->data + text->size;
     while (line < end) {
         const char *newline = memchr(line, '\n', (size_t)(end - line));
         if (!newline)
             return; /* torn by a crash */
-        uint64_t of = 0;
-        if (sscanf(line, "{\"step\":%" SCNu64 ",", &of) == 1 && newline[-1] == '}' && of <= step)
+        /* Not sscanf(), which would measure the whole rest of the text at every line. */
+        char *after = NULL;
+        bool ours = strncmp(line, key, sizeof key - 1) == 0 && newline[-1] == '}' &&
+                    strtoull(line + sizeof key - 1, &after, 10) <= step && *after == ',';
+        if (ours)
             buffer_append(kept, line, (size_t)(newline + 1 - line));
         line = newline + 1;
     }

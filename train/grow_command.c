@@ -3,7 +3,9 @@
 #include "base/flags.h"
 #include "base/pool.h"
 #include "model/weights.h"
+#include "train/commands.h"
 #include "train/data/dataset.h"
+#include "train/default_path.h"
 #include "train/grow.h"
 
 #include <stdio.h>
@@ -21,16 +23,16 @@ static const struct flag flags[] = {
      "of the larger model; 0 for the preset's"},
     {"out", FLAG_TEXT, AT(out), NULL, 0, 0, "DIR",
      "model folder to write (default build/models/PRESET-grown)"},
-    {"data", FLAG_TEXT, AT(data), "build/data/train.txt", 0, 0, "FILE",
-     "stories, the first of which the norms are set on"},
+    {"data", FLAG_TEXT, AT(data), NULL, 0, 0, "FILE",
+     "stories, the first of which the norms are set on (default build/data/train.txt)"},
     {"seed", FLAG_U64, AT(seed), "1", 0, 1e15, "", "of what the smaller models do not fill"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
 };
 static const struct flag_table table = {
     .usage = "alpaca-train grow [options] MODEL_FOLDER...",
     .summary = "Writes a larger model that begins as smaller ones side by side, to be trained on\n"
-               "by `fit --start`. Two models of preset mini are just as wide as one of preset\n"
-               "alpaca.",
+               "by `fit --start`. Two models of preset mini fill the heads and the hidden units\n"
+               "of one of preset alpaca exactly, and 432 of its 512 dimensions.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
     .max_arguments = GROW_MAX_SOURCES,
@@ -62,11 +64,13 @@ static enum status calibrate(struct model *model, const struct model *const *sou
 
 static enum status write_folder(const struct grow_options *o, const struct model *model,
                                 const char *tokenizer, struct error *err) {
-    char folder[1024], path[4096];
-    snprintf(folder, sizeof folder, o->out ? "%s" : "build/models/%s-grown",
-             o->out ? o->out : o->preset);
-    enum status status = weights_save(folder, o->preset, model, SAFETENSORS_F32, err);
-    weights_path(path, sizeof path, folder, "tokenizer.model");
+    char name[32], folder[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
+    snprintf(name, sizeof name, "%s-grown", o->preset);
+    enum status status = default_path(folder, o->out, "build/models", name, err);
+    if (status == STATUS_OK)
+        status = file_join(path, folder, "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = weights_save(folder, o->preset, model, SAFETENSORS_F32, err);
     if (status == STATUS_OK)
         status = file_copy(tokenizer, path, err);
     if (status == STATUS_OK)
@@ -80,7 +84,7 @@ static enum status run(const struct grow_options *o, char **folders, int count,
     struct model *model = NULL, *sources[GROW_MAX_SOURCES] = {0};
     struct tokenizer *tokenizer = NULL;
     struct dataset dataset = {0};
-    char path[4096];
+    char path[FILE_PATH_BYTES], data[FILE_PATH_BYTES];
     const struct model_config *preset = model_preset(o->preset);
     if (!preset)
         return error_set_field(err, STATUS_INVALID, "preset",
@@ -88,8 +92,11 @@ static enum status run(const struct grow_options *o, char **folders, int count,
     struct model_config config = *preset;
     if (o->layers)
         config.layers = o->layers;
-    weights_path(path, sizeof path, folders[0], "tokenizer.model");
-    enum status status = pool_create(&pool, o->threads, err);
+    enum status status = file_join(path, folders[0], "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = default_path(data, o->data, "build/data", "train.txt", err);
+    if (status == STATUS_OK)
+        status = pool_create(&pool, o->threads, err);
     if (status == STATUS_OK)
         status = model_create(&model, &config, err);
     for (int i = 0; i < count && status == STATUS_OK; i++) {
@@ -103,7 +110,7 @@ static enum status run(const struct grow_options *o, char **folders, int count,
     if (status == STATUS_OK)
         status = tokenizer_load(&tokenizer, path, err);
     if (status == STATUS_OK)
-        status = dataset_load(&dataset, o->data, tokenizer, (size_t)config.positions,
+        status = dataset_load(&dataset, data, tokenizer, (size_t)config.positions,
                               CALIBRATION_ROWS, pool, err); /* a story has a row or more */
     if (status == STATUS_OK)
         status = calibrate(model, read, count, &dataset, pool, err);

@@ -13,6 +13,16 @@
 #include <mach-o/dyld.h>
 #endif
 
+enum status file_join(char path[FILE_PATH_BYTES], const char *folder, const char *name,
+                      struct error *err) {
+    int length = snprintf(path, FILE_PATH_BYTES, "%s/%s", folder, name);
+    if (length >= 0 && length < FILE_PATH_BYTES)
+        return STATUS_OK;
+    path[0] = '\0';
+    return error_set(err, STATUS_INVALID, "a path of %d bytes is too long: %s/%s", length, folder,
+                     name);
+}
+
 enum status file_read(const char *path, size_t limit_bytes, struct buffer *buffer,
                       struct error *err) {
     FILE *file = fopen(path, "rb");
@@ -84,7 +94,7 @@ enum status file_writer_open(struct file_writer *writer, const char *path, struc
 
 /* A rename is only durable once the folder that holds it is synced too. */
 static void sync_folder_of(const char *path) {
-    char folder[4096];
+    char folder[FILE_PATH_BYTES];
     const char *slash = strrchr(path, '/');
     size_t length = slash ? (size_t)(slash - path) : 0;
     if (slash && length == 0)
@@ -149,7 +159,7 @@ void file_writer_abort(struct file_writer *writer) {
 }
 
 enum status file_make_folder(const char *path, struct error *err) {
-    char part[4096];
+    char part[FILE_PATH_BYTES];
     size_t length = strlen(path);
     if (length == 0 || length >= sizeof part)
         return error_set(err, STATUS_INVALID, "not a usable folder name: \"%s\"", path);
@@ -174,20 +184,31 @@ bool file_exists(const char *path) {
     return stat(path, &info) == 0;
 }
 
-bool file_program_folder(char *path, size_t size) {
+static bool to_parent(char *path) {
+    char *slash = strrchr(path, '/');
+    if (slash)
+        *slash = '\0';
+    return slash;
+}
+
+bool file_program_folder(char path[FILE_PATH_BYTES]) {
 #ifdef __APPLE__
-    uint32_t length = (uint32_t)size;
-    if (_NSGetExecutablePath(path, &length) != 0)
+    uint32_t size = FILE_PATH_BYTES;
+    if (_NSGetExecutablePath(path, &size) != 0)
         return false;
 #else
-    ssize_t length = readlink("/proc/self/exe", path, size - 1);
-    if (length <= 0)
+    ssize_t length = readlink("/proc/self/exe", path, FILE_PATH_BYTES);
+    if (length <= 0 || length == FILE_PATH_BYTES) /* as long as that it is cut */
         return false;
     path[length] = '\0';
 #endif
-    char *slash = strrchr(path, '/');
-    if (!slash)
-        return false;
-    *slash = '\0';
-    return true;
+    return to_parent(path);
+}
+
+bool file_program_root(char path[FILE_PATH_BYTES], const char *name) {
+    char inside[FILE_PATH_BYTES];
+    for (bool more = file_program_folder(path); more; more = to_parent(path))
+        if (file_join(inside, path, name, NULL) == STATUS_OK && file_exists(inside))
+            return true;
+    return false;
 }

@@ -13,6 +13,12 @@
 #include <stddef.h>
 #include <stdio.h>
 
+enum { FILE_PATH_BYTES = 4096 }; /* with the NUL; Linux opens nothing that is longer */
+
+/* Writes folder/name. STATUS_INVALID when that is too long, so that no path is ever cut. */
+enum status file_join(char path[FILE_PATH_BYTES], const char *folder, const char *name,
+                      struct error *err);
+
 /* Appends the file's bytes to *buffer; STATUS_TOO_LARGE above limit_bytes. */
 enum status file_read(const char *path, size_t limit_bytes, struct buffer *buffer,
                       struct error *err);
@@ -30,8 +36,8 @@ void file_map_close(struct file_map *map);
  * old file is untouched. Every open writer ends with commit or abort. */
 struct file_writer {
     FILE *stream; /* for fwrite/fprintf; errors are caught at commit */
-    char path[4096];
-    char temporary[4096 + 16];
+    char path[FILE_PATH_BYTES];
+    char temporary[FILE_PATH_BYTES + 16];
 };
 enum status file_writer_open(struct file_writer *writer, const char *path, struct error *err);
 enum status file_writer_commit(struct file_writer *writer, struct error *err);
@@ -45,6 +51,8 @@ enum status file_copy(const char *from, const char *path, struct error *err);
 enum status file_make_folder(const char *path, struct error *err);
 bool file_exists(const char *path);
 /* The folder of the running program, so that an installed one finds what belongs to it. */
-bool file_program_folder(char *path, size_t size);
+bool file_program_folder(char path[FILE_PATH_BYTES]);
+/* The closest folder above the program's that holds the file `name`; false when none does. */
+bool file_program_root(char path[FILE_PATH_BYTES], const char *name);
 
 #endif

@@ -2,6 +2,7 @@
 #include "bench/bench.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/flags.h"
 #include "base/pool.h"
 #include "model/forward.h"
@@ -97,9 +98,10 @@ static enum status measure(const struct loss_options *o, enum dtype dtype, struc
     struct data_loader *loader = NULL;
     struct reader reader = {0};
     struct data_loader_options plan = {.once = true, .max_stories = SLOTS};
-    char path[4096];
-    weights_path(path, sizeof path, o->model, "tokenizer.model");
-    enum status status = weights_load(o->model, &model, err);
+    char path[FILE_PATH_BYTES];
+    enum status status = file_join(path, o->model, "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = weights_load(o->model, &model, err);
     if (status == STATUS_OK)
         status = model_prepare(model, dtype, err);
     if (status == STATUS_OK)

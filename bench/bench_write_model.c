@@ -30,9 +30,10 @@ static const struct flag_table table = {
 static enum status copy_tokenizer(const char *from, const char *folder, int vocab,
                                   struct error *err) {
     struct tokenizer *tokenizer = NULL;
-    char to[4096];
-    weights_path(to, sizeof to, folder, "tokenizer.model");
-    enum status status = tokenizer_load(&tokenizer, from, err);
+    char to[FILE_PATH_BYTES];
+    enum status status = file_join(to, folder, "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = tokenizer_load(&tokenizer, from, err);
     if (status == STATUS_OK && tokenizer_vocab_size(tokenizer) != (size_t)vocab)
         status = error_set_field(err, STATUS_INVALID, "tokenizer",
                                  "%s has %zu pieces, the preset has %d", from,

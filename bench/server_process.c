@@ -80,16 +80,18 @@ static bool says_ready(int port) {
 
 enum status server_start(struct server_process *server, const char *model, int slots,
                          struct error *err) {
-    char folder[4096], program[4096 + 32], slots_text[16];
+    char folder[FILE_PATH_BYTES], program[FILE_PATH_BYTES], slots_text[16];
     *server = (struct server_process){0};
     snprintf(slots_text, sizeof slots_text, "%d", slots);
-    if (!file_program_folder(folder, sizeof folder))
+    if (!file_program_folder(folder))
         return error_set(err, STATUS_NOT_FOUND, "cannot tell where alpaca-server is");
-    snprintf(program, sizeof program, "%s/alpaca-server", folder);
+    enum status status = file_join(program, folder, "alpaca-server", err);
+    if (status != STATUS_OK)
+        return status;
     const char *const argv[] = {program, "--model", model, "--port", "0", "--slots", slots_text,
                                 "--no-access-log", NULL};
     double start = clock_seconds();
-    enum status status = spawn(server, argv, err);
+    status = spawn(server, argv, err);
     if (status == STATUS_OK)
         status = read_port(server, err);
     while (status == STATUS_OK && !says_ready(server->port)) {

@@ -7,25 +7,22 @@
 #include <string.h>
 
 static bool is_model_folder(const char *folder) {
-    char path[4096];
-    weights_path(path, sizeof path, folder, "config.json");
-    return file_exists(path);
+    char path[FILE_PATH_BYTES];
+    return file_join(path, folder, "config.json", NULL) == STATUS_OK && file_exists(path);
 }
 
-enum status engine_find(char *folder, size_t size, struct error *err) {
+enum status engine_find(char folder[FILE_PATH_BYTES], struct error *err) {
     static const char *const names[] = {"alpaca", "mini", "small"};
-    static const char *const places[] = {"/../share/alpaca/weights", "/../../weights"};
-    char program[2048], roots[3][3072] = {"weights"};
-    size_t root_count = 1;
-    if (file_program_folder(program, sizeof program))
-        for (; root_count < 3; root_count++)
-            snprintf(roots[root_count], sizeof roots[0], "%s%s", program, places[root_count - 1]);
-    for (size_t root = 0; root < root_count; root++)
-        for (size_t name = 0; name < sizeof names / sizeof *names; name++) {
-            snprintf(folder, size, "%s/%s", roots[root], names[name]);
-            if (is_model_folder(folder))
+    static const char *const places[] = {"../share/alpaca/weights", "../../weights"};
+    char program[FILE_PATH_BYTES], root[FILE_PATH_BYTES] = "weights";
+    bool located = file_program_folder(program);
+    for (size_t place = 0; place <= sizeof places / sizeof *places; place++) {
+        if (place > 0 && (!located || file_join(root, program, places[place - 1], NULL)))
+            continue;
+        for (size_t name = 0; name < sizeof names / sizeof *names; name++)
+            if (file_join(folder, root, names[name], NULL) == STATUS_OK && is_model_folder(folder))
                 return STATUS_OK;
-        }
+    }
     return error_set_field(err, STATUS_NOT_FOUND, "model",
                            "no model found in weights/ here or beside the program; "
                            "name a model folder with --model");
@@ -59,17 +56,19 @@ static enum status check_match(const struct engine *engine, struct error *err) {
 
 enum status engine_open(struct engine *engine, const char *folder, const char *dtype,
                         const struct scheduler_options *options, struct error *err) {
-    char path[4096 + 32];
+    char path[FILE_PATH_BYTES];
     enum dtype form = DTYPE_INT8;
     memset(engine, 0, sizeof *engine);
     if (dtype && (!dtype_parse(dtype, &form) || form == DTYPE_BF16))
         return error_set_field(err, STATUS_INVALID, "numeric",
                                "--numeric is int8 or f32, not \"%s\"", dtype);
     enum status status = STATUS_OK;
-    if (folder)
-        snprintf(engine->folder, sizeof engine->folder, "%s", folder);
+    if (!folder)
+        status = engine_find(engine->folder, err);
+    else if (strlen(folder) >= sizeof engine->folder)
+        status = error_set_field(err, STATUS_INVALID, "model", "the path is too long: %s", folder);
     else
-        status = engine_find(engine->folder, sizeof engine->folder, err);
+        strcpy(engine->folder, folder);
     if (status != STATUS_OK)
         return status;
     name_after_folder(engine);
@@ -80,8 +79,9 @@ enum status engine_open(struct engine *engine, const char *folder, const char *d
     status = model_prepare(engine->model, form, err);
     if (status != STATUS_OK)
         goto fail;
-    weights_path(path, sizeof path, engine->folder, "tokenizer.model");
-    status = tokenizer_load(&engine->tokenizer, path, err);
+    status = file_join(path, engine->folder, "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = tokenizer_load(&engine->tokenizer, path, err);
     if (status != STATUS_OK)
         goto fail;
     status = check_match(engine, err);

@@ -10,6 +10,7 @@
 #ifndef ALPACA_ENGINE_ENGINE_H
 #define ALPACA_ENGINE_ENGINE_H
 
+#include "base/file.h"
 #include "base/status.h"
 #include "engine/scheduler.h"
 #include "tokenizer/tokenizer.h"
@@ -18,8 +19,8 @@
 #include <stddef.h>
 
 struct engine {
-    char name[64];     /* the folder's last part: "alpaca" */
-    char folder[4096]; /* where the model was found */
+    char name[64];                /* the folder's last part: "alpaca" */
+    char folder[FILE_PATH_BYTES]; /* where the model was found */
     struct model *model;
     struct tokenizer *tokenizer;
     struct scheduler *scheduler;
@@ -33,7 +34,7 @@ void engine_close(struct engine *engine); /* stops at once; a zeroed one is allo
 
 /* The best model folder at hand: `alpaca`, else `mini`, else `small`, in weights/ here, in the
  * share/alpaca/weights that belongs to the running program, or in a source tree around it. */
-enum status engine_find(char *folder, size_t size, struct error *err);
+enum status engine_find(char folder[FILE_PATH_BYTES], struct error *err);
 
 /* The ids a story begins with: bos and the pieces of `text[bytes]`. More ids than the model has
  * positions for, less one for the story, are STATUS_INVALID stating both numbers; with

@@ -245,14 +245,15 @@ enum status weights_load(const char *folder, struct model **out, struct error *e
     struct safetensors file = {0};
     struct model *model = NULL;
     struct error reason = {0};
-    char path[4096];
+    char path[FILE_PATH_BYTES];
     *out = NULL;
-    weights_path(path, sizeof path, folder, "config.json");
-    enum status status = config_read(path, &config, err);
-    if (status != STATUS_OK)
-        return status;
-    weights_path(path, sizeof path, folder, "model.safetensors");
-    status = safetensors_open(&file, path, err);
+    enum status status = file_join(path, folder, "config.json", err);
+    if (status == STATUS_OK)
+        status = config_read(path, &config, err);
+    if (status == STATUS_OK)
+        status = file_join(path, folder, "model.safetensors", err);
+    if (status == STATUS_OK)
+        status = safetensors_open(&file, path, err);
     if (status != STATUS_OK)
         return status;
     status = check_tensors(&file, &config, &reason);
@@ -273,7 +274,7 @@ enum status weights_load(const char *folder, struct model **out, struct error *e
 
 enum status weights_save(const char *folder, const char *name, const struct model *model,
                          enum safetensors_dtype dtype, struct error *err) {
-    char path[4096], format_key[] = "format", format[] = "pt"; /* as torch's own loader expects */
+    char path[FILE_PATH_BYTES], format_key[] = "format", format[] = "pt"; /* as torch's own loader expects */
     const struct safetensors_text metadata = {format_key, format};
     int count = model_tensor_count(&model->config);
     struct safetensors_output *outputs = calloc((size_t)count, sizeof *outputs);
@@ -294,14 +295,14 @@ enum status weights_save(const char *folder, const char *name, const struct mode
         };
     }
     status = file_make_folder(folder, err);
-    if (status != STATUS_OK)
-        goto cleanup;
-    weights_path(path, sizeof path, folder, "model.safetensors");
-    status = safetensors_write(path, outputs, (size_t)count, &metadata, 1, err);
-    if (status != STATUS_OK)
-        goto cleanup;
-    weights_path(path, sizeof path, folder, "config.json");
-    status = config_write(path, name, &model->config, err);
+    if (status == STATUS_OK)
+        status = file_join(path, folder, "model.safetensors", err);
+    if (status == STATUS_OK)
+        status = safetensors_write(path, outputs, (size_t)count, &metadata, 1, err);
+    if (status == STATUS_OK)
+        status = file_join(path, folder, "config.json", err);
+    if (status == STATUS_OK)
+        status = config_write(path, name, &model->config, err);
 
 cleanup:
     free(outputs);
@@ -310,10 +311,11 @@ cleanup:
 }
 
 enum status weights_check_tokenizer(const char *folder, const char *tokenizer, struct error *err) {
-    char path[4096];
+    char path[FILE_PATH_BYTES];
     struct file_map own = {0}, expected = {0};
-    weights_path(path, sizeof path, folder, "tokenizer.model");
-    enum status status = file_map_open(&own, path, err);
+    enum status status = file_join(path, folder, "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = file_map_open(&own, path, err);
     if (status == STATUS_OK)
         status = file_map_open(&expected, tokenizer, err);
     if (status == STATUS_OK &&
@@ -322,8 +324,4 @@ enum status weights_check_tokenizer(const char *folder, const char *tokenizer, s
     file_map_close(&own);
     file_map_close(&expected);
     return status;
-}
-
-void weights_path(char *path, size_t size, const char *folder, const char *file) {
-    snprintf(path, size, "%s/%s", folder, file);
 }

@@ -37,7 +37,5 @@ enum status weights_read_buffer(const struct safetensors *file, const char *pref
 /* STATUS_INVALID unless the folder's tokenizer.model is the same bytes as the file `tokenizer`:
  * models whose ids mean different pieces have nothing to do with each other. */
 enum status weights_check_tokenizer(const char *folder, const char *tokenizer, struct error *err);
-/* "tokenizer.model" and the like inside the folder. */
-void weights_path(char *path, size_t size, const char *folder, const char *file);
 
 #endif

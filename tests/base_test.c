@@ -294,6 +294,31 @@ static void test_folders(void **state) {
 
 /* ---- memory ---------------------------------------------------------------------------- */
 
+static void test_no_path_is_cut(void **state) {
+    (void)state;
+    char path[FILE_PATH_BYTES], folder[FILE_PATH_BYTES];
+    struct error err = {0};
+    assert_int_equal(file_join(path, "a/folder", "file", NULL), STATUS_OK);
+    assert_string_equal(path, "a/folder/file");
+    memset(folder, 'x', sizeof folder);
+    folder[FILE_PATH_BYTES - 2] = '\0';
+    assert_int_equal(file_join(path, folder, "f", NULL), STATUS_INVALID); /* one byte too many */
+    folder[FILE_PATH_BYTES - 3] = '\0';
+    assert_int_equal(file_join(path, folder, "f", NULL), STATUS_OK);
+    assert_int_equal(strlen(path), FILE_PATH_BYTES - 1);
+    assert_int_equal(file_join(path, folder, "longer", &err), STATUS_INVALID);
+    assert_non_null(strstr(err.message, "too long"));
+}
+
+static void test_the_program_finds_its_root(void **state) {
+    (void)state;
+    char root[FILE_PATH_BYTES], inside[FILE_PATH_BYTES];
+    assert_true(file_program_root(root, "tests/base_test.c"));
+    assert_int_equal(file_join(inside, root, "base/file.h", NULL), STATUS_OK);
+    assert_true(file_exists(inside));
+    assert_false(file_program_root(root, "no such file in any folder above"));
+}
+
 static void test_buffers_grow(void **state) {
     (void)state;
     struct buffer buffer = {0};
@@ -490,6 +515,8 @@ int main(void) {
         SCRATCH_TEST(test_copying_files),
         SCRATCH_TEST(test_reading_files),
         SCRATCH_TEST(test_folders),
+        cmocka_unit_test(test_no_path_is_cut),
+        cmocka_unit_test(test_the_program_finds_its_root),
         cmocka_unit_test(test_buffers_grow),
         cmocka_unit_test(test_buffers_remember_failure),
         cmocka_unit_test(test_arenas_measure_and_serve),

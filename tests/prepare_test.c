@@ -1,5 +1,6 @@
 /* Cleaning, duplicates, the split and the files that prepare writes. */
 #include "tests/support/scratch.h"
+#include "train/commands.h"
 #include "train/data/prepare.h"
 #include "train/data/story_set.h"
 #include "train/data/text_clean.h"

@@ -1,4 +1,6 @@
 /* Model folders: what is saved loads again, and nothing wrong gets through. */
+#include "base/file.h"
+#include "engine/engine.h"
 #include "model/weights.h"
 #include "tests/support/scratch.h"
 
@@ -248,6 +250,23 @@ static enum status read_changed(const char *key, const char *json, struct error 
     return config_read(path, &config, err);
 }
 
+/* A path that was cut would name another folder. */
+static void test_too_long_paths_are_refused(void **state) {
+    (void)state;
+    static const struct scheduler_options options = {.slots = 1, .threads = 1};
+    static char folder[6000];
+    memset(folder, '/', sizeof folder - 1);
+    struct model *loaded;
+    struct engine engine;
+    struct error err = {0};
+    assert_int_equal(weights_load(folder, &loaded, &err), STATUS_INVALID);
+    assert_non_null(strstr(err.message, "too long"));
+    assert_int_equal(weights_save(folder, "tiny", model, SAFETENSORS_F32, NULL), STATUS_INVALID);
+    assert_int_equal(weights_check_tokenizer(folder, "any", NULL), STATUS_INVALID);
+    assert_int_equal(engine_open(&engine, folder, NULL, &options, &err), STATUS_INVALID);
+    assert_non_null(strstr(err.message, "too long"));
+}
+
 static void test_config_round_trip(void **state) {
     (void)state;
     static const char *const names[] = {"small", "mini", "alpaca"};
@@ -341,6 +360,7 @@ int main(void) {
         cmocka_unit_test(test_values_that_are_no_numbers_are_refused),
         cmocka_unit_test(test_missing_files_are_named),
         cmocka_unit_test(test_full_disk_keeps_the_old_model),
+        cmocka_unit_test(test_too_long_paths_are_refused),
         cmocka_unit_test(test_config_round_trip),
         cmocka_unit_test(test_wrong_config_fields_are_named),
         cmocka_unit_test(test_config_that_is_no_config),

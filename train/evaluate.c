@@ -1,9 +1,9 @@
-#include "train/evaluate.h"
-
 #include "base/flags.h"
 #include "base/pool.h"
 #include "model/sampler.h"
 #include "model/weights.h"
+#include "train/commands.h"
+#include "train/default_path.h"
 #include "train/evaluation.h"
 #include "train/sample.h"
 
@@ -20,9 +20,9 @@ struct evaluate_options {
 
 #define AT(member) offsetof(struct evaluate_options, member)
 static const struct flag flags[] = {
-    {"model", FLAG_TEXT, AT(model), "weights/alpaca", 0, 0, "DIR", "model folder"},
-    {"data", FLAG_TEXT, AT(data), "data/tinystories-valid.jsonl.xz", 0, 0, "FILE",
-     "stories, in any form that prepare reads"},
+    {"model", FLAG_TEXT, AT(model), NULL, 0, 0, "DIR", "model folder (default weights/alpaca)"},
+    {"data", FLAG_TEXT, AT(data), NULL, 0, 0, "FILE",
+     "stories, in any form that prepare reads (default data/tinystories-valid.jsonl.xz)"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"unmasked", FLAG_SWITCH, AT(unmasked), NULL, 0, 0, "",
      "run without the causal mask, as no model is trained: every token sees its whole story"},
@@ -42,18 +42,19 @@ static const struct flag_table table = {
     .max_arguments = 1,
 };
 
-static void print(const struct evaluate_options *o, const struct evaluation *e) {
+static void print(const struct evaluate_options *o, const char *model, const char *data,
+                  const struct evaluation *e) {
     if (o->json)
         printf("{\"loss\":%.6f,\"bits_per_byte\":%.6f,\"tokens\":%zu,\"stories\":%zu}\n", e->loss,
                e->bits_per_byte, e->tokens, e->stories);
     else
         printf("%s on %s%s\n  %.4f nats per token\n  %.4f bits per byte\n"
                "  %zu tokens, %zu stories\n",
-               o->model, o->data, o->unmasked ? ", without the causal mask" : "", e->loss,
+               model, data, o->unmasked ? ", without the causal mask" : "", e->loss,
                e->bits_per_byte, e->tokens, e->stories);
 }
 
-static enum status tell(const struct evaluate_options *o, const struct model *model,
+static enum status continue_story(const struct evaluate_options *o, const struct model *model,
                         struct pool *pool, const struct tokenizer *tokenizer, struct error *err) {
     struct sampling sampling = sampling_defaults();
     struct buffer story = {0};
@@ -73,27 +74,32 @@ static enum status run(const struct evaluate_options *o, struct error *err) {
     struct tokenizer *tokenizer = NULL;
     struct dataset dataset = {0};
     struct evaluation evaluation;
-    char path[4096];
-    weights_path(path, sizeof path, o->model, "tokenizer.model");
+    char folder[FILE_PATH_BYTES], data[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
     if (o->json && o->tell)
         return error_set_field(err, STATUS_INVALID, "tell", "--tell does not go with --json");
-    enum status status = pool_create(&pool, o->threads, err);
+    enum status status = default_path(folder, o->model, "weights", "alpaca", err);
     if (status == STATUS_OK)
-        status = weights_load(o->model, &model, err);
+        status = default_path(data, o->data, "data", "tinystories-valid.jsonl.xz", err);
+    if (status == STATUS_OK)
+        status = file_join(path, folder, "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = pool_create(&pool, o->threads, err);
+    if (status == STATUS_OK)
+        status = weights_load(folder, &model, err);
     if (status == STATUS_OK)
         status = tokenizer_load(&tokenizer, path, err);
     if (status == STATUS_OK && tokenizer_vocab_size(tokenizer) != (size_t)model->config.vocab)
         status = error_set(err, STATUS_INVALID, "%s has %zu pieces, the model %d", path,
                            tokenizer_vocab_size(tokenizer), model->config.vocab);
     if (status == STATUS_OK)
-        status = dataset_load(&dataset, o->data, tokenizer, (size_t)model->config.positions, 0,
+        status = dataset_load(&dataset, data, tokenizer, (size_t)model->config.positions, 0,
                               pool, err);
     if (status == STATUS_OK)
         status = evaluate(model, pool, &dataset, o->unmasked, &evaluation, err);
     if (status == STATUS_OK)
-        print(o, &evaluation);
+        print(o, folder, data, &evaluation);
     if (status == STATUS_OK && o->tell)
-        status = tell(o, model, pool, tokenizer, err);
+        status = continue_story(o, model, pool, tokenizer, err);
     dataset_free(&dataset);
     tokenizer_free(tokenizer);
     model_destroy(model);

@@ -1,11 +1,10 @@
-#include "train/fit.h"
-
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "model/weights.h"
 #include "train/checkpoint.h"
+#include "train/commands.h"
 #include "train/fit_internal.h"
 
 #include <inttypes.h>
@@ -30,11 +29,12 @@ static void catch_signals(void) {
 /* ---- keeping -------------------------------------------------------------- */
 
 static enum status save_model(struct fit *f, struct error *err) {
-    char path[1200];
-    weights_path(path, sizeof path, f->out, "tokenizer.model");
-    enum status status = file_copy(f->options.tokenizer, path, err);
+    char path[FILE_PATH_BYTES];
+    enum status status = file_join(path, f->paths.out, "tokenizer.model", err);
     if (status == STATUS_OK)
-        status = weights_save(f->out, f->options.preset, f->model,
+        status = file_copy(f->paths.tokenizer, path, err);
+    if (status == STATUS_OK)
+        status = weights_save(f->paths.out, f->options.preset, f->model,
                               f->plan.float32 ? SAFETENSORS_F32 : SAFETENSORS_BF16, err);
     return status;
 }
@@ -44,7 +44,7 @@ static enum status save_checkpoint(struct fit *f, struct error *err) {
     double start = clock_seconds();
     f->checkpoint_at = start + f->options.checkpoint_seconds;
     enum status status =
-        checkpoint_save(f->checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
+        checkpoint_save(f->paths.checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
     measured_add(&f->forecast.checkpoint, clock_seconds() - start);
     return status;
 }
@@ -210,7 +210,7 @@ static void report_end(const struct fit *f) {
     else
         log_info("done after step %" PRIu64 ": best validation loss %.4f nats per token at step "
                  "%" PRIu64 ", in %s",
-                 f->progress.step, f->progress.best_loss, f->progress.best_step, f->out);
+                 f->progress.step, f->progress.best_loss, f->progress.best_step, f->paths.out);
 }
 
 int fit_command(int argc, char **argv) {

@@ -2,6 +2,7 @@
 #ifndef ALPACA_TRAIN_FIT_INTERNAL_H
 #define ALPACA_TRAIN_FIT_INTERNAL_H
 
+#include "base/file.h"
 #include "train/fit_options.h"
 #include "train/forecast.h"
 #include "train/grad/teacher.h"
@@ -9,12 +10,18 @@
 #include "train/run_folder.h"
 #include "train/training_log.h"
 
+struct fit_paths {
+    char train[FILE_PATH_BYTES], valid[FILE_PATH_BYTES], tokenizer[FILE_PATH_BYTES];
+    char out[FILE_PATH_BYTES], run[FILE_PATH_BYTES];
+    char checkpoint[FILE_PATH_BYTES], log[FILE_PATH_BYTES]; /* in the run's folder */
+};
+
 /* Everything a run holds; zeroed, then filled by fit_open(), emptied by fit_close(). */
 struct fit {
     struct fit_options options;
     struct fit_plan plan;
     struct run_folder run;
-    char out[1024], checkpoint[1100], log[1100];
+    struct fit_paths paths;
     struct pool *pool;
     struct tokenizer *tokenizer;
     struct dataset train, valid;

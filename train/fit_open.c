@@ -1,4 +1,3 @@
-#include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/pool.h"
@@ -6,38 +5,55 @@
 #include "model/kernels/kernels.h"
 #include "model/weights.h"
 #include "train/checkpoint.h"
+#include "train/default_path.h"
 #include "train/fit_internal.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-static enum status open_folders(struct fit *f, struct error *err) {
-    struct fit_options *o = &f->options;
-    char run[1024];
-    snprintf(f->out, sizeof f->out, o->out ? "%s" : "build/models/%s", o->out ? o->out : o->preset);
-    snprintf(run, sizeof run, o->run ? "%s" : "build/runs/%s", o->run ? o->run : o->preset);
-    snprintf(f->checkpoint, sizeof f->checkpoint, "%s/checkpoint.safetensors", run);
-    snprintf(f->log, sizeof f->log, "%s/log.jsonl", run);
-    enum status status = run_folder_open(&f->run, run, err);
+static enum status find_paths(struct fit *f, struct error *err) {
+    const struct fit_options *o = &f->options;
+    struct fit_paths *p = &f->paths;
+    enum status status = default_path(p->train, o->train, "build/data", "train.txt", err);
     if (status == STATUS_OK)
-        status = file_make_folder(f->out, err);
+        status = default_path(p->valid, o->valid, "build/data", "valid.txt", err);
+    if (status == STATUS_OK)
+        status = default_path(p->tokenizer, o->tokenizer, "build/data", "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = default_path(p->out, o->out, "build/models", o->preset, err);
+    if (status == STATUS_OK)
+        status = default_path(p->run, o->run, "build/runs", o->preset, err);
+    if (status == STATUS_OK)
+        status = file_join(p->checkpoint, p->run, "checkpoint.safetensors", err);
+    if (status == STATUS_OK)
+        status = file_join(p->log, p->run, "log.jsonl", err);
+    return status;
+}
+
+static enum status open_folders(struct fit *f, struct error *err) {
+    const struct fit_paths *p = &f->paths;
+    enum status status = find_paths(f, err);
+    if (status == STATUS_OK)
+        status = run_folder_open(&f->run, p->run, err);
+    if (status == STATUS_OK)
+        status = file_make_folder(p->out, err);
     if (status != STATUS_OK)
         return status;
-    run_folder_sweep(run, "checkpoint.safetensors");
-    run_folder_sweep(run, "log.jsonl");
-    run_folder_sweep(f->out, "model.safetensors");
-    run_folder_sweep(f->out, "config.json");
-    run_folder_sweep(f->out, "tokenizer.model");
+    run_folder_sweep(p->run, "checkpoint.safetensors");
+    run_folder_sweep(p->run, "log.jsonl");
+    run_folder_sweep(p->out, "model.safetensors");
+    run_folder_sweep(p->out, "config.json");
+    run_folder_sweep(p->out, "tokenizer.model");
     return STATUS_OK;
 }
 
 static enum status open_data(struct fit *f, struct error *err) {
     size_t positions = (size_t)f->plan.config.positions;
-    enum status status = tokenizer_load(&f->tokenizer, f->options.tokenizer, err);
+    enum status status = tokenizer_load(&f->tokenizer, f->paths.tokenizer, err);
     if (status != STATUS_OK)
         return status;
-    log_info("reading %s and %s", f->options.train, f->options.valid);
+    log_info("reading %s and %s", f->paths.train, f->paths.valid);
     struct tokenizer_specials specials = tokenizer_specials(f->tokenizer);
     const struct model_config *c = &f->plan.config;
     if (tokenizer_vocab_size(f->tokenizer) != (size_t)c->vocab || specials.unk != c->unk_id ||
@@ -45,12 +61,12 @@ static enum status open_data(struct fit *f, struct error *err) {
         return error_set(err, STATUS_INVALID,
                          "%s is not a tokenizer for %s: it needs %d pieces and the ids unk %d, "
                          "bos %d, eos %d, pad %d",
-                         f->options.tokenizer, f->options.preset, c->vocab, c->unk_id, c->bos_id,
+                         f->paths.tokenizer, f->options.preset, c->vocab, c->unk_id, c->bos_id,
                          c->eos_id, c->pad_id);
-    status = dataset_load(&f->train, f->options.train, f->tokenizer,
+    status = dataset_load(&f->train, f->paths.train, f->tokenizer,
                           f->options.crop > 0 ? DATASET_UNCUT : positions, 0, f->pool, err);
     if (status == STATUS_OK)
-        status = dataset_load(&f->valid, f->options.valid, f->tokenizer, positions, 0, f->pool,
+        status = dataset_load(&f->valid, f->paths.valid, f->tokenizer, positions, 0, f->pool,
                               err);
     return status;
 }
@@ -93,12 +109,12 @@ static enum status count_steps(const struct fit *f, uint64_t *count, struct erro
 
 static enum status resume(struct fit *f, struct error *err) {
     f->progress.best_loss = INFINITY;
-    if (f->options.fresh || !file_exists(f->checkpoint))
+    if (f->options.fresh || !file_exists(f->paths.checkpoint))
         return STATUS_OK;
     enum status status =
-        checkpoint_load(f->checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
+        checkpoint_load(f->paths.checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
     if (status == STATUS_OK)
-        log_info("going on from step %" PRIu64 " of %s", f->progress.step, f->checkpoint);
+        log_info("going on from step %" PRIu64 " of %s", f->progress.step, f->paths.checkpoint);
     return status;
 }
 
@@ -112,7 +128,7 @@ static enum status open_model(struct fit *f, struct error *err) {
             model_initialize(f->model, o->seed);
         return status;
     }
-    enum status status = weights_check_tokenizer(o->start, o->tokenizer, err);
+    enum status status = weights_check_tokenizer(o->start, f->paths.tokenizer, err);
     if (status == STATUS_OK)
         status = weights_load(o->start, &f->model, err);
     if (status == STATUS_OK && memcmp(&f->model->config, c, sizeof *c) != 0)
@@ -151,7 +167,7 @@ static enum status open_schedule(struct fit *f, struct error *err) {
 static enum status open_trainer(struct fit *f, struct error *err) {
     const struct fit_options *o = &f->options;
     const struct teacher_options teacher = {.folders = o->teacher,
-                                            .tokenizer = o->tokenizer,
+                                            .tokenizer = f->paths.tokenizer,
                                             .student = &f->plan.config,
                                             .dtype = f->plan.trainer.dtype,
                                             .max_rows = o->micro_tokens};
@@ -172,7 +188,7 @@ static enum status open_trainer(struct fit *f, struct error *err) {
     status = data_loader_open(&f->loader, &f->train, &plan, f->progress.cursor, err);
     if (status == STATUS_OK)
         status =
-            training_log_open(&f->training_log, f->log, f->progress.step, f->schedule.steps, err);
+            training_log_open(&f->training_log, f->paths.log, f->progress.step, f->schedule.steps, err);
     return status;
 }
 
@@ -198,7 +214,7 @@ enum status fit_open(struct fit *f, struct error *err) {
 void fit_close(struct fit *f) {
     struct error err;
     if (training_log_close(&f->training_log, &err) != STATUS_OK)
-        log_warn("%s: %s", f->log, err.message); /* the weights do not depend on it */
+        log_warn("%s: %s", f->paths.log, err.message); /* the weights do not depend on it */
     data_loader_close(f->loader);
     trainer_destroy(&f->trainer);
     teacher_close(f->teacher);

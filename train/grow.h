@@ -34,7 +34,4 @@ enum status grow(struct model *model, const struct model *const *sources, int co
 enum status grow_calibrate(struct model *model, const struct model *const *sources, int count,
                            const struct batch *batch, struct pool *pool, struct error *err);
 
-/* `alpaca-train grow`; returns the exit status. */
-int grow_command(int argc, char **argv);
-
 #endif

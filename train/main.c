@@ -1,9 +1,6 @@
 /* alpaca-train - from story files to a model folder. */
 #include "model/blas.h"
-#include "train/data/prepare.h"
-#include "train/evaluate.h"
-#include "train/fit.h"
-#include "train/grow.h"
+#include "train/commands.h"
 
 #include <stdio.h>
 #include <string.h>

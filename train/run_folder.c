@@ -11,14 +11,13 @@
 #include <unistd.h>
 
 enum status run_folder_open(struct run_folder *folder, const char *path, struct error *err) {
-    char lock[1100];
+    char lock[FILE_PATH_BYTES];
     *folder = (struct run_folder){0};
-    if ((size_t)snprintf(folder->path, sizeof folder->path, "%s", path) >= sizeof folder->path)
-        return error_set(err, STATUS_INVALID, "the path is too long: %s", path);
-    enum status status = file_make_folder(path, err);
+    enum status status = file_join(lock, path, "lock", err);
+    if (status == STATUS_OK)
+        status = file_make_folder(path, err);
     if (status != STATUS_OK)
         return status;
-    snprintf(lock, sizeof lock, "%s/lock", path);
     int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0)
         return error_set_errno(err, "cannot write %s", lock);
@@ -51,10 +50,9 @@ static int is_temporary_of(const char *name, const char *file) {
 void run_folder_sweep(const char *path, const char *file) {
     DIR *entries = opendir(path);
     for (const struct dirent *entry; entries && (entry = readdir(entries)) != NULL;) {
-        char inside[4096];
-        if (!is_temporary_of(entry->d_name, file))
-            continue;
-        if ((size_t)snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name) < sizeof inside)
+        char inside[FILE_PATH_BYTES];
+        if (is_temporary_of(entry->d_name, file) &&
+            file_join(inside, path, entry->d_name, NULL) == STATUS_OK)
             (void)unlink(inside);
     }
     if (entries)

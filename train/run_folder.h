@@ -12,7 +12,6 @@
 #include <stddef.h>
 
 struct run_folder {
-    char path[1024];
     int lock; /* file descriptor + 1; 0: not held */
 };
 

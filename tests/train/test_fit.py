@@ -304,6 +304,50 @@ def test_an_unusable_folder_is_a_clear_error(data, tmp_path):
         assert str(tmp_path / "file") in output.splitlines()[-1]
 
 
+def test_paths_may_be_long_and_are_never_cut(data, tmp_path):
+    long = tmp_path / "/".join(["x" * 200] * 8)  # 1,600 bytes and more
+    fit(data, tmp_path, "--out", str(long / "out"), "--run", str(long / "run"), steps=2)
+    assert (long / MODEL).exists() and (long / CHECKPOINT).exists() and (long / LOG).exists()
+    for option in ("--out", "--run"):
+        longer = tmp_path / f"longer{option}"
+        output = fit(data, tmp_path, option, str(longer / "/".join(["y" * 200] * 25)), status=1)
+        assert "too long" in output.splitlines()[-1]
+        assert not longer.exists()
+
+
+def test_defaults_are_those_of_the_repository(data, tmp_path):
+    """A program in a repository finds and writes its folders from wherever one stands."""
+    repository, elsewhere = tmp_path / "repository", tmp_path / "elsewhere"
+    for folder in ("build/release", "build/data", "train", "weights", "data"):
+        (repository / folder).mkdir(parents=True)
+    elsewhere.mkdir()
+    program = shutil.copy2(BINARY, repository / "build/release")
+    (repository / "train/default_path.c").write_text("")
+    (repository / "weights/alpaca").symlink_to(repository / "build/models/small")
+    (repository / "data/tinystories-valid.jsonl.xz").symlink_to(
+        ROOT / "data/tinystories-valid.jsonl.xz")
+
+    def run(*arguments, status=0):
+        done = subprocess.run([program, *arguments], cwd=elsewhere, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        assert done.returncode == status, done.stdout[-2000:]
+        assert not list(elsewhere.iterdir())
+        return done.stdout
+
+    short = ("fit", "--preset", "small", "--steps", "2", "--batch-tokens", "2000")
+    assert f"{repository}/build/data/tokenizer.model" in run(*short, status=1)
+    for name in ("train.txt", "valid.txt", "tokenizer.model"):
+        shutil.copy(data / name, repository / "build/data")
+    run(*short)
+    assert (repository / "build/runs/small/checkpoint.safetensors").exists()
+    assert "554 stories" in run("evaluate")
+    run("grow", "--preset", "small", str(repository / "build/models/small"))
+    assert (repository / "build/models/small-grown/model.safetensors").exists()
+    shutil.rmtree(repository / "train")  # a program that was installed takes the current folder
+    assert "cannot open build/data/train.txt" in run(
+        "grow", "--preset", "small", str(repository / "build/models/small"), status=1)
+
+
 def test_the_best_weights_are_kept(data, tmp_path):
     output = fit(data, tmp_path, "--lr", "0.3", "--warmup", "0", "--final-lr", "1",
                  "--valid-every", "2", "--dtype", "f32", "--numeric", "f32", steps=20)

@@ -51,7 +51,4 @@ struct prepare_report {
 enum status prepare_run(const struct prepare_options *options, struct prepare_report *report,
                         struct error *err);
 
-/* `alpaca-train prepare`: argv after that word; the exit status. */
-int prepare_command(int argc, char **argv);
-
 #endif

@@ -1,5 +1,6 @@
 #include "train/data/story_reader.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "train/data/story_json.h"
 #include "train/data/text_source.h"
@@ -13,7 +14,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum story_form { FORM_LINES, FORM_SEPARATED, FORM_OBJECTS, FORM_ARRAY };
+enum story_formatat { FORMAT_LINES, FORMAT_SEPARATED, FORMAT_OBJECTS, FORMAT_ARRAY };
 
 struct story_reader {
     char **paths; /* [path_count], owned */
@@ -21,23 +22,20 @@ struct story_reader {
     size_t next_path;
     struct text_source source; /* of paths[next_path - 1], while `reading` */
     bool reading;
-    enum story_form form;
+    enum story_formatat format;
     uint64_t record; /* of the file being read, from 1 */
 };
 
 /* ---- which files ------------------------------------------------------------ */
 
-static enum status add_path(struct story_reader *reader, const char *folder, const char *name,
-                            struct error *err) {
-    size_t length = (folder ? strlen(folder) + 1 : 0) + strlen(name) + 1;
+static enum status add_path(struct story_reader *reader, const char *path, struct error *err) {
     char **paths = realloc(reader->paths, (reader->path_count + 1) * sizeof *paths);
     if (paths)
         reader->paths = paths;
-    char *path = paths ? malloc(length) : NULL;
-    if (!path)
+    char *copy = paths ? strdup(path) : NULL;
+    if (!copy)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the list of files");
-    snprintf(path, length, "%s%s%s", folder ? folder : "", folder ? "/" : "", name);
-    reader->paths[reader->path_count++] = path;
+    reader->paths[reader->path_count++] = copy;
     return STATUS_OK;
 }
 
@@ -47,23 +45,31 @@ static bool ends_with(const char *name, size_t length, const char *suffix) {
 }
 
 /* Inside a folder the name decides, since a README may lie there too. */
-static bool is_story_file(const char *folder, const char *name) {
+static bool has_story_name(const char *name) {
     static const char *const suffixes[] = {".txt", ".json", ".jsonl", ".ndjson"};
-    char path[4096];
-    struct stat info;
-    int written = snprintf(path, sizeof path, "%s/%s", folder, name);
-    if (name[0] == '.' || written < 0 || (size_t)written >= sizeof path || stat(path, &info) != 0 ||
-        !S_ISREG(info.st_mode))
-        return false;
     size_t length = strlen(name);
     if (text_source_tool(name))
         length = (size_t)(strrchr(name, '.') - name);
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if (ends_with(name, length, suffixes[i]))
             return true;
-    }
-    log_info("%s: skipped, not a .txt, .json, .jsonl or .ndjson file", path);
     return false;
+}
+
+/* Adds the entry of a folder if it is a file of stories. */
+static enum status add_entry(struct story_reader *reader, const char *folder, const char *name,
+                             struct error *err) {
+    char path[FILE_PATH_BYTES];
+    struct stat info;
+    if (name[0] == '.')
+        return STATUS_OK;
+    enum status status = file_join(path, folder, name, err);
+    if (status != STATUS_OK || stat(path, &info) != 0 || !S_ISREG(info.st_mode))
+        return status;
+    if (has_story_name(name))
+        return add_path(reader, path, err);
+    log_info("%s: skipped, not a .txt, .json, .jsonl or .ndjson file", path);
+    return STATUS_OK;
 }
 
 static int compare_paths(const void *a, const void *b) {
@@ -77,10 +83,8 @@ static enum status list_folder(struct story_reader *reader, const char *folder,
         return error_set_errno(err, "cannot open %s", folder);
     enum status status = STATUS_OK;
     const struct dirent *entry;
-    while (status == STATUS_OK && (errno = 0, entry = readdir(entries)) != NULL) {
-        if (is_story_file(folder, entry->d_name))
-            status = add_path(reader, folder, entry->d_name, err);
-    }
+    while (status == STATUS_OK && (errno = 0, entry = readdir(entries)) != NULL)
+        status = add_entry(reader, folder, entry->d_name, err);
     if (status == STATUS_OK && errno)
         status = error_set_errno(err, "cannot read %s", folder);
     closedir(entries);
@@ -105,7 +109,7 @@ enum status story_reader_open(struct story_reader **out, const char *path, struc
     else if (strcmp(path, "-") != 0 && S_ISDIR(info.st_mode))
         status = list_folder(reader, path, err);
     else
-        status = add_path(reader, NULL, path, err);
+        status = add_path(reader, path, err);
     if (status != STATUS_OK) {
         story_reader_close(reader);
         return status;
@@ -147,7 +151,7 @@ static const char *find(const char *text, size_t bytes, const char *word) {
 }
 
 /* What we cannot read but recognize, in words. */
-static const char *foreign_form(const char *text, size_t bytes) {
+static const char *foreign_format(const char *text, size_t bytes) {
     static const struct {
         const char *magic;
         size_t at, bytes;
@@ -172,17 +176,17 @@ static const char *foreign_form(const char *text, size_t bytes) {
     return NULL;
 }
 
-static enum story_form form_of(const char *text, size_t bytes) {
+static enum story_formatat format_of(const char *text, size_t bytes) {
     size_t first = blanks(text, bytes);
     if (first < bytes && (text[first] == '{' || text[first] == '[')) {
         size_t second = first + 1 + blanks(text + first + 1, bytes - first - 1);
         char next = second < bytes ? text[second] : '\0';
         if (text[first] == '{' && (next == '"' || next == '}'))
-            return FORM_OBJECTS;
+            return FORMAT_OBJECTS;
         if (text[first] == '[' && (next == '{' || next == ']'))
-            return FORM_ARRAY;
+            return FORMAT_ARRAY;
     }
-    return find(text, bytes, STORY_SEPARATOR) ? FORM_SEPARATED : FORM_LINES;
+    return find(text, bytes, STORY_SEPARATOR) ? FORMAT_SEPARATED : FORMAT_LINES;
 }
 
 static enum status start_file(struct story_reader *reader, struct error *err) {
@@ -196,7 +200,7 @@ static enum status start_file(struct story_reader *reader, struct error *err) {
         return status;
     const char *text = text_source_data(source);
     size_t bytes = text_source_size(source);
-    const char *advice = foreign_form(text, bytes);
+    const char *advice = foreign_format(text, bytes);
     if (advice)
         return error_set(err, STATUS_UNSUPPORTED, "%s is %s", source->path, advice);
     if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark */
@@ -204,8 +208,8 @@ static enum status start_file(struct story_reader *reader, struct error *err) {
         text += 3;
         bytes -= 3;
     }
-    reader->form = form_of(text, bytes < STORY_SNIFF_BYTES ? bytes : STORY_SNIFF_BYTES);
-    if (reader->form == FORM_ARRAY)
+    reader->format = format_of(text, bytes < STORY_SNIFF_BYTES ? bytes : STORY_SNIFF_BYTES);
+    if (reader->format == FORMAT_ARRAY)
         text_source_skip(source, blanks(text, bytes) + 1);
     return STATUS_OK;
 }
@@ -217,7 +221,7 @@ static enum status too_long(const struct story_reader *reader, struct error *err
                      reader->source.path, (unsigned long long)reader->record, STORY_LIMIT_BYTES);
 }
 
-static enum status broken(const struct story_reader *reader, const char *what,
+static enum status corrupt(const struct story_reader *reader, const char *what,
                           struct error *err) {
     return error_set(err, STATUS_CORRUPT, "%s: record %llu: %s", reader->source.path,
                      (unsigned long long)reader->record, what);
@@ -254,7 +258,7 @@ static enum status next_line(struct story_reader *reader, struct buffer *story, 
                              struct error *err) {
     enum status status = next_text(reader, "\n", story, got, err);
     if (status == STATUS_OK && find(story->data, story->size, STORY_SEPARATOR))
-        return broken(reader, STORY_SEPARATOR " in a file that was taken for one story a line, "
+        return corrupt(reader, STORY_SEPARATOR " in a file that was taken for one story a line, "
                       "because its beginning has none", err);
     return status;
 }
@@ -281,13 +285,13 @@ static enum status read_object(struct story_reader *reader, struct buffer *story
         enum json_found found =
             json_scan_object(&scan, text_source_data(source), text_source_size(source));
         if (found == JSON_BROKEN)
-            return broken(reader, "not valid JSON: a line break inside a string", err);
+            return corrupt(reader, "not valid JSON: a line break inside a string", err);
         if (scan.seen > STORY_LIMIT_BYTES)
             return too_long(reader, err);
         if (found == JSON_COMPLETE)
             break;
         if (source->at_end)
-            return broken(reader, "the file ends inside this object", err);
+            return corrupt(reader, "the file ends inside this object", err);
         enum status status = text_source_fill(source, err);
         if (status != STATUS_OK)
             return status;
@@ -311,7 +315,7 @@ static enum status next_object(struct story_reader *reader, struct buffer *story
         return status;
     reader->record++;
     if (next != '{')
-        return broken(reader, "expected the { of a JSON object", err);
+        return corrupt(reader, "expected the { of a JSON object", err);
     return read_object(reader, story, got, err);
 }
 
@@ -321,7 +325,7 @@ static enum status end_array(struct story_reader *reader, struct error *err) {
     text_source_skip(&reader->source, 1);
     enum status status = next_byte(&reader->source, &next, err);
     if (status == STATUS_OK && text_source_size(&reader->source) > 0)
-        return broken(reader, "more text after the array's ]", err);
+        return corrupt(reader, "more text after the array's ]", err);
     return status;
 }
 
@@ -334,9 +338,9 @@ static enum status next_element(struct story_reader *reader, struct buffer *stor
         return end_array(reader, err);
     if (status == STATUS_OK && reader->record > 0) {
         if (text_source_size(source) == 0)
-            return broken(reader, "the file ends inside the array", err);
+            return corrupt(reader, "the file ends inside the array", err);
         if (next != ',')
-            return broken(reader, "expected , or ] after this object", err);
+            return corrupt(reader, "expected , or ] after this object", err);
         text_source_skip(source, 1);
         status = next_byte(source, &next, err);
     }
@@ -344,20 +348,20 @@ static enum status next_element(struct story_reader *reader, struct buffer *stor
         return status;
     reader->record++;
     if (next != '{')
-        return broken(reader, "expected the { of a JSON object", err);
+        return corrupt(reader, "expected the { of a JSON object", err);
     return read_object(reader, story, got, err);
 }
 
 static enum status next_in_file(struct story_reader *reader, struct buffer *story, bool *got,
                                 struct error *err) {
-    switch (reader->form) {
-    case FORM_LINES:
+    switch (reader->format) {
+    case FORMAT_LINES:
         return next_line(reader, story, got, err);
-    case FORM_SEPARATED:
+    case FORMAT_SEPARATED:
         return next_text(reader, STORY_SEPARATOR, story, got, err);
-    case FORM_OBJECTS:
+    case FORMAT_OBJECTS:
         return next_object(reader, story, got, err);
-    case FORM_ARRAY:
+    case FORMAT_ARRAY:
         return next_element(reader, story, got, err);
     }
     return STATUS_OK;

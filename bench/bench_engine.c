@@ -38,7 +38,7 @@ static const struct flag flags[] = {
 };
 static const struct flag_table table = {
     .usage = "alpaca-bench engine [options]",
-    .summary = "Tokens per second of the engine: reading prompts, and telling stories.",
+    .summary = "Tokens per second of the engine: reading prompts, and generating stories.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
 };

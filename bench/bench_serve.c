@@ -31,7 +31,7 @@ static const struct flag flags[] = {
      "with --model: times that engine and clients take turns"},
     {"tokens", FLAG_INT, AT(tokens), "200", 1, 60000, "tokens", "of each story at most"},
     {"temperature", FLAG_REAL, AT(temperature), "0.7", 0, 2, "", "of every story"},
-    {"stream", FLAG_SWITCH, AT(stream), "on", 0, 0, "", "ask for the story as it is told"},
+    {"stream", FLAG_SWITCH, AT(stream), "on", 0, 0, "", "ask for the story as it is generated"},
     {"keep-alive", FLAG_SWITCH, AT(keep_alive), "on", 0, 0, "",
      "leave connections open from story to story"},
 };

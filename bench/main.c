@@ -10,7 +10,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
-    {"engine", bench_engine, "stories per second: reading prompts, and telling 1 to 64 at a time"},
+    {"engine", bench_engine, "stories per second: reading prompts, and generating 1 to 64 at a time"},
     {"kernels", bench_kernels, "each kernel alone, on one thread"},
     {"loss", bench_loss, "what serving in narrow numbers costs, in nats per token"},
     {"model", bench_write_model, "writes a model folder with random weights, to serve"},

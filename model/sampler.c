@@ -19,7 +19,7 @@ struct sampler {
     double *block_sums;  /* [blocks of BLOCK weights] */
     uint32_t *seen;      /* [vocab] the round in which a token was last penalized */
     uint32_t round;
-    float *row;          /* [vocab] the logits whose log-probabilities are asked for; -infinity for NaN */
+    float *row;          /* [vocab] the logits of the log-probabilities; -infinity for NaN */
     float row_max;
     double row_log_sum;  /* log of the sum of e^(row - row_max) */
 };
@@ -219,13 +219,13 @@ static int keep_top_p(const float *weights, int32_t *ids, int count, float top_p
     double total = 0;
     for (int i = 0; i < count; i++)
         total += (double)weights[ids[i]];
-    /* All that are lighter than this weigh at most 1 - top_p together, so none is needed. */
+    /* The less probable ones make up at most 1 - top_p together, so none of them is needed. */
     double cutoff = (1.0 - (double)top_p) * total / count;
     int kept = keep_at_least(weights, ids, count, (float)cutoff * 0.999f);
     return select_prefix(weights, ids, kept, false, (double)top_p * total);
 }
 
-/* Sets the weights of everything the filters drop to 0. The heaviest weighs 1. */
+/* Sets the weights of everything the filters drop to 0. The largest is 1. */
 static void filter(struct sampler *sampler, const struct sampling *s, float *weights) {
     int32_t *ids = sampler->candidates;
     int count = 0;

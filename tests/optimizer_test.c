@@ -102,7 +102,7 @@ static void adam_follows_its_formula(void **state) {
     check_adam(OPTIMIZER_ADAM, false);
 }
 
-static void adamw_decays_matrices_only_unless_told(void **state) {
+static void adamw_decays_matrices_only_by_default(void **state) {
     (void)state;
     check_adam(OPTIMIZER_ADAMW, false);
     check_adam(OPTIMIZER_ADAMW, true);
@@ -344,7 +344,7 @@ static void names_of_optimizers(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adam_follows_its_formula),
-        cmocka_unit_test(adamw_decays_matrices_only_unless_told),
+        cmocka_unit_test(adamw_decays_matrices_only_by_default),
         cmocka_unit_test(orthogonalizing_makes_singular_values_one),
         cmocka_unit_test(orthogonalizing_in_bf16_agrees_with_fp32),
         cmocka_unit_test(orthogonalizing_keeps_the_directions),

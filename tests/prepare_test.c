@@ -74,7 +74,7 @@ static void no_text_is_empty(void **state) {
     buffer_free(&clean);
 }
 
-static void broken_utf8_is_told(void **state) {
+static void broken_utf8_is_reported(void **state) {
     (void)state;
     static const char *const texts[] = {
         "a\x92s",           "\xC3",         "a\xE2\x80",         "\xC0\x80",
@@ -309,7 +309,7 @@ int main(void) {
         SCRATCH_TEST(mojibake_is_undone),
         SCRATCH_TEST(correct_text_stays),
         SCRATCH_TEST(no_text_is_empty),
-        SCRATCH_TEST(broken_utf8_is_told),
+        SCRATCH_TEST(broken_utf8_is_reported),
         SCRATCH_TEST(set_remembers_each_text),
         SCRATCH_TEST(hash_is_the_published_one),
         SCRATCH_TEST(drops_and_counts),

@@ -180,8 +180,8 @@ static void test_penalty_counts_a_token_once(void **state) {
 }
 
 /* How often each of `vocab` tokens comes in `draws` draws, as a share. */
-static void shares(int vocab, const struct sampling *s, const float *logits, int draws,
-                   const int32_t *suppressed, int suppressed_count, double *share) {
+static void draw_shares(int vocab, const struct sampling *s, const float *logits, int draws,
+                        const int32_t *suppressed, int suppressed_count, double *share) {
     struct sampling seeded = *s;
     memset(share, 0, (size_t)vocab * sizeof *share);
     for (int i = 0; i < draws; i++) {
@@ -212,7 +212,7 @@ static void test_draws_follow_the_distribution(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         double share[4];
-        shares(4, &cases[i].sampling, logits, 20000, NULL, 0, share);
+        draw_shares(4, &cases[i].sampling, logits, 20000, NULL, 0, share);
         for (int id = 0; id < 4; id++) {
             double deviation = fabs(share[id] - cases[i].expected[id]);
             bool exact = cases[i].expected[id] == 0; /* dropped means never */
@@ -228,7 +228,7 @@ static void test_suppressed_is_never_drawn(void **state) {
     const float logits[] = {30, 0, 0.5f, 40, 0.1f};
     const int32_t suppressed[] = {0, -1, 3, 99};
     double share[5];
-    shares(5, &plain, logits, 3000, suppressed, 4, share);
+    draw_shares(5, &plain, logits, 3000, suppressed, 4, share);
     assert_true(share[0] == 0 && share[3] == 0);
     assert_true(share[1] > 0.1 && share[2] > 0.1 && share[4] > 0.1);
 }
@@ -241,12 +241,12 @@ static void test_ties_go_to_the_lower_id(void **state) {
         logits[i] = 1.25f;
     struct sampling s = plain;
     s.top_k = 5;
-    shares(100, &s, logits, 1000, NULL, 0, share);
+    draw_shares(100, &s, logits, 1000, NULL, 0, share);
     for (int i = 0; i < 100; i++)
         assert_true((share[i] > 0) == (i < 5));
     s.top_k = 0;
     s.top_p = 0.105f; /* 11 of 100 equal ones */
-    shares(100, &s, logits, 2000, NULL, 0, share);
+    draw_shares(100, &s, logits, 2000, NULL, 0, share);
     for (int i = 0; i < 100; i++)
         assert_true((share[i] > 0) == (i < 11));
 }

@@ -1,7 +1,7 @@
 /* The tokenizer's parts, its streams, and what it makes of broken model files.
  *
  * That ids and texts equal SentencePiece's is tested in tests/tokenizer, with
- * SentencePiece itself. Broken files are most telling with CONFIG=asan.
+ * SentencePiece itself. Broken files show the most with CONFIG=asan.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -69,7 +69,7 @@ static void utf8_is_strict(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(utf8_length(cases[i].text, strlen(cases[i].text)), cases[i].length);
     assert_int_equal(utf8_length("", 0), 0);
-    assert_int_equal(utf8_length("\xE2\x96\x81", 2), 0); /* looks no further than told */
+    assert_int_equal(utf8_length("\xE2\x96\x81", 2), 0); /* looks no further than asked */
     assert_true(utf8_unfinished("\xF0\x9F\x98", 3));
     assert_false(utf8_unfinished("\xF0\x9F\x98\x80", 4));
     assert_false(utf8_unfinished("\xE2\x28", 2));

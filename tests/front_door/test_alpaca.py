@@ -286,7 +286,7 @@ def test_training_without_a_step_explains_the_steps(world):
     assert world.made() == []
 
 
-def test_prepare_takes_the_shipped_stories_unless_told_otherwise(world):
+def test_prepare_takes_the_shipped_stories_unless_others_are_named(world):
     world.add_everything_to_build()
     world.fake("xz", "exit 0")
     lines = world.run("train", "prepare").stdout.splitlines()

@@ -43,7 +43,7 @@ static enum status connect_to(const char *host, int port, int *out, struct error
 enum status health_check(const struct options *options, struct error *err) {
     static const char request[] = "GET /health HTTP/1.1\r\nHost: localhost\r\n"
                                   "Connection: close\r\n\r\n";
-    /* "Every address" is something to listen on; this machine's own is one to ask. */
+    /* A server that listens on every address is asked at this machine's own. */
     const char *host = strcmp(options->host, "0.0.0.0") == 0 ? "127.0.0.1"
                        : strcmp(options->host, "::") == 0    ? "::1"
                                                              : options->host;

@@ -53,7 +53,8 @@ bool keys_accept(const struct keys *keys, const char *authorization) {
     const char *at = keys->text.data, *key;
     size_t length, given_length = strlen(given);
     bool found = false;
-    while ((key = next_key(&at, &length)) != NULL) /* all of them, to take the same time */
+    /* All keys are compared, so that it always takes the same time. */
+    while ((key = next_key(&at, &length)) != NULL)
         found |= same_bytes(key, length, given, given_length);
     return found;
 }

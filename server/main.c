@@ -1,4 +1,4 @@
-/* alpaca-server: starts everything in order, waits for a signal, stops it in reverse. */
+/* alpaca-server starts the engine and the HTTP server, waits for a signal, and stops both again. */
 #include "base/log.h"
 #include "model/blas.h"
 #include "model/kernels/kernels.h"
@@ -14,17 +14,18 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* The answers of stories that have just been cut off still want to be sent. */
+/* Time to send the answers of stories that were cut off when the scheduler stopped. */
 enum { LAST_ANSWERS_MS = 2000 };
 
-/* A handler and a pipe rather than a mask and sigwait(): libraries have started threads before
- * main() that no mask set here reaches, and a signal that lands on one of them would kill. */
+/* The handler writes into this pipe, and main reads from it. Blocking the signals and waiting with
+ * sigwait() would not do: libraries have started threads before main() that a mask set there does
+ * not reach, and a signal that lands on one of them would end the process. */
 static int stop_pipe[2];
 
 static void on_stop_signal(int signal_number) {
     static volatile sig_atomic_t asked;
     int code = errno;
-    if (asked) /* a second time: now */
+    if (asked) /* the second signal ends the process at once */
         _exit(128 + signal_number);
     asked = 1;
     ssize_t ignored = write(stop_pipe[1], "", 1);
@@ -44,7 +45,7 @@ static enum status catch_signals(struct error *err) {
 
 static void wait_for_stop_signal(void) {
     struct pollfd readable = {.fd = stop_pipe[0], .events = POLLIN};
-    while (poll(&readable, 1, -1) < 1) { /* the signal itself interrupts it once */
+    while (poll(&readable, 1, -1) < 1) { /* the signal itself interrupts poll() */
     }
 }
 

@@ -5,7 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Upper ends in seconds. A step takes from a fraction of a millisecond to some tens of them. */
+/* Upper ends of the buckets, in seconds. A step takes between a fraction of a millisecond and some
+ * tens of milliseconds. */
 static const double token_bounds[] = {0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032,
                                       0.064,  0.125, 0.25,  0.5,   1};
 static const double request_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
@@ -17,40 +18,35 @@ struct histogram_row {
     const char *name, *help;
     const double *bounds;
     int count;
-    size_t offset;
 };
 
 #define BOUNDS(bounds) bounds, (int)(sizeof(bounds) / sizeof *(bounds))
-static const struct histogram_row histogram_rows[] = {
-    {"alpaca_time_to_first_token_seconds", "From a story's submission to its first token.",
-     BOUNDS(request_bounds), offsetof(struct metrics, first_token)},
-    {"alpaca_inter_token_latency_seconds", "Between two tokens of a story.", BOUNDS(token_bounds),
-     offsetof(struct metrics, token_gap)},
-    {"alpaca_request_queue_time_seconds", "What a story waited for a slot.", BOUNDS(queue_bounds),
-     offsetof(struct metrics, queue_time)},
-    {"alpaca_request_duration_seconds", "Requests for stories, to the end of their answer.",
-     BOUNDS(request_bounds), offsetof(struct metrics, duration)},
+static const struct histogram_row histogram_rows[METRICS_TIMES] = {
+    [TIME_FIRST_TOKEN] = {"alpaca_time_to_first_token_seconds",
+                          "From a story's submission to its first token.", BOUNDS(request_bounds)},
+    [TIME_TOKEN_GAP] = {"alpaca_inter_token_latency_seconds", "Between two tokens of a story.",
+                        BOUNDS(token_bounds)},
+    [TIME_IN_QUEUE] = {"alpaca_request_queue_time_seconds", "What a story waited for a slot.",
+                       BOUNDS(queue_bounds)},
+    [TIME_OF_REQUEST] = {"alpaca_request_duration_seconds",
+                         "Requests for stories, to the end of their answer.",
+                         BOUNDS(request_bounds)},
 };
-enum { HISTOGRAMS = sizeof histogram_rows / sizeof *histogram_rows };
 
 static const char *const method_names[METRICS_METHODS] = {"GET", "HEAD", "POST", "OPTIONS",
                                                           "other"};
 static const int codes[METRICS_CODES] = {200, 204, 304, 400, 401, 404, 405, 413,
                                          415, 499, 500, 503, 0}; /* 0: any other */
 
-static void observe(struct metrics *metrics, const struct metrics_histogram *which,
-                    uint64_t value_ns, uint64_t count) {
-    for (int h = 0; h < HISTOGRAMS; h++) {
-        const struct histogram_row *row = &histogram_rows[h];
-        struct metrics_histogram *histogram = (void *)((char *)metrics + row->offset);
-        int bucket = 0;
-        if (histogram != which)
-            continue;
-        while (bucket < row->count && (double)value_ns > row->bounds[bucket] * 1e9)
-            bucket++;
-        atomic_fetch_add_explicit(&histogram->buckets[bucket], count, memory_order_relaxed);
-        atomic_fetch_add_explicit(&histogram->sum_ns, value_ns * count, memory_order_relaxed);
-    }
+static void observe(struct metrics *metrics, enum metrics_time time, uint64_t value_ns,
+                    uint64_t count) {
+    const struct histogram_row *row = &histogram_rows[time];
+    struct metrics_histogram *histogram = &metrics->times[time];
+    int bucket = 0;
+    while (bucket < row->count && (double)value_ns > row->bounds[bucket] * 1e9)
+        bucket++;
+    atomic_fetch_add_explicit(&histogram->buckets[bucket], count, memory_order_relaxed);
+    atomic_fetch_add_explicit(&histogram->sum_ns, value_ns * count, memory_order_relaxed);
 }
 
 void metrics_story(struct metrics *metrics, enum story_end end,
@@ -59,17 +55,17 @@ void metrics_story(struct metrics *metrics, enum story_end end,
         end = STORY_CANCELLED;
     atomic_fetch_add_explicit(&metrics->stories[end], 1, memory_order_relaxed);
     if (usage->prefill_ns == 0)
-        return; /* it was gone before its first token */
-    observe(metrics, &metrics->queue_time, usage->queued_ns, 1);
-    observe(metrics, &metrics->first_token, usage->queued_ns + usage->prefill_ns, 1);
+        return; /* it was cancelled before its first token */
+    observe(metrics, TIME_IN_QUEUE, usage->queued_ns, 1);
+    observe(metrics, TIME_FIRST_TOKEN, usage->queued_ns + usage->prefill_ns, 1);
 }
 
 void metrics_token_gap(struct metrics *metrics, uint64_t gap_ns, int count) {
-    observe(metrics, &metrics->token_gap, gap_ns, (uint64_t)count);
+    observe(metrics, TIME_TOKEN_GAP, gap_ns, (uint64_t)count);
 }
 
 void metrics_duration(struct metrics *metrics, uint64_t duration_ns) {
-    observe(metrics, &metrics->duration, duration_ns, 1);
+    observe(metrics, TIME_OF_REQUEST, duration_ns, 1);
 }
 
 void metrics_http(struct metrics *metrics, int path, const char *method, int http_status) {
@@ -97,9 +93,8 @@ static void gauge(struct buffer *out, const char *name, const char *help, double
     buffer_printf(out, "%s %.15g\n", name, value);
 }
 
-static void write_histogram(struct metrics *metrics, const struct histogram_row *row,
+static void write_histogram(struct metrics_histogram *histogram, const struct histogram_row *row,
                             struct buffer *out) {
-    struct metrics_histogram *histogram = (void *)((char *)metrics + row->offset);
     uint64_t sum_ns = atomic_load(&histogram->sum_ns), total = 0;
     head(out, row->name, "histogram", row->help);
     for (int bucket = 0; bucket < row->count; bucket++) {
@@ -113,7 +108,7 @@ static void write_histogram(struct metrics *metrics, const struct histogram_row 
 }
 
 static void write_stories(struct metrics *metrics, struct buffer *out) {
-    head(out, "alpaca_requests_total", "counter", "Stories told, by how they ended.");
+    head(out, "alpaca_requests_total", "counter", "Stories that ended, by how they did.");
     for (int end = STORY_STOP; end < METRICS_ENDS; end++)
         buffer_printf(out, "alpaca_requests_total{finished_reason=\"%s\"} %" PRIu64 "\n",
                       story_end_name((enum story_end)end),
@@ -137,12 +132,12 @@ static void write_http(struct metrics *metrics, struct buffer *out,
 }
 
 static void write_scheduler(const struct scheduler_stats *s, struct buffer *out) {
-    gauge(out, "alpaca_requests_running", "Stories being told now.", s->running);
+    gauge(out, "alpaca_requests_running", "Stories being generated now.", s->running);
     gauge(out, "alpaca_requests_waiting", "Stories waiting for a slot.", s->waiting);
     gauge(out, "alpaca_kv_slots_used", "Slots of the kv cache that a story is using.", s->running);
-    counter(out, "alpaca_prompt_tokens_total", "Prompt tokens of the stories told.",
+    counter(out, "alpaca_prompt_tokens_total", "Prompt tokens of the stories that began.",
             s->prefix_queries);
-    counter(out, "alpaca_generation_tokens_total", "Tokens told.", s->generated_tokens);
+    counter(out, "alpaca_generation_tokens_total", "Tokens generated.", s->generated_tokens);
     counter(out, "alpaca_prefix_cache_queries_total",
             "Prompt tokens looked for in the kv cache.", s->prefix_queries);
     counter(out, "alpaca_prefix_cache_hits_total",
@@ -168,8 +163,8 @@ void metrics_write(struct metrics *metrics, struct buffer *out,
                    const char *(*path_name)(int path)) {
     write_scheduler(scheduler, out);
     write_stories(metrics, out);
-    for (int h = 0; h < HISTOGRAMS; h++)
-        write_histogram(metrics, &histogram_rows[h], out);
+    for (int i = 0; i < METRICS_TIMES; i++)
+        write_histogram(&metrics->times[i], &histogram_rows[i], out);
     write_http(metrics, out, path_name);
     gauge(out, "http_connections", "Open connections.", atomic_load(&metrics->connections));
     write_process(out, started);

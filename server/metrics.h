@@ -1,10 +1,10 @@
-/* metrics.h - what the service has done so far, for Prometheus.
+/* metrics.h - what the service has done since its start, for Prometheus.
  *
- * Counters and histograms are plain atomics that any thread may add to at any
- * time; nothing is locked or allocated. What others count already (the
- * scheduler, the system) is asked for when the metrics are written.
+ * Counters and histograms are atomics that any thread may add to at any time;
+ * nothing is locked or allocated. The scheduler and the system count for
+ * themselves; they are asked when the metrics are written.
  *
- * Ownership: the service owns one, zeroed at start. Thread-safe.
+ * Ownership: the service owns one struct, zeroed at the start. Thread-safe.
  */
 #ifndef ALPACA_SERVER_METRICS_H
 #define ALPACA_SERVER_METRICS_H
@@ -18,11 +18,19 @@
 #include <time.h>
 
 enum {
-    METRICS_BUCKETS = 16, /* of a histogram at most, without +Inf */
+    METRICS_BUCKETS = 16, /* most buckets of a histogram, without +Inf */
     METRICS_PATHS = 32,
     METRICS_METHODS = 5,
     METRICS_CODES = 16,
     METRICS_ENDS = STORY_SHUTDOWN + 1,
+};
+
+enum metrics_time {
+    TIME_FIRST_TOKEN,
+    TIME_TOKEN_GAP,
+    TIME_IN_QUEUE,
+    TIME_OF_REQUEST,
+    METRICS_TIMES,
 };
 
 struct metrics_histogram {
@@ -32,23 +40,23 @@ struct metrics_histogram {
 
 struct metrics {
     atomic_uint_fast64_t stories[METRICS_ENDS]; /* by how they ended */
-    struct metrics_histogram first_token, token_gap, queue_time, duration;
+    struct metrics_histogram times[METRICS_TIMES];
     atomic_uint_fast64_t http[METRICS_PATHS][METRICS_METHODS][METRICS_CODES];
     atomic_int connections;
 };
 
-/* A story that has ended; one that still runs counts as cancelled. */
+/* Counts a story that has ended; one that still runs counts as cancelled. */
 void metrics_story(struct metrics *metrics, enum story_end end,
                    const struct generation_usage *usage);
-/* `count` tokens came `gap_ns` apart. */
+/* Counts `count` tokens, each `gap_ns` after the one before it. */
 void metrics_token_gap(struct metrics *metrics, uint64_t gap_ns, int count);
-/* A request for stories, from its headers to the end of its answer. */
+/* Counts a request for stories; it took from its headers to the end of its answer. */
 void metrics_duration(struct metrics *metrics, uint64_t duration_ns);
-/* An answered request; `path` is an index below METRICS_PATHS. */
+/* Counts an answered request; `path` is an index below METRICS_PATHS. */
 void metrics_http(struct metrics *metrics, int path, const char *method, int http_status);
 
-/* Appends all in Prometheus' text format. path_name names the index of metrics_http(), NULL for
- * an index that is not in use. */
+/* Appends everything in Prometheus' text format. path_name() names an index of metrics_http(), and
+ * answers NULL for one that is not in use. */
 void metrics_write(struct metrics *metrics, struct buffer *out,
                    const struct scheduler_stats *scheduler, time_t started,
                    const char *(*path_name)(int path));

@@ -20,7 +20,7 @@ static const struct flag rows[] = {
      "Instructions to use: portable, avx2 or avx512; by default the best there are"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 1024, "threads",
      "Compute threads; 0 for as many as the process may use"},
-    {"slots", FLAG_INT, AT(slots), "32", 1, 1024, "stories", "Stories told at the same time"},
+    {"slots", FLAG_INT, AT(slots), "32", 1, 1024, "stories", "Stories generated at the same time"},
     {"queue", FLAG_INT, AT(queue), "256", 1, 100000, "stories",
      "Stories waiting for a slot; more are refused with 503"},
     {"prompt-rows", FLAG_INT, AT(prompt_rows), "64", 1, 4096, "tokens",

@@ -1,7 +1,10 @@
 /* options.h - everything an operator can set, in one table.
  *
  * Flags, ALPACA_* variables, --help and the table in docs/api.md all come
- * from the rows in options.c. The values are read-only after options_parse().
+ * from the rows in options.c.
+ *
+ * Ownership: the texts belong to argv, the environment or the table. Read-only
+ * after options_parse(), so thread-safe.
  */
 #ifndef ALPACA_SERVER_OPTIONS_H
 #define ALPACA_SERVER_OPTIONS_H

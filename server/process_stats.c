@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Entries of a folder of the system's, less "." and "..". */
+/* The number of entries in a folder of /proc, "." and ".." not counted. */
 static int count_entries(const char *path) {
     DIR *folder = opendir(path);
     int count = 0;

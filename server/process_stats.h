@@ -1,4 +1,7 @@
-/* process_stats.h - what the system says about this process. Thread-safe. */
+/* process_stats.h - what the system knows about this process: time, memory, files, threads.
+ *
+ * Ownership: the caller's struct is filled in. Thread-safe.
+ */
 #ifndef ALPACA_SERVER_PROCESS_STATS_H
 #define ALPACA_SERVER_PROCESS_STATS_H
 
@@ -8,10 +11,10 @@ struct process_stats {
     double cpu_seconds;
     uint64_t resident_bytes, virtual_bytes;
     int open_files, threads;
-    uint64_t max_files;
+    uint64_t max_files; /* open files that the system allows */
 };
 
-/* What the system does not tell stays 0. */
+/* Where a system has no /proc, what would be read there is 0. */
 void process_stats_read(struct process_stats *stats);
 
 #endif

@@ -1,7 +1,8 @@
-/* service.h - what every request shares: the options, the engine, the state.
+/* service.h - what all requests share: the options, the engine, the keys, the metrics.
  *
- * Ownership: main owns it, and it outlives every request. Safety: read-only
- * once the HTTP server runs, except `stopping` and the metrics, which are atomic.
+ * Ownership: main owns the service, which outlives every request. Thread-safe:
+ * it is read-only once the HTTP server runs, except for `stopping` and the
+ * metrics, which are atomic.
  */
 #ifndef ALPACA_SERVER_SERVICE_H
 #define ALPACA_SERVER_SERVICE_H
@@ -20,12 +21,12 @@ struct service {
     struct keys keys;
     struct metrics metrics;
     time_t started;
-    atomic_bool stopping; /* no new stories; /ready says so */
+    atomic_bool stopping; /* no new story is begun, and /ready says so */
 };
 
-/* Whether a request for a story would be taken now; the reason why not is in *err. */
+/* STATUS_OK when a request for a story would be taken now; otherwise *err says why not. */
 enum status service_has_room(struct service *service, struct error *err);
-/* The same, and the engine has made a step, or had nothing to do, within the last second. */
+/* The same, if also the engine has made a step within the last second or has nothing to do. */
 enum status service_ready(struct service *service, struct error *err);
 
 #endif

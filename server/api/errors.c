@@ -25,7 +25,7 @@ enum problem problem_of_status(enum status status) {
     case STATUS_NOT_FOUND: return PROBLEM_NOT_FOUND;
     case STATUS_BUSY: return PROBLEM_BUSY;
     case STATUS_STOPPED: return PROBLEM_STOPPING;
-    case STATUS_NO_MEMORY: return PROBLEM_BUSY; /* it may have passed in a second */
+    case STATUS_NO_MEMORY: return PROBLEM_BUSY; /* a second later there may be memory again */
     case STATUS_OK:
     case STATUS_CORRUPT:
     case STATUS_UNSUPPORTED:

@@ -1,7 +1,9 @@
 /* errors.h - how failures look to a client: one table for all of them.
  *
- * Every error answer is {"error":{"message","type","param","code"}}, the shape
- * that OpenAI's clients know. Thread-safe.
+ * Every error answer is {"error":{"message","type","param","code"}}, as OpenAI's
+ * clients expect it.
+ *
+ * Ownership: the table is constant. Thread-safe.
  */
 #ifndef ALPACA_SERVER_API_ERRORS_H
 #define ALPACA_SERVER_API_ERRORS_H
@@ -10,7 +12,7 @@
 #include "base/status.h"
 
 enum problem {
-    PROBLEM_INVALID,       /* a wrong or out-of-range value, or no JSON */
+    PROBLEM_INVALID,       /* a wrong value, one out of range, or no JSON */
     PROBLEM_UNAUTHORIZED,
     PROBLEM_NOT_FOUND,
     PROBLEM_METHOD,
@@ -23,12 +25,13 @@ enum problem {
 
 struct problem_info {
     int http_status;
-    const char *type;   /* error.type: a family of errors */
-    const char *code;   /* error.code: this very error */
+    const char *type;   /* error.type, shared by similar errors */
+    const char *code;   /* error.code, this error's own */
     int retry_after_s;  /* Retry-After header; 0 for none */
 };
 
 const struct problem_info *problem_info(enum problem problem);
+/* How a function's failure looks to a client. */
 enum problem problem_of_status(enum status status);
 
 /* Appends the JSON object {"error":…}; `param` NULL or "" is written as null. */

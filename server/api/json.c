@@ -60,7 +60,7 @@ static void append_code_point(struct buffer *out, unsigned code) {
     buffer_append(out, bytes, trail + 1);
 }
 
-/* After "\u". A NUL could not be told from the end of a C string, so it is refused here. */
+/* After "\u". A NUL would end a C string early, so it is refused here. */
 static enum status read_code_point(struct reader *reader) {
     int code = hex4(reader, reader->at);
     if (code < 0)

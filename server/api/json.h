@@ -25,8 +25,8 @@ struct cJSON;
  * wrong and at which byte (from 1); then, and without memory, *tree stays as it is. */
 enum status json_parse(const char *text, size_t bytes, struct cJSON **tree, struct error *err);
 
-/* Append a quoted and escaped string. What is no UTF-8 (a name that a message cut short, a path)
- * becomes U+FFFD, so that what we send is JSON whatever it quotes. */
+/* Append a quoted and escaped string. Bytes that are not UTF-8 (of a path, or of a name that a
+ * message cut short) become U+FFFD, so that the result is JSON whatever it quotes. */
 void json_append_text(struct buffer *out, const char *text);
 void json_append_bytes(struct buffer *out, const char *text, size_t bytes);
 

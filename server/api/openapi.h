@@ -3,7 +3,8 @@
  * openapi.json describes the answers by hand. The schemas of the requests come
  * from the table in request.c that checks them; markers in the file say where.
  * tests/http/test_openapi.py holds real answers against the description.
- * Thread-safe.
+ *
+ * Ownership: the caller owns what is written. Thread-safe.
  */
 #ifndef ALPACA_SERVER_API_OPENAPI_H
 #define ALPACA_SERVER_API_OPENAPI_H

@@ -1,7 +1,9 @@
-/* pages.h - the files of public/ and openapi.json, compiled in, so that no request path reaches
- * the disk.
+/* pages.h - the files of public/ and openapi.json, compiled in.
  *
- * public/embed.sh generates the tables. They are read-only, so thread-safe.
+ * No path of a request ever reaches the disk. public/embed.sh generates the
+ * tables.
+ *
+ * Ownership: everything here is constant, so thread-safe.
  */
 #ifndef ALPACA_SERVER_API_PAGES_H
 #define ALPACA_SERVER_API_PAGES_H
@@ -11,7 +13,7 @@
 struct page {
     const char *path; /* "/" for index.html, else "/" and the file's name */
     const char *content_type;
-    const char *etag; /* with its quotes; changes with the bytes */
+    const char *etag; /* with its quotes; a checksum of the bytes */
     const unsigned char *data;
     size_t size;
 };

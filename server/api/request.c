@@ -16,14 +16,14 @@ struct field {
     int dialects;
     size_t offset;
     double min, max;
-    const char *fallback; /* as JSON, for the description; "" when there is none */
+    const char *fallback; /* the default as JSON, for the description; "" when there is none */
     const char *help;
 };
 
 #define BOTH (API_GENERATE | API_COMPLETIONS)
 #define AT(member) offsetof(struct api_request, member)
-/* FIELD_ABSENT rows are OpenAI's fields that would change the answer's meaning and that this
- * server cannot honour: anything but null (or the one neutral number `max`) is refused. */
+/* FIELD_ABSENT rows are fields of OpenAI's that would change the answer's meaning and that this
+ * server does not have: anything but null and the one neutral number, `max`, is refused. */
 static const struct field fields[] = {
     {"prompt", FIELD_PROMPT, API_GENERATE, 0, 0, 0, "\"\"",
      "The beginning of the story; may be empty"},
@@ -47,16 +47,16 @@ static const struct field fields[] = {
     {"stop", FIELD_STOP, BOTH, AT(stops), 0, 0, "",
      "Ends the story before this text; one, or a list of up to 4"},
     {"n", FIELD_INT, BOTH, AT(n), 1, API_MAX_STORIES, "1",
-     "Stories to tell of each prompt, together up to 8; story i is told with seed + i"},
+     "Stories to tell of each prompt, together up to 8; story i has the seed seed + i"},
     {"stream", FIELD_BOOL, BOTH, AT(stream), 0, 0, "false",
-     "Send the story as server-sent events while it is told"},
+     "Send the story as server-sent events while it is generated"},
     {"truncate", FIELD_BOOL, BOTH, AT(truncate), 0, 0, "false",
      "Forget the beginning of a prompt that is too long, instead of refusing it"},
     {"echo", FIELD_BOOL, API_COMPLETIONS, AT(echo), 0, 0, "false", "Repeat the prompt in the text"},
     {"stream_options", FIELD_STREAM_OPTIONS, API_COMPLETIONS, AT(include_usage), 0, 0, "",
      "{\"include_usage\": true} adds a last event with the usage"},
     {"logprobs", FIELD_INT, API_COMPLETIONS, AT(logprobs), 0, TOP_LOGPROBS_MAX, "",
-     "Log-probabilities of the tokens told, and of so many likeliest ones at each place"},
+     "Log-probabilities of the tokens generated, and of so many likeliest ones at each place"},
     {"best_of", FIELD_ABSENT, API_COMPLETIONS, 0, 0, 1, "", "Not supported"},
     {"suffix", FIELD_ABSENT, API_COMPLETIONS, 0, 0, 0, "", "Not supported"},
 };
@@ -117,7 +117,7 @@ static enum status read_stop(const struct field *field, const cJSON *value,
                                    wanted);
         request->stops[request->stop_count++] = item->valuestring;
     }
-    return STATUS_OK; /* an empty list is no stop */
+    return STATUS_OK; /* an empty list means no stop text */
 }
 
 static enum status read_ids(const cJSON *list, const char *name, struct token_list *ids,
@@ -147,11 +147,11 @@ static enum status read_prompt(const struct field *field, const cJSON *value,
         return wrong(field, value, may_be_ids ? "a string or a list of token ids" : "a string",
                      err);
     *prompt = (struct api_prompt){.text = NULL};
-    request->prompt_count++; /* so that what was read of a wrong list is freed */
+    request->prompt_count++; /* so that api_request_free() frees what was read of a wrong list */
     return read_ids(value, field->name, &prompt->ids, err);
 }
 
-/* As OpenAI has it: a text, a list of texts, a list of ids, or a list of lists of ids. */
+/* As with OpenAI, a prompt is a text, a list of texts, a list of ids, or a list of lists of ids. */
 static enum status read_prompts(const struct field *field, const cJSON *value,
                                 struct api_request *request, struct error *err) {
     if (!cJSON_IsArray(value) || cJSON_IsNumber(value->child))
@@ -190,7 +190,7 @@ static enum status read_field(const struct field *field, const cJSON *value,
     switch (field->kind) {
     case FIELD_PROMPT:
     case FIELD_PROMPTS:
-        request->prompt_count = 0; /* instead of the empty one */
+        request->prompt_count = 0; /* the empty prompt was the default */
         return field->kind == FIELD_PROMPT ? read_prompt(field, value, request, err)
                                            : read_prompts(field, value, request, err);
     case FIELD_STOP: return read_stop(field, value, request, err);
@@ -219,7 +219,7 @@ static const struct field *find_field(const char *name, enum api_dialect dialect
     return NULL;
 }
 
-/* The body as a tree whose root is an object. */
+/* Parses a body whose root must be an object; a blank one means {}. */
 static enum status parse_object(const char *body, size_t bytes, cJSON **tree, struct error *err) {
     size_t blank = 0;
     while (blank < bytes && memchr(" \t\r\n", body[blank], 4))
@@ -294,7 +294,7 @@ void api_request_free(struct api_request *request) {
     memset(request, 0, sizeof *request);
 }
 
-/* The one member of a small body. */
+/* Parses a body with exactly one member. */
 static enum status parse_member(const char *body, size_t bytes, const char *name, cJSON **tree,
                                 const cJSON **member, struct error *err) {
     enum status status = parse_object(body, bytes, tree, err);

@@ -1,11 +1,11 @@
 /* request.h - what a client asks for: from a JSON body to checked values.
  *
- * One table names every field with its kind and range; checking, error
- * messages and the OpenAPI description come from it. A value that is wrong is
- * refused with the field's name and range; nothing is corrected silently.
+ * One table names every field with its kind and range. Checks, error messages
+ * and the OpenAPI description come from it. A wrong value is refused with the
+ * field's name and range; nothing is corrected silently.
  *
- * Ownership: a parsed request owns the texts its fields point to, and its ids,
- * until api_request_free(). Thread-safe.
+ * Ownership: a parsed request owns the texts that its fields point to, and its
+ * token ids, until api_request_free(). Thread-safe.
  */
 #ifndef ALPACA_SERVER_API_REQUEST_H
 #define ALPACA_SERVER_API_REQUEST_H
@@ -20,14 +20,15 @@
 
 enum {
     API_MAX_STORIES = 8,
-    API_MAX_TOKENS = 100000, /* a story ends earlier, at the model's last position */
+    API_MAX_TOKENS = 100000, /* of max_tokens; the model's last position ends a story earlier */
 };
 #define API_MAX_SEED 9007199254740991 /* 2^53 - 1: what a JSON number holds exactly */
 
-/* Who asks: our own routes refuse fields they do not know; OpenAI's clients send many. */
+/* /generate refuses fields that it does not know; /v1/completions ignores them, because OpenAI's
+ * clients send many. */
 enum api_dialect { API_GENERATE = 1, API_COMPLETIONS = 2 };
 
-/* What n stories begin with: a text, or token ids. */
+/* The beginning of n stories: a text, or token ids. */
 struct api_prompt {
     const char *text; /* NULL: ids */
     size_t bytes;
@@ -41,24 +42,24 @@ struct api_request {
     struct sampling sampling; /* with the seed of the first story */
     bool has_seed;
     int max_tokens, n;
-    int logprobs; /* of so many likeliest tokens beside the one taken; -1: none at all */
+    int logprobs; /* how many of the likeliest tokens are listed at each place; -1: no lists */
     bool stream, truncate, echo, include_usage;
     const char *stops[STORY_MAX_STOPS];
     int stop_count;
     void *tree; /* the JSON that the texts lie in */
 };
 
-/* Parses a body; an empty one means {}. STATUS_INVALID names the field. On success the caller
- * frees the request; on failure there is nothing to free. */
+/* Parses a body; an empty one, which may be NULL, means {}. STATUS_INVALID names the field. On
+ * success the caller frees the request; on failure there is nothing to free. */
 enum status api_request_parse(struct api_request *request, enum api_dialect dialect,
                               const char *body, size_t bytes, struct error *err);
 void api_request_free(struct api_request *request); /* a zeroed one is allowed */
 
-/* One member of a small body such as {"text": "…"}: exactly this member, a text. The caller frees
- * *tree with api_tree_free(); *text points into it. */
+/* Parses a body with exactly one member, `name`, which is a text. The caller frees *tree with
+ * api_tree_free(); *text points into it. */
 enum status api_parse_text(const char *body, size_t bytes, const char *name, void **tree,
                            const char **text, struct error *err);
-/* The same for a list of token ids. */
+/* The same for a list of token ids, which the caller frees. */
 enum status api_parse_ids(const char *body, size_t bytes, const char *name,
                           struct token_list *ids, struct error *err);
 void api_tree_free(void *tree);

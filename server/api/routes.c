@@ -29,8 +29,8 @@ static void handle_ready(struct transaction *transaction) {
     transaction_answer(transaction, 200, "application/json");
 }
 
-/* Whether the client would rather have plain text than JSON: the first of the two it names. */
-static enum answer_format wanted_form(const char *accept) {
+/* Plain text or JSON: the one that the client names first, JSON when it names neither. */
+static enum answer_format wanted_format(const char *accept) {
     if (!accept)
         return ANSWER_JSON;
     for (const char *at = accept; *at; at += strcspn(at, ","), at += *at == ',') {
@@ -45,25 +45,24 @@ static enum answer_format wanted_form(const char *accept) {
 }
 
 static void start_completion(struct transaction *transaction, enum api_dialect dialect,
-                             enum answer_format form) {
+                             enum answer_format format) {
     struct api_request request;
     struct error err = {0};
-    /* First of all, so that an overloaded server spends nothing on what it will not do. */
+    /* This comes first, so that an overloaded server does not parse what it refuses anyway. */
     enum status status = service_has_room(transaction->service, &err);
     if (status == STATUS_OK)
-        status = api_request_parse(&request, dialect,
-                                   transaction->body.data ? transaction->body.data : "",
+        status = api_request_parse(&request, dialect, transaction->body.data,
                                    transaction->body.size, &err);
     if (status == STATUS_OK)
         status = completion_request_start(&transaction->completion, &transaction->service->engine,
-                                          &transaction->service->metrics, &request, form,
+                                          &transaction->service->metrics, &request, format,
                                           transaction->wake, transaction->wake_context, &err);
     if (status != STATUS_OK)
         transaction_fail_with(transaction, &err);
 }
 
 static void handle_generate(struct transaction *transaction) {
-    start_completion(transaction, API_GENERATE, wanted_form(transaction->accept));
+    start_completion(transaction, API_GENERATE, wanted_format(transaction->accept));
 }
 
 static void handle_completions(struct transaction *transaction) {
@@ -89,8 +88,8 @@ static void handle_tokenize(struct transaction *transaction) {
     struct error err = {0};
     void *tree = NULL;
     const char *text = NULL;
-    enum status status = api_parse_text(transaction->body.data ? transaction->body.data : "",
-                                        transaction->body.size, "text", &tree, &text, &err);
+    enum status status = api_parse_text(transaction->body.data, transaction->body.size, "text",
+                                        &tree, &text, &err);
     if (status == STATUS_OK)
         status = tokenizer_encode(engine->tokenizer, text, strlen(text), &ids, &err);
     if (status != STATUS_OK) {
@@ -113,8 +112,8 @@ static void handle_detokenize(struct transaction *transaction) {
     struct token_list ids = {0};
     struct buffer text = {0};
     struct error err = {0};
-    enum status status = api_parse_ids(transaction->body.data ? transaction->body.data : "",
-                                       transaction->body.size, "tokens", &ids, &err);
+    enum status status = api_parse_ids(transaction->body.data, transaction->body.size, "tokens",
+                                       &ids, &err);
     if (status == STATUS_OK)
         status = tokenizer_decode(transaction->service->engine.tokenizer, ids.ids, ids.count, &text,
                                   &err);
@@ -158,8 +157,8 @@ static const struct route routes[] = {
 };
 enum { ROUTE_COUNT = sizeof routes / sizeof *routes };
 
-/* 0 is all that is not here, then come the routes, then the pages. Labels must stay few, so a
- * path that clients make up never is one. */
+/* Index 0 stands for all other paths; the routes follow, then the pages. A path that a client makes
+ * up never becomes a label, so their number is fixed. */
 const char *routes_label(int index) {
     if (index == 0)
         return "other";
@@ -227,18 +226,18 @@ bool routes_refuse(struct transaction *transaction, const char *authorization,
     return false;
 }
 
-/* If-None-Match: a list of tags, or *. */
+/* Whether an If-None-Match header, a list of tags or *, has this one. */
 static bool tag_matches(const char *header, const char *etag) {
     return header && (strcmp(header, "*") == 0 || strstr(header, etag));
 }
 
 static void answer_page(struct transaction *transaction) {
     const struct page *page = transaction->page;
-    bool known = tag_matches(transaction->if_none_match, page->etag);
+    bool unchanged = tag_matches(transaction->if_none_match, page->etag);
     transaction->answer.etag = page->etag;
-    transaction->answer.page = known ? NULL : page;
-    transaction->answer.content_type = known ? NULL : page->content_type;
-    transaction->answer.http_status = known ? 304 : 200;
+    transaction->answer.page = unchanged ? NULL : page;
+    transaction->answer.content_type = unchanged ? NULL : page->content_type;
+    transaction->answer.http_status = unchanged ? 304 : 200;
 }
 
 void routes_handle(struct transaction *transaction) {

@@ -1,6 +1,7 @@
 /* routes.h - which path does what.
  *
- * Thread-safe: handlers share only the service.
+ * Ownership: the table of routes is constant; a transaction belongs to its
+ * caller. Thread-safe for different transactions, which share only the service.
  */
 #ifndef ALPACA_SERVER_API_ROUTES_H
 #define ALPACA_SERVER_API_ROUTES_H
@@ -18,15 +19,15 @@ struct route {
     void (*handle)(struct transaction *transaction);
 };
 
-/* Sets transaction->route or ->page from the path. */
+/* Sets transaction->route or ->page from the path; neither, when there is nothing at this path. */
 void routes_find(struct transaction *transaction, const char *path);
-/* What can be refused before the body is read: unknown path, wrong method, missing key, a
- * compressed body. True when it was refused (or answered: OPTIONS). */
+/* Refuses what can be refused before the body is read: an unknown path, a wrong method, a missing
+ * key, a compressed body. True when the answer is there, which OPTIONS has at once too. */
 bool routes_refuse(struct transaction *transaction, const char *authorization,
                    const char *content_encoding);
-/* Runs the handler. Afterwards either the answer is there, or a completion is under way. */
+/* Runs the handler, which fills in transaction->answer or starts transaction->completion. */
 void routes_handle(struct transaction *transaction);
-/* The path as the metrics know it: an index, and its name (NULL behind the last). */
+/* The path's label in the metrics: an index, and its name (NULL behind the last). */
 int routes_label_of(const struct transaction *transaction);
 const char *routes_label(int index);
 /* The value of an Allow header. */

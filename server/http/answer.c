@@ -24,7 +24,7 @@ static void add_cors(struct MHD_Response *response, const char *origin) {
         add(response, "Vary", "Origin");
 }
 
-/* What every answer carries. */
+/* Adds the headers that every answer has. */
 void http_add_headers(struct http_transaction *transaction, struct MHD_Response *response) {
     const struct transaction *base = &transaction->base;
     const struct service *service = base->service;
@@ -32,7 +32,7 @@ void http_add_headers(struct http_transaction *transaction, struct MHD_Response 
     add(response, "X-Content-Type-Options", "nosniff");
     add(response, "Referrer-Policy", "no-referrer");
     add(response, "Content-Security-Policy", base->page ? PAGE_POLICY : API_POLICY);
-    /* Pages are asked for again each time, which costs an ETag's comparison. */
+    /* A browser asks for a page again each time; comparing the ETag costs little. */
     add(response, "Cache-Control", base->page ? "no-cache" : "no-store");
     if (service->options.cors_origin)
         add_cors(response, service->options.cors_origin);
@@ -79,22 +79,16 @@ enum MHD_Result http_answer_no_memory(struct http_server *server,
 
 enum MHD_Result http_answer(struct http_transaction *transaction) {
     struct answer *answer = &transaction->base.answer;
-    struct MHD_Response *response;
-    if (answer->body.failed) { /* not even its words could be written */
+    const struct page *page = answer->page;
+    if (answer->body.failed) { /* there was no memory even for the error's text */
         answer->http_status = problem_info(PROBLEM_BUSY)->http_status;
         return http_answer_no_memory(transaction->server, transaction->connection);
     }
-    if (answer->page) {
-        transaction->bytes_sent = answer->page->size;
-        response = MHD_create_response_from_buffer(answer->page->size,
-                                                   (void *)answer->page->data,
-                                                   MHD_RESPMEM_PERSISTENT);
-    } else {
-        /* The body lives in the transaction, which outlives the sending. */
-        transaction->bytes_sent = answer->body.size;
-        response = MHD_create_response_from_buffer(answer->body.size, answer->body.data,
-                                                   MHD_RESPMEM_PERSISTENT);
-    }
+    /* The transaction, and so its body, lives until the answer has been sent. */
+    transaction->bytes_sent = page ? page->size : answer->body.size;
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        transaction->bytes_sent, page ? (void *)page->data : answer->body.data,
+        MHD_RESPMEM_PERSISTENT);
     if (!response)
         return http_answer_no_memory(transaction->server, transaction->connection);
     http_add_headers(transaction, response);

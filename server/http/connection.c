@@ -43,9 +43,9 @@ void http_connection_works(struct http_connection *client) {
     set_deadline(client, 0);
 }
 
-/* A client that leaves right behind its last bytes can escape libmicrohttpd, which reads those and
- * then hears no more from epoll. Twice in a row, so that a request whose last bytes are being read
- * just now still gets its answer. */
+/* libmicrohttpd can miss that a client has left: when the end of the connection comes right behind
+ * the last bytes, it reads those and gets no further event from epoll. The end must be seen at two
+ * ticks in a row, so that a request whose last bytes are being read now still gets its answer. */
 static bool has_left(struct http_connection *client) {
     char byte;
     ssize_t count = recv(client->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -54,13 +54,14 @@ static bool has_left(struct http_connection *client) {
     return client->ended_ticks >= 2;
 }
 
-/* libmicrohttpd's own timeout begins again with every byte, so a client that drips them would
- * stay for ever. Shutting the socket down makes the library see an end and clean up; closing it
- * here could hit another connection. */
+/* Closes a connection whose request does not arrive in time. libmicrohttpd's own timeout begins
+ * again with every byte, so a client that sends them one by one would stay for ever. Shutting the
+ * socket down makes the library see its end and clean up. Closing it here would not do: the library
+ * may have closed it already, and its number may be another connection's. */
 static void on_tick(void *context) {
     struct http_connection *client = context;
     uint64_t deadline_ns = atomic_load(&client->deadline_ns);
-    if (deadline_ns == 0) { /* an answer is on its way */
+    if (deadline_ns == 0) { /* the request has arrived and is being answered */
         client->ended_ticks = 0;
         return;
     }
@@ -89,7 +90,7 @@ void http_connection_notify(void *context, struct MHD_Connection *connection, vo
     atomic_fetch_add(&server->service->metrics.connections, 1);
     client = calloc(1, sizeof *client);
     *slot = client;
-    if (!client) /* then this connection has only the library's timeout */
+    if (!client) /* without memory, only the library's timeout ends this connection */
         return;
     client->server = server;
     client->fd = http_connection_fd(connection);

@@ -18,14 +18,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SPARE_FILES = 64 }; /* besides connections: the pages' pipes, epoll, weights, logs */
+enum { SPARE_FILES = 64 }; /* for all but connections: epoll, pipes, weights, logs */
 
 /* ---- the listening socket ------------------------------------------------ */
 
 static void set_options(int fd, int family) {
     int on = 1, off = 0;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    /* Accepted sockets inherit it: a client that vanished without a word is noticed at last. */
+    /* Accepted sockets inherit this option, which finds clients that vanished without closing. */
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 #ifdef TCP_KEEPIDLE
     int idle_s = 60, interval_s = 10, count = 3;
@@ -76,7 +76,8 @@ static enum status open_listener(struct http_server *server, struct error *err) 
     return status;
 }
 
-/* The address as a person can use it: "every address" is reached through this machine's own. */
+/* Names the address as a person can use it: a server that listens on every address is reached at
+ * this machine's own. */
 static enum status name_address(struct http_server *server, struct error *err) {
     struct sockaddr_storage address;
     socklen_t size = sizeof address;
@@ -94,7 +95,7 @@ static enum status name_address(struct http_server *server, struct error *err) {
     return STATUS_OK;
 }
 
-/* Each connection is a file to the system, and its usual limit is low. */
+/* Each connection is an open file, of which a process may usually have few. */
 static void allow_files(int connections) {
     struct rlimit limit;
     rlim_t wanted = (rlim_t)connections + SPARE_FILES;
@@ -127,7 +128,7 @@ static enum status start_daemon(struct http_server *server, struct error *err) {
     flags |= MHD_is_feature_supported(MHD_FEATURE_EPOLL) == MHD_YES ? MHD_USE_EPOLL : MHD_USE_POLL;
     server->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, http_handle, server,
-        MHD_OPTION_EXTERNAL_LOGGER, on_library_message, NULL, /* first, to hear of the others */
+        MHD_OPTION_EXTERNAL_LOGGER, on_library_message, NULL, /* first, to log the rest */
         MHD_OPTION_LISTEN_SOCKET, server->listener,
         MHD_OPTION_THREAD_POOL_SIZE, threads > 1 ? (unsigned)threads : 0u,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->connections,
@@ -186,7 +187,7 @@ void http_stop(struct http_server *server, int wait_ms) {
     uint64_t deadline_ns = clock_now_ns() + (uint64_t)wait_ms * 1000000u;
     while (atomic_load(&server->active) > 0 && clock_now_ns() < deadline_ns)
         nanosleep(&pause, NULL);
-    wakeups_flush(server->wakeups); /* the last news of suspended connections must not be late */
+    wakeups_flush(server->wakeups); /* resumes the connections whose wakeup is still due */
     MHD_stop_daemon(server->daemon); /* closes the listening socket too */
     server->listener = -1;
     release(server);

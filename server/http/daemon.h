@@ -1,11 +1,11 @@
 /* daemon.h - the HTTP server: connections, requests, answers, streams.
  *
- * Only server/http/ knows libmicrohttpd. Its threads parse requests and
- * write answers; a request that waits for its story is suspended and costs
- * them nothing until the scheduler has news.
+ * Only server/http/ uses libmicrohttpd. The library's threads parse requests
+ * and write answers. A request that waits for its story is suspended and takes
+ * no time of theirs until the scheduler has new tokens for it.
  *
- * Ownership: main owns the server, which borrows the service. Safety: start
- * and stop from one thread.
+ * Ownership: main owns the server, which borrows the service. Not thread-safe:
+ * one thread starts and stops the server.
  */
 #ifndef ALPACA_SERVER_HTTP_DAEMON_H
 #define ALPACA_SERVER_HTTP_DAEMON_H
@@ -15,11 +15,11 @@
 
 struct http_server;
 
-/* Listens and serves at once. An address that cannot be had is an error naming it. */
+/* Starts to listen and to serve. The error of an address that cannot be used names it. */
 enum status http_start(struct http_server **server, struct service *service, struct error *err);
 const char *http_url(const struct http_server *server); /* "http://127.0.0.1:8080" */
-/* Waits up to wait_ms for answers under way to be sent, then closes everything. Before this the
- * scheduler must have been stopped, so that no request waits for a story any more. */
+/* Waits up to wait_ms milliseconds until all begun answers are sent, then closes everything. The
+ * scheduler must have been stopped before, so that no request waits for a story any more. */
 void http_stop(struct http_server *server, int wait_ms);
 
 #endif

@@ -1,5 +1,8 @@
-/* hash.h - a number that other bytes hardly share, to tell data and weights
- * apart. Not against somebody who wants two to be alike. Thread-safe. */
+/* hash.h - a number that tells different data, or different weights, apart.
+ *
+ * Two inputs that differ by chance hardly ever share it; it is no protection
+ * against somebody who makes them do so. Thread-safe.
+ */
 #ifndef ALPACA_BASE_HASH_H
 #define ALPACA_BASE_HASH_H
 

@@ -241,12 +241,12 @@ static void compare(const struct norm_stats *have, const struct wanted_norm *wan
     }
 }
 
-static void correct(const struct wanted_norm *want, double factor, double shift, int from, int to,
+static void correct(const struct wanted_norm *want, double factor, double shift, int from,
                     float *weight, float *bias) {
     double w = want->weight ? (double)want->weight[from] : 1;
     double b = want->bias ? (double)want->bias[from] : 0;
-    weight[to] = (float)(w * factor);
-    bias[to] = (float)(b + w * shift);
+    *weight = (float)(w * factor);
+    *bias = (float)(b + w * shift);
 }
 
 static const struct norm_stats *stats_of(const struct layer_activations *a, int norm) {
@@ -264,7 +264,7 @@ static void calibrate_norm(const struct growth *g, const struct activations *mod
     double factor, shift;
     compare(have, &as_it_is, rows, &factor, &shift);
     for (int i = 0; i < g->model->config.d_model; i++)
-        correct(&as_it_is, factor, shift, i, i, weight, bias);
+        correct(&as_it_is, factor, shift, i, &weight[i], &bias[i]);
     for (int i = 0; i < g->count && carried >= 0; i++) {
         const struct place *p = &g->places[i];
         const struct layer_parameters *from = &p->source->parameters.layers[carried];
@@ -273,7 +273,7 @@ static void calibrate_norm(const struct growth *g, const struct activations *mod
                                    norm == 0 ? from->norm1_bias : from->norm2_bias};
         compare(have, &want, rows, &factor, &shift);
         for (int j = 0; j < p->source->config.d_model; j++)
-            correct(&want, factor, shift, j, p->dims[j], weight, bias);
+            correct(&want, factor, shift, j, &weight[p->dims[j]], &bias[p->dims[j]]);
     }
 }
 

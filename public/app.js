@@ -3,6 +3,7 @@
 
 const PAST_KEY = "alpaca.stories";
 const PAST_LIMIT = 30;
+const LINK_LIMIT = 8000; // what every server and proxy has to take (RFC 9110, 4.1)
 const $ = (id) => document.getElementById(id);
 
 let running = null; // AbortController of the story being written
@@ -91,7 +92,7 @@ async function ask(wish, signal, onEvent) {
   const body = { prompt: wish.prompt, temperature: wish.temperature, stream: true };
   if (wish.length !== null) body.max_tokens = wish.length;
   if (wish.seed !== null) body.seed = wish.seed;
-  const response = await fetch("/generate", {
+  const response = await fetch("generate", {
     method: "POST", headers, body: JSON.stringify(body), signal,
   });
   if (!response.ok) throw await refusalOf(response);
@@ -133,12 +134,27 @@ function setWriting(writing) {
   $("stop").hidden = !writing;
 }
 
-function linkOf(story) {
+function queryOf(story) {
   const query = new URLSearchParams({
     prompt: story.prompt, temperature: story.temperature, seed: story.seed,
   });
   if (story.length !== null) query.set("max_tokens", story.length);
-  return `${location.origin}/?${query}`;
+  return `?${query}`;
+}
+
+// The address that tells the story again; null where the prompt would make it too long to be loaded.
+// It begins with the page's own path, which a proxy may have put in front.
+function linkOf(story) {
+  const link = new URL(queryOf(story), location).href;
+  return link.length <= LINK_LIMIT ? link : null;
+}
+
+// A story whose link is too long leaves the page's bare address: the rest of the link alone would
+// tell another story.
+function showLink(story) {
+  const link = linkOf(story);
+  $("link").hidden = link === null;
+  history.replaceState(null, "", link ?? location.pathname);
 }
 
 async function tell(wish) {
@@ -181,11 +197,11 @@ async function tell(wish) {
 function finish(story) {
   showStory(story, false);
   const whole = story.reason === "stop" || story.reason === "length";
-  $("link").hidden = !whole;
+  $("link").hidden = true;
   $("copy").hidden = story.text === "";
   if (story.text === "" && !whole) $("story").hidden = true;
   if (!whole) return;
-  history.replaceState(null, "", linkOf(story));
+  showLink(story);
   remember(story);
 }
 
@@ -210,7 +226,7 @@ function keep(stories) {
 }
 
 function remember(story) {
-  const others = pastStories().filter((old) => linkOf(old) !== linkOf(story));
+  const others = pastStories().filter((old) => queryOf(old) !== queryOf(story));
   keep([story, ...others].slice(0, PAST_LIMIT));
 }
 
@@ -235,8 +251,8 @@ function readAgain(story) {
   setWriting(false);
   fillIn({ ...story, seed: null });
   showStory(story, false);
-  $("link").hidden = $("copy").hidden = false;
-  history.replaceState(null, "", linkOf(story));
+  $("copy").hidden = false;
+  showLink(story);
   $("story").scrollIntoView({ block: "nearest" });
 }
 

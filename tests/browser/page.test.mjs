@@ -4,50 +4,33 @@
 //   SCREENSHOT=docs/page.png npm test      also takes the README's picture
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import http from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
-import { startServer } from "./server.mjs";
+import { startProxy, startServer } from "./server.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const browserPath = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) => existsSync(path));
 
 // ---- what the tests stand on ---------------------------------------------------
 
-// Passes requests on to the server, and answers back. Only a story never ends: its first words come
-// one by one, over and over, so it can be watched and stopped however fast the engine is and however
-// much the server puts into one event.
-async function startEndlessProxy(target) {
-  const proxy = http.createServer((request, response) => {
-    const passed = http.request(target + request.url,
-      { method: request.method, headers: request.headers }, async (answer) => {
-        response.writeHead(answer.statusCode, answer.headers);
-        if (!answer.headers["content-type"]?.startsWith("text/event-stream")) {
-          answer.pipe(response);
-          return;
-        }
-        const [, event] = (await text(answer)).match(/^data: (.*)$/m);
-        const words = JSON.parse(event).text.split(/(?=\s)/);
-        for (let i = 0; !response.destroyed; i++) {
-          response.write(`data: ${JSON.stringify({ text: words[i % words.length] })}\n\n`);
-          await new Promise((done) => setTimeout(done, 30));
-        }
-      });
-    passed.on("error", () => response.destroy());
-    request.pipe(passed);
-  });
-  await new Promise((done) => proxy.listen(0, "127.0.0.1", done));
-  return {
-    url: `http://127.0.0.1:${proxy.address().port}`,
-    stop() {
-      proxy.closeAllConnections();
-      return new Promise((done) => proxy.close(done));
-    },
-  };
+// Only a story never ends: its first words come one by one, over and over, so it can be watched and
+// stopped however fast the engine is and however much the server puts into one event.
+async function endless(answer, response) {
+  response.writeHead(answer.statusCode, answer.headers);
+  if (!answer.headers["content-type"]?.startsWith("text/event-stream")) {
+    answer.pipe(response);
+    return;
+  }
+  const [, event] = (await text(answer)).match(/^data: (.*)$/m);
+  const words = JSON.parse(event).text.split(/(?=\s)/);
+  for (let i = 0; !response.destroyed; i++) {
+    response.write(`data: ${JSON.stringify({ text: words[i % words.length] })}\n\n`);
+    await new Promise((done) => setTimeout(done, 30));
+  }
 }
 
 const profile = mkdtempSync(join(tmpdir(), "alpaca-browser-"));
@@ -122,8 +105,9 @@ test("the page's request is what the API gets, and its story what the API tells"
   await close(page);
 });
 
-test("the story grows, and stops when asked to", async () => {
-  const proxy = await startEndlessProxy(server.url);
+test("the story grows, and stops when asked to", async (t) => {
+  const proxy = await startProxy(server.url, { relay: endless });
+  t.after(proxy.stop);
   const page = await open(proxy.url);
   await page.getByRole("button", { name: "a frightened dragon" }).click();
   for (let i = 0; i < 4; i++) {
@@ -138,7 +122,6 @@ test("the story grows, and stops when asked to", async () => {
   await page.waitForTimeout(100);
   assert.equal(await completion(page), stopped);
   await close(page);
-  await proxy.stop();
 });
 
 test("another ending differs, and a link brings the very story back", async () => {
@@ -156,6 +139,62 @@ test("another ending differs, and a link brings the very story back", async () =
   await finished(other);
   assert.equal(await other.locator("#text").textContent(), first);
   await other.close();
+  await close(page);
+});
+
+test("under a path of a proxy the page finds its files, the server and its own links", async (t) => {
+  const proxy = await startProxy(server.url, { prefix: "/stories" });
+  t.after(proxy.stop);
+  const page = await open(`${proxy.url}/`);
+  await page.waitForFunction(() => [...document.images].every((image) => image.naturalWidth > 0));
+  assert.ok(await page.evaluate(() => document.styleSheets[0].cssRules.length > 0));
+  await page.getByRole("button", { name: "a little alpaca" }).click();
+  await finished(page);
+  const story = await page.locator("#text").textContent();
+  assert.ok(story.length > "once upon a time there was a little alpaca named".length);
+  await page.getByRole("button", { name: "Copy link" }).click();
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+  assert.ok(link.startsWith(`${proxy.url}/?prompt=`), link);
+  assert.equal(page.url(), link);
+  await page.goto(link);
+  await finished(page);
+  assert.equal(await page.locator("#text").textContent(), story);
+  await close(page);
+});
+
+test("a beginning that makes the link too long to be loaded is not in the address", async () => {
+  const page = await open(`${server.url}/?prompt=before&seed=`);
+  const tellFrom = async (prompt) => {
+    await page.getByLabel("How does it begin?").fill(prompt);
+    await page.getByRole("button", { name: "Tell me a story" }).click();
+    await finished(page);
+    assert.equal(await page.locator("#message").textContent(), "");
+  };
+  await page.locator("summary", { hasText: "More" }).click();
+  await page.getByLabel("Seed").fill("1");
+  await page.getByLabel("Longest story").fill("5");
+  // Each sign is nine bytes of an address; all together are one unknown token of the prompt.
+  const around = `${server.url}/?prompt=&temperature=0.7&seed=1&max_tokens=5`.length;
+  const longest = " ".repeat((8000 - around) % 9) + "\u6d77".repeat(Math.floor((8000 - around) / 9));
+  await tellFrom(longest);
+  assert.equal(page.url().length, 8000);
+  const link = page.url();
+  const story = await page.locator("#text").textContent();
+  await tellFrom(longest + "a");
+  assert.equal(page.url(), `${server.url}/`);
+  assert.equal(await page.getByRole("button", { name: "Copy", exact: true }).isVisible(), true);
+  assert.equal(await page.getByRole("button", { name: "Copy link" }).isVisible(), false);
+  await tellFrom(longest + "b");
+  await page.getByText("Stories I told you").click();
+  assert.equal(await page.locator("#past-list button").count(), 3);
+  await page.locator("#past-list button").last().click();
+  assert.equal(page.url(), link);
+  assert.equal(await page.getByRole("button", { name: "Copy link" }).isVisible(), true);
+  await page.locator("#past-list button").first().click();
+  assert.equal(page.url(), `${server.url}/`);
+  await page.goto(link);
+  await finished(page);
+  assert.equal(await page.locator("#text").textContent(), story);
   await close(page);
 });
 

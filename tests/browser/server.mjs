@@ -1,5 +1,6 @@
 // A real server for the tests. ALPACA_BIN names the folder with the binaries, ALPACA_MODEL the model.
 import { spawn } from "node:child_process";
+import http from "node:http";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -25,6 +26,32 @@ export async function startServer(...options) {
     async stop(signal = "SIGTERM") {
       child.kill(signal);
       return ended;
+    },
+  };
+}
+
+// A proxy in front of the server. What comes under the prefix is asked without it, everything else is
+// not found; relay(answer, response) passes an answer back.
+export async function startProxy(target, { prefix = "", relay = (answer, response) => {
+  response.writeHead(answer.statusCode, answer.headers);
+  answer.pipe(response);
+} } = {}) {
+  const proxy = http.createServer((request, response) => {
+    if (!request.url.startsWith(`${prefix}/`)) {
+      response.writeHead(404).end();
+      return;
+    }
+    const passed = http.request(target + request.url.slice(prefix.length),
+      { method: request.method, headers: request.headers }, (answer) => relay(answer, response));
+    passed.on("error", () => response.destroy());
+    request.pipe(passed);
+  });
+  await new Promise((done) => proxy.listen(0, "127.0.0.1", done));
+  return {
+    url: `http://127.0.0.1:${proxy.address().port}${prefix}`,
+    stop() {
+      proxy.closeAllConnections();
+      return new Promise((done) => proxy.close(done));
     },
   };
 }

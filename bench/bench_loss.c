@@ -107,7 +107,9 @@ static enum status measure(const struct loss_options *o, enum dtype dtype, struc
     if (status == STATUS_OK)
         status = tokenizer_load(&tokenizer, path, err);
     if (status == STATUS_OK)
-        status = dataset_load(&dataset, o->data, tokenizer, (size_t)model->config.positions, 0,
+        status = dataset_load(&dataset,
+                              &(struct dataset_source){o->data, tokenizer,
+                                                       (size_t)model->config.positions, 0},
                               pool, err);
     if (status == STATUS_OK)
         status = data_loader_open(&loader, &dataset, &plan, (struct data_loader_state){0}, err);

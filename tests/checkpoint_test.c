@@ -24,7 +24,7 @@ static struct model *model;
 static struct trainer trainer;
 
 static const struct progress PROGRESS = {
-    .step = 12, .tokens = UINT64_MAX - 1, .seconds = 0.1 + 0.2, .cursor = {3, 4},
+    .step = 12, .tokens = UINT64_MAX - 1, .seconds = 0.1 + 0.2, .data = {3, 4},
     .best_loss = 1.0 / 3, .best_step = 9,
 };
 
@@ -97,8 +97,8 @@ static void everything_comes_back(void **state) {
     assert_int_equal(progress.step, 12);
     assert_true(progress.tokens == UINT64_MAX - 1);
     assert_true(progress.seconds == 0.1 + 0.2);
-    assert_int_equal(progress.cursor.epoch, 3);
-    assert_int_equal(progress.cursor.index, 4);
+    assert_int_equal(progress.data.epoch, 3);
+    assert_int_equal(progress.data.index, 4);
     assert_true(progress.best_loss == 1.0 / 3);
     assert_int_equal(progress.best_step, 9);
     buffer_free(&before);

@@ -56,11 +56,17 @@ static int group_teardown(void **state) {
     return 0;
 }
 
+static enum status load_file(struct dataset *dataset, const char *path, size_t positions,
+                             size_t max_stories, struct pool *workers, struct error *err) {
+    const struct dataset_source source = {path, tokenizer, positions, max_stories};
+    return dataset_load(dataset, &source, workers, err);
+}
+
 static struct dataset load_cut(const char *text, size_t positions) {
     struct dataset dataset;
     struct error err = {0};
     const char *path = scratch_write_text(&scratch, "stories.txt", text);
-    if (dataset_load(&dataset, path, tokenizer, positions, 0, pool, &err) != STATUS_OK)
+    if (load_file(&dataset, path, positions, 0, pool, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     return dataset;
 }
@@ -119,7 +125,7 @@ static void every_form_gives_the_same(void **state) {
     struct dataset lines = load("a b\nccc\n"), json;
     const char *path = scratch_write_text(&scratch, "stories.jsonl",
                                           "{\"text\":\"a\\n\\nb\"}\n{\"story\":\" ccc\"}");
-    assert_int_equal(dataset_load(&json, path, tokenizer, POSITIONS, 0, pool, NULL), STATUS_OK);
+    assert_int_equal(load_file(&json, path, POSITIONS, 0, pool, NULL), STATUS_OK);
     assert_int_equal(json.id_count, lines.id_count);
     assert_memory_equal(json.ids, lines.ids, lines.id_count * sizeof *lines.ids);
     assert_memory_equal(json.offsets, lines.offsets, 3 * sizeof *lines.offsets);
@@ -148,8 +154,8 @@ static void threads_do_not_matter(void **state) {
     struct dataset many = load_numbered(COUNT), one;
     struct pool *single;
     assert_int_equal(pool_create(&single, 1, NULL), STATUS_OK);
-    assert_int_equal(dataset_load(&one, scratch_path(&scratch, "stories.txt"), tokenizer,
-                                  POSITIONS, 0, single, NULL), STATUS_OK);
+    const char *path = scratch_path(&scratch, "stories.txt");
+    assert_int_equal(load_file(&one, path, POSITIONS, 0, single, NULL), STATUS_OK);
     assert_int_equal(many.stories, COUNT);
     assert_int_equal(one.id_count, many.id_count);
     assert_memory_equal(one.ids, many.ids, many.id_count * sizeof *many.ids);
@@ -172,7 +178,7 @@ static void only_the_first_stories(void **state) {
     struct dataset all = load_numbered(COUNT), first;
     const char *path = scratch_path(&scratch, "stories.txt");
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        assert_int_equal(dataset_load(&first, path, tokenizer, POSITIONS, wanted[i], pool, NULL),
+        assert_int_equal(load_file(&first, path, POSITIONS, wanted[i], pool, NULL),
                          STATUS_OK);
         assert_int_equal(first.stories, wanted[i] < COUNT ? wanted[i] : COUNT);
         assert_int_equal(first.id_count, all.offsets[first.stories]);
@@ -187,9 +193,9 @@ static void nothing_to_load(void **state) {
     struct dataset dataset;
     struct error err;
     const char *path = scratch_write_text(&scratch, "empty.txt", " \n\n");
-    assert_int_equal(dataset_load(&dataset, path, tokenizer, POSITIONS, 0, pool, &err),
+    assert_int_equal(load_file(&dataset, path, POSITIONS, 0, pool, &err),
                      STATUS_INVALID);
-    assert_int_equal(dataset_load(&dataset, "/nonexistent", tokenizer, POSITIONS, 0, pool, &err),
+    assert_int_equal(load_file(&dataset, "/nonexistent", POSITIONS, 0, pool, &err),
                      STATUS_NOT_FOUND);
     assert_null(dataset.ids);
     assert_null(dataset.offsets);
@@ -272,9 +278,9 @@ static void batches_cover_each_epoch_once(void **state) {
                 assert_int_equal(batch->story[i],
                                  plan->shuffle ? order[taken % COUNT] : (int)(taken % COUNT));
             }
-            struct data_loader_state cursor = data_loader_cursor(loader);
-            assert_int_equal(cursor.epoch, taken / COUNT);
-            assert_int_equal(cursor.index, taken % COUNT);
+            struct data_loader_state at = data_loader_state(loader);
+            assert_int_equal(at.epoch, taken / COUNT);
+            assert_int_equal(at.index, taken % COUNT);
         }
         data_loader_close(loader);
     }
@@ -309,14 +315,14 @@ static void evaluation_sees_each_story_once(void **state) {
     dataset_free(&dataset);
 }
 
-/* From the cursor of any batch a new loader goes on with the very same batches. */
+/* From the state after any batch a new loader goes on with the very same batches. */
 static void assert_resumes(const struct dataset *dataset, const struct data_loader_options *plan) {
     enum { BATCHES = 40 };
     struct data_loader *whole, *resumed;
     assert_int_equal(data_loader_open(&whole, dataset, plan, (struct data_loader_state){0}, NULL),
                      STATUS_OK);
     for (int b = 0; b < BATCHES; b++) {
-        assert_int_equal(data_loader_open(&resumed, dataset, plan, data_loader_cursor(whole), NULL),
+        assert_int_equal(data_loader_open(&resumed, dataset, plan, data_loader_state(whole), NULL),
                          STATUS_OK);
         const struct story_batch *expected = data_loader_next(whole);
         const struct story_batch *batch = data_loader_next(resumed);
@@ -339,7 +345,7 @@ static void resumed_runs_go_on_the_same(void **state) {
     dataset_free(&dataset);
 }
 
-/* ---- crops ------------------------------------------------------------------ */
+/* ---- random crops ------------------------------------------------------------------ */
 
 /* Stories of 29 ids, the alphabet from other letters on: a letter says where it stands. */
 static struct dataset load_alphabets(size_t count) {
@@ -367,12 +373,12 @@ static bool says(const uint16_t *story, const int32_t *inputs, const int32_t *ta
 
 /* Where in story[count] a crop begins that goes on to the end, or has as many rows as there may
  * be; fails when it is not of this story. */
-static size_t crop_place(const uint16_t *story, size_t count, const int32_t *inputs,
+static size_t random_crop_place(const uint16_t *story, size_t count, const int32_t *inputs,
                          const int32_t *targets, size_t rows, size_t most) {
     size_t place = rows < most ? count - rows : 2;
     while (place + rows <= count && !says(story + place, inputs, targets, rows))
         place++;
-    assert_true(place >= 2 && place + CROP_LEFT < count && place + rows <= count);
+    assert_true(place >= 2 && place + RANDOM_CROP_MIN_IDS < count && place + rows <= count);
     return place;
 }
 
@@ -381,12 +387,12 @@ static void crops_begin_at_a_random_place(void **state) {
     enum { COUNT = 40, EPOCHS = 50, IDS = 29, MOST = 20 };
     struct dataset dataset = load_alphabets(COUNT);
     struct data_loader_options plan = {
-        .seed = 4, .shuffle = true, .max_rows = 200, .positions = MOST + 1, .crop = 0.25};
+        .seed = 4, .shuffle = true, .max_rows = 200, .positions = MOST + 1, .random_crop = 0.25};
     struct data_loader *loader;
     assert_int_equal(
         data_loader_open(&loader, &dataset, &plan, (struct data_loader_state){0}, NULL), STATUS_OK);
-    int handed_out = 0, cropped = 0, places[IDS] = {0};
-    while (data_loader_cursor(loader).epoch < EPOCHS) {
+    int handed_out = 0, crops = 0, places[IDS] = {0};
+    while (data_loader_state(loader).epoch < EPOCHS) {
         const struct story_batch *batch = data_loader_next(loader);
         size_t row = 0;
         for (size_t i = 0; i < batch->stories; row += (size_t)batch->lengths[i++], handed_out++) {
@@ -396,8 +402,8 @@ static void crops_begin_at_a_random_place(void **state) {
             assert_true(rows <= MOST);
             assert_int_equal(inputs[0], BOS);
             if (targets[0] == -1) {
-                cropped++;
-                places[crop_place(story, IDS, inputs, targets, rows, MOST)]++;
+                crops++;
+                places[random_crop_place(story, IDS, inputs, targets, rows, MOST)]++;
                 continue;
             }
             assert_int_equal(rows, MOST);
@@ -408,15 +414,15 @@ static void crops_begin_at_a_random_place(void **state) {
         }
         assert_int_equal(batch->rows, row);
     }
-    assert_in_range(cropped, handed_out / 5, handed_out * 3 / 10);
-    for (int place = 2; place < IDS - CROP_LEFT; place++)
+    assert_in_range(crops, handed_out / 5, handed_out * 3 / 10);
+    for (int place = 2; place < IDS - RANDOM_CROP_MIN_IDS; place++)
         assert_true(places[place] > 0);
     data_loader_close(loader);
     assert_resumes(&dataset, &plan);
     dataset_free(&dataset);
 }
 
-static void cursor_of_other_data_is_refused(void **state) {
+static void a_state_of_other_data_is_refused(void **state) {
     (void)state;
     struct dataset dataset = load_numbered(10);
     struct data_loader *loader;
@@ -441,7 +447,7 @@ int main(void) {
         SCRATCH_TEST(evaluation_sees_each_story_once),
         SCRATCH_TEST(resumed_runs_go_on_the_same),
         SCRATCH_TEST(crops_begin_at_a_random_place),
-        SCRATCH_TEST(cursor_of_other_data_is_refused),
+        SCRATCH_TEST(a_state_of_other_data_is_refused),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

@@ -26,8 +26,8 @@ static const struct model *const *read_sources(void) {
     return (const struct model *const *)sources;
 }
 
-/* Two models that learnt a little, so that no tensor is what it began as. */
-static struct model *learnt_model(uint64_t seed) {
+/* Two models that have learned a little, so that no tensor is what it began as. */
+static struct model *trained_model(uint64_t seed) {
     struct model_config config = tiny_config();
     struct model *model = tiny_model(&config, seed);
     struct trainer trainer;
@@ -55,7 +55,7 @@ static int setup(void **state) {
     if (pool_create(&pool, 2, NULL) != STATUS_OK)
         return 1;
     for (uint64_t i = 0; i < SOURCES; i++)
-        sources[i] = learnt_model(7 + i);
+        sources[i] = trained_model(7 + i);
     return 0;
 }
 

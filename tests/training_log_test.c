@@ -27,7 +27,7 @@ static struct training_log open_log(uint64_t step) {
 static void write_steps(struct training_log *training_log, uint64_t from, uint64_t to) {
     for (uint64_t step = from; step <= to; step++) {
         struct progress progress = {.step = step, .tokens = step * 100, .seconds = 2.5,
-                                    .cursor = {.epoch = step / 10}};
+                                    .data = {.epoch = step / 10}};
         struct step_report report = {3.5, 0.75, 0.02, 1234, 60};
         training_log_step(training_log, &progress, &report, step % 2 == 0);
         struct evaluation evaluation = {.loss = 2.25, .bits_per_byte = 0.8};
@@ -141,7 +141,7 @@ static void no_line_of_a_large_log_is_lost(void **state) {
     struct training_log training_log = open_log(0);
     for (uint64_t step = 1; step <= STEPS; step++) {
         char line[80];
-        snprintf(line, sizeof line, "{\"step\":%d,\"loss\":2.5,\"learning_rate\":0.02}\n", (int)step);
+        snprintf(line, sizeof line, "{\"step\":%d,\"loss\":2.5,\"tokens\":9}\n", (int)step);
         fputs(line, training_log.file);
         if (step <= KEPT)
             buffer_append_text(&expected, line);

@@ -11,8 +11,8 @@
 #define COUNTERS(X)                                                                             \
     X("step", PRIu64, SCNu64, step)                                                             \
     X("tokens", PRIu64, SCNu64, tokens)                                                         \
-    X("epoch", PRIu64, SCNu64, cursor.epoch)                                                    \
-    X("story", PRIu64, SCNu64, cursor.index)                                                    \
+    X("epoch", PRIu64, SCNu64, data.epoch)                                                    \
+    X("story", PRIu64, SCNu64, data.index)                                                    \
     X("best_step", PRIu64, SCNu64, best_step)                                                   \
     X("seconds", "a", "lf", seconds)                                                            \
     X("best_loss", "a", "lf", best_loss)

@@ -18,8 +18,8 @@
 struct progress {
     uint64_t step;              /* steps done */
     uint64_t tokens;            /* training rows seen */
-    double seconds;             /* spent training, over all sittings */
-    struct data_loader_state cursor; /* in the training data */
+    double seconds;             /* spent training, by all processes of the run */
+    struct data_loader_state data; /* of the training data */
     double best_loss;           /* validation; infinity before the first */
     uint64_t best_step;
 };

@@ -54,14 +54,16 @@ static void print(const struct evaluate_options *o, const char *model, const cha
                e->bits_per_byte, e->tokens, e->stories);
 }
 
-static enum status continue_story(const struct evaluate_options *o, const struct model *model,
-                        struct pool *pool, const struct tokenizer *tokenizer, struct error *err) {
+/* Prints a story that goes on from --tell. */
+static enum status print_story(const struct evaluate_options *o, const struct model *model,
+                               struct pool *pool, const struct tokenizer *tokenizer,
+                               struct error *err) {
     struct sampling sampling = sampling_defaults();
     struct buffer story = {0};
     sampling.temperature = (float)o->temperature;
     sampling.seed = o->seed;
-    enum status status =
-        sample_story(model, pool, tokenizer, o->tell, &sampling, o->unmasked, &story, err);
+    const struct sample_options options = {model, pool, tokenizer, &sampling, o->unmasked};
+    enum status status = sample_story(&options, o->tell, &story, err);
     if (status == STATUS_OK)
         printf("%.*s\n", (int)story.size, story.size ? story.data : "");
     buffer_free(&story);
@@ -92,14 +94,16 @@ static enum status run(const struct evaluate_options *o, struct error *err) {
         status = error_set(err, STATUS_INVALID, "%s has %zu pieces, the model %d", path,
                            tokenizer_vocab_size(tokenizer), model->config.vocab);
     if (status == STATUS_OK)
-        status = dataset_load(&dataset, data, tokenizer, (size_t)model->config.positions, 0,
+        status = dataset_load(&dataset,
+                              &(struct dataset_source){data, tokenizer,
+                                                       (size_t)model->config.positions, 0},
                               pool, err);
     if (status == STATUS_OK)
         status = evaluate(model, pool, &dataset, o->unmasked, &evaluation, err);
     if (status == STATUS_OK)
         print(o, folder, data, &evaluation);
     if (status == STATUS_OK && o->tell)
-        status = continue_story(o, model, pool, tokenizer, err);
+        status = print_story(o, model, pool, tokenizer, err);
     dataset_free(&dataset);
     tokenizer_free(tokenizer);
     model_destroy(model);

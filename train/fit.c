@@ -40,7 +40,7 @@ static enum status save_model(struct fit *f, struct error *err) {
 }
 
 static enum status save_checkpoint(struct fit *f, struct error *err) {
-    f->progress.cursor = data_loader_cursor(f->loader);
+    f->progress.data = data_loader_state(f->loader);
     double start = clock_seconds();
     f->checkpoint_at = start + f->options.checkpoint_seconds;
     enum status status =
@@ -75,7 +75,7 @@ static enum status validate(struct fit *f, struct error *err) {
     }
     if (status != STATUS_OK)
         return status;
-    training_log_validation(&f->training_log, &f->progress, &newest, averaged ? &average : NULL,
+    training_log_validation(&f->log, &f->progress, &newest, averaged ? &average : NULL,
                             best);
     return STATUS_OK;
 }
@@ -109,15 +109,15 @@ static enum status open_forecast(struct fit *f, struct error *err) {
     return f->first_step < f->schedule.steps ? guess_evaluation(f, err) : STATUS_OK;
 }
 
-static void tell_forecast(struct fit *f) {
+static void show_forecast(struct fit *f) {
     const struct forecast *forecast = &f->forecast;
     char text[32];
     training_log_duration(forecast_seconds(forecast, f->first_step), text, sizeof text);
-    training_log_clear_line(&f->training_log);
+    training_log_clear_line(&f->log);
     log_info("about %s on this machine for %" PRIu64 "%s steps: %.3g s a step, %.3g s a validation",
              text, forecast->steps - f->first_step, f->first_step ? " more" : "",
              measured_mean(&forecast->step), measured_mean(&forecast->evaluation));
-    f->forecast_told = true;
+    f->forecast_shown = true;
 }
 
 /* Enough has been seen of this machine to say how long the run takes. */
@@ -127,17 +127,17 @@ enum { ENOUGH_STEPS = 10, ENOUGH_SECONDS = 5 };
 static void on_rows(void *context, size_t rows) {
     struct fit *f = context;
     double seconds = clock_seconds() - f->step_start;
-    if (f->forecast_told || f->forecast.step.count || seconds < ENOUGH_SECONDS)
+    if (f->forecast_shown || f->forecast.step.count || seconds < ENOUGH_SECONDS)
         return;
     f->forecast.step.guess = seconds * (double)f->step_rows / (double)rows;
-    tell_forecast(f);
+    show_forecast(f);
 }
 
 static void on_step(struct fit *f, double seconds) {
     struct measured *step = &f->forecast.step;
     forecast_step(&f->forecast, seconds);
-    if (!f->forecast_told && (step->count >= ENOUGH_STEPS || step->seconds >= ENOUGH_SECONDS))
-        tell_forecast(f);
+    if (!f->forecast_shown && (step->count >= ENOUGH_STEPS || step->seconds >= ENOUGH_SECONDS))
+        show_forecast(f);
 }
 
 /* ---- the loop ------------------------------------------------------------- */
@@ -165,20 +165,20 @@ static enum status take_step(struct fit *f, struct error *err) {
     if (status != STATUS_OK) {
         if (status == STATUS_INVALID)
             log_error("step %" PRIu64 " (epoch %" PRIu64 ") broke off; the last checkpoint stands",
-                      f->progress.step + 1, f->progress.cursor.epoch + 1);
+                      f->progress.step + 1, f->progress.data.epoch + 1);
         return status;
     }
     double seconds = clock_seconds() - f->step_start;
     f->progress.step++;
     f->progress.tokens += batch->rows;
     f->progress.seconds += seconds;
-    f->progress.cursor = data_loader_cursor(f->loader);
+    f->progress.data = data_loader_state(f->loader);
     on_step(f, seconds);
     struct step_report report = {result.loss, result.gradient_norm, o->rate * factor,
                                  (double)batch->rows / seconds,
                                  forecast_seconds(&f->forecast, f->progress.step)};
     bool last = f->progress.step == f->schedule.steps;
-    training_log_step(&f->training_log, &f->progress, &report,
+    training_log_step(&f->log, &f->progress, &report,
                       last || f->progress.step % (uint64_t)o->log_every == 0);
     return STATUS_OK;
 }

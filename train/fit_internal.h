@@ -33,11 +33,11 @@ struct fit {
     struct schedule schedule;
     struct buffer recipe;
     struct progress progress;
-    struct training_log training_log;
+    struct training_log log;
     double checkpoint_at; /* clock_seconds() when the next one is due */
     struct forecast forecast;
     uint64_t first_step; /* that this process found done */
-    bool forecast_told;
+    bool forecast_shown;
     double step_start; /* clock_seconds() when the step began */
     size_t step_rows;  /* and how many it has */
 };

@@ -63,12 +63,11 @@ static enum status open_data(struct fit *f, struct error *err) {
                          "bos %d, eos %d, pad %d",
                          f->paths.tokenizer, f->options.preset, c->vocab, c->unk_id, c->bos_id,
                          c->eos_id, c->pad_id);
-    status = dataset_load(&f->train, f->paths.train, f->tokenizer,
-                          f->options.crop > 0 ? DATASET_UNCUT : positions, 0, f->pool, err);
-    if (status == STATUS_OK)
-        status = dataset_load(&f->valid, f->paths.valid, f->tokenizer, positions, 0, f->pool,
-                              err);
-    return status;
+    struct dataset_source train = {
+        f->paths.train, f->tokenizer, f->options.random_crop > 0 ? DATASET_UNCUT : positions, 0};
+    struct dataset_source valid = {f->paths.valid, f->tokenizer, positions, 0};
+    status = dataset_load(&f->train, &train, f->pool, err);
+    return status == STATUS_OK ? dataset_load(&f->valid, &valid, f->pool, err) : status;
 }
 
 static struct data_loader_options plan_batches(const struct fit *f) {
@@ -78,7 +77,7 @@ static struct data_loader_options plan_batches(const struct fit *f) {
                                         .max_stories = (size_t)o->batch_stories,
                                         .max_rows = (size_t)o->batch_tokens,
                                         .positions = (size_t)f->plan.config.positions,
-                                        .crop = o->crop};
+                                        .random_crop = o->random_crop};
 }
 
 /* Batches of whole stories are rarely full to the last token, so those of the first epoch are
@@ -97,7 +96,7 @@ static enum status count_steps(const struct fit *f, uint64_t *count, struct erro
         return status;
     double batches = 0, rows = 0;
     for (const struct story_batch *batch; (batch = data_loader_next(loader))->stories > 0;) {
-        bool last = data_loader_cursor(loader).epoch > 0;
+        bool last = data_loader_state(loader).epoch > 0;
         batches += last && batches > 0 ? (double)batch->rows / (rows / batches) : 1;
         rows += (double)batch->rows;
     }
@@ -185,10 +184,10 @@ static enum status open_trainer(struct fit *f, struct error *err) {
     if (status != STATUS_OK)
         return status;
     struct data_loader_options plan = plan_batches(f);
-    status = data_loader_open(&f->loader, &f->train, &plan, f->progress.cursor, err);
+    status = data_loader_open(&f->loader, &f->train, &plan, f->progress.data, err);
     if (status == STATUS_OK)
         status =
-            training_log_open(&f->training_log, f->paths.log, f->progress.step, f->schedule.steps, err);
+            training_log_open(&f->log, f->paths.log, f->progress.step, f->schedule.steps, err);
     return status;
 }
 
@@ -213,7 +212,7 @@ enum status fit_open(struct fit *f, struct error *err) {
 
 void fit_close(struct fit *f) {
     struct error err;
-    if (training_log_close(&f->training_log, &err) != STATUS_OK)
+    if (training_log_close(&f->log, &err) != STATUS_OK)
         log_warn("%s: %s", f->paths.log, err.message); /* the weights do not depend on it */
     data_loader_close(f->loader);
     trainer_destroy(&f->trainer);

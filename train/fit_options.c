@@ -34,7 +34,7 @@ static const struct flag flags[] = {
      "of matrices, with adamw and muon; the learning rate multiplies it"},
     {"clip", FLAG_REAL, AT(clip), "1", 0, 1e6, "", "gradient norm at most; 0 for no clipping"},
     {"dropout", FLAG_REAL, AT(dropout), "0.1", 0, 0.9, "", "share of values dropped in training"},
-    {"crop", FLAG_REAL, AT(crop), "0", 0, 1, "",
+    {"crop", FLAG_REAL, AT(random_crop), "0", 0, 1, "",
      "share of the stories that begin at a random place, another one every epoch; with it the rest "
      "of stories longer than the model's positions is learned too"},
     {"schedule", FLAG_TEXT, AT(shape), "cosine", 0, 0, "SHAPE",
@@ -44,7 +44,7 @@ static const struct flag flags[] = {
     {"final-lr", FLAG_REAL, AT(final_rate), "0", 0, 1, "",
      "share of the peak learning rate that is left at the end"},
     {"average", FLAG_TEXT, AT(average), "none", 0, 0, "KIND",
-     "of the weights over the steps: none or ema (exponential); validated and kept when it is better"},
+     "of the weights over the steps: none or ema (exponential); kept when it validates better"},
     {"average-decay", FLAG_REAL, AT(average_decay), "0.999", 0, 0.999999, "",
      "of the average, per step"},
     {"average-from", FLAG_REAL, AT(average_from), "0.5", 0, 1, "",
@@ -119,7 +119,8 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
         return error_set_field(err, STATUS_UNSUPPORTED, "numeric",
                                "this CPU has no BF16 products (avx512_bf16); give --numeric f32");
 
-    bool large = strcmp(o->preset, "alpaca") == 0, muon = plan->trainer.optimizer.kind == OPTIMIZER_MUON;
+    bool large = strcmp(o->preset, "alpaca") == 0;
+    bool muon = plan->trainer.optimizer.kind == OPTIMIZER_MUON;
     if (o->rate <= 0)
         o->rate = muon ? 0.02 : large ? 3e-4 : 5e-4;
     if (!muon)
@@ -150,8 +151,8 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
                   o->batch_tokens, o->micro_tokens, o->seed);
     if (o->layers)
         buffer_printf(recipe, "layers=%d ", o->layers);
-    if (o->crop > 0)
-        buffer_printf(recipe, "crop=%g ", o->crop);
+    if (o->random_crop > 0)
+        buffer_printf(recipe, "crop=%g ", o->random_crop);
     if (plan->trainer.average)
         buffer_printf(recipe, "average=%s average-decay=%g average-from=%g ", o->average,
                       o->average_decay, o->average_from);

@@ -16,11 +16,12 @@ struct fit_options {
     const char *preset, *train, *valid, *tokenizer, *out, *run, *saved_dtype;
     /* the recipe */
     const char *optimizer, *dtype, *shape, *average, *teacher, *start;
-    double rate, others_rate, clip, weight_decay, dropout, crop;
+    double rate, others_rate, clip, weight_decay, dropout, random_crop;
     double warmup, final_rate, epochs, average_decay, average_from, teacher_weight;
     uint64_t steps, seed;
     int layers, batch_stories, batch_tokens;
-    /* how it is run; no effect on the weights but for the micro-batches' rounding */
+    /* How it is run. Micro-batches of another size draw other dropout masks and, as does another
+     * number of threads, round sums differently; the others leave the weights as they are. */
     int micro_tokens, threads, log_every, valid_every, checkpoint_seconds;
     bool fresh;
 };
@@ -40,7 +41,7 @@ struct fit_plan {
 enum status fit_options_complete(struct fit_options *options, struct fit_plan *plan,
                                  struct error *err);
 
-/* What else shapes the weights: digests of the training stories, of the weights before the first
+/* What else shapes the weights: hashes of the training stories, of the weights before the first
  * step and of the teacher's (0 without one), and how many workers share the sums. */
 struct fit_inputs {
     uint64_t data, start, teacher;

@@ -110,8 +110,10 @@ static enum status run(const struct grow_options *o, char **folders, int count,
     if (status == STATUS_OK)
         status = tokenizer_load(&tokenizer, path, err);
     if (status == STATUS_OK)
-        status = dataset_load(&dataset, data, tokenizer, (size_t)config.positions,
-                              CALIBRATION_ROWS, pool, err); /* a story has a row or more */
+        status = dataset_load(&dataset,
+                              &(struct dataset_source){data, tokenizer, (size_t)config.positions,
+                                                       CALIBRATION_ROWS}, /* a row or more each */
+                              pool, err);
     if (status == STATUS_OK)
         status = calibrate(model, read, count, &dataset, pool, err);
     if (status == STATUS_OK)

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The first tensor, in the table's order, that is broken in a buffer of the model's layout and
+/* The first tensor, in the table's order, that is not finite in a buffer of the model's layout and
  * whose name begins with `prefix`. */
 static bool find(const struct trainer *t, const float *buffer, const char *prefix,
                  struct tensor_info *found) {

@@ -1,8 +1,8 @@
 /* nonfinite.h - which tensor was the first to hold a NaN or an infinity.
  *
- * A broken number spreads: through forward to the loss, and back from there into every gradient
- * that comes after it. So the weights are looked at first, and then the gradients in the order in
- * which backward() reaches them.
+ * A NaN or an infinity spreads: through forward to the loss, and back from there into every
+ * gradient that comes after it. So the weights are looked at first, and then the gradients in the
+ * order in which backward() reaches them.
  * Thread-safety: reads the trainer, between its steps.
  */
 #ifndef ALPACA_TRAIN_NONFINITE_H

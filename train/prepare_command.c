@@ -8,15 +8,7 @@
 
 enum { VOCAB_ALL_BELOW = 50000000 };
 
-struct flag_values {
-    const char *out;
-    const char *valid;
-    double valid_share;
-    double vocab_share;
-    uint64_t seed;
-};
-
-#define FLAG(member) offsetof(struct flag_values, member)
+#define FLAG(member) offsetof(struct prepare_options, member)
 static const struct flag flags[] = {
     {"out", FLAG_TEXT, FLAG(out), NULL, 0, 0, "DIR",
      "folder for train.txt, valid.txt and vocab.txt"},
@@ -27,7 +19,7 @@ static const struct flag flags[] = {
     {"seed", FLAG_U64, FLAG(seed), "1", 0, 1e19, "",
      "decides with a story's text which stories are held out"},
     {"vocab-share", FLAG_REAL, FLAG(vocab_share), "0.26", 0.001, 1, "",
-     "share of the training text that the vocabulary is learnt from, if it is 50 MB or more"},
+     "share of the training text that the vocabulary is learned from, if it is 50 MB or more"},
 };
 
 static const struct flag_table table = {
@@ -55,36 +47,34 @@ static void print_file(const char *folder, const char *name, uint64_t stories, u
            (unsigned long long)bytes);
 }
 
-static void print_report(const struct flag_values *values, const struct prepare_report *report) {
+static void print_report(const struct prepare_options *options,
+                         const struct prepare_report *report) {
     print_counts("inputs", &report->inputs);
-    if (values->valid)
+    if (options->valid)
         print_counts("validation", &report->valid);
-    print_file(values->out, "train.txt", report->train_stories, report->train_bytes);
-    print_file(values->out, "valid.txt", report->valid_stories, report->valid_bytes);
-    print_file(values->out, "vocab.txt", report->vocab_stories, report->vocab_bytes);
+    print_file(options->out, "train.txt", report->train_stories, report->train_bytes);
+    print_file(options->out, "valid.txt", report->valid_stories, report->valid_bytes);
+    print_file(options->out, "vocab.txt", report->vocab_stories, report->vocab_bytes);
 }
 
 int prepare_command(int argc, char **argv) {
-    struct flag_values values;
+    struct prepare_options options = {.vocab_all_below = VOCAB_ALL_BELOW};
     struct error err;
     struct prepare_report report;
     bool help_shown = false;
-    enum status status = flags_parse(&table, &values, &argc, argv, &help_shown, &err);
+    enum status status = flags_parse(&table, &options, &argc, argv, &help_shown, &err);
     if (status == STATUS_OK && !help_shown) {
         if (argc == 0)
             status = error_set(&err, STATUS_INVALID, "no INPUT given; see --help");
-        else if (!values.out)
+        else if (!options.out)
             status = error_set_field(&err, STATUS_INVALID, "out", "--out DIR is missing");
     }
     if (status == STATUS_OK && !help_shown) {
-        const struct prepare_options options = {
-            .inputs = (const char *const *)argv, .input_count = (size_t)argc, .out = values.out,
-            .valid = values.valid, .valid_share = values.valid_share,
-            .vocab_share = values.vocab_share, .vocab_all_below = VOCAB_ALL_BELOW,
-            .seed = values.seed};
+        options.inputs = (const char *const *)argv;
+        options.input_count = (size_t)argc;
         status = prepare_run(&options, &report, &err);
         if (status == STATUS_OK)
-            print_report(&values, &report);
+            print_report(&options, &report);
     }
     if (status != STATUS_OK)
         fprintf(stderr, "alpaca-train prepare: %s\n", err.message);

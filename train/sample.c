@@ -7,10 +7,7 @@
 #include <string.h>
 
 struct sample {
-    const struct model *model;
-    struct pool *pool;
-    const struct sampling *sampling;
-    bool unmasked;
+    const struct sample_options *options;
     struct activations activations;
     struct sampler *sampler;
     float *logits; /* [vocab] */
@@ -19,11 +16,11 @@ struct sample {
 };
 
 static enum status sample_open(struct sample *s, struct error *err) {
-    const struct model_config *c = &s->model->config;
+    const struct model_config *c = &s->options->model->config;
     int32_t suppressed[MODEL_SUPPRESSED];
     model_suppressed(c, suppressed);
     enum status status = activations_create(&s->activations, c, c->positions, false,
-                                            pool_workers(s->pool), err);
+                                            pool_workers(s->options->pool), err);
     if (status == STATUS_OK)
         status = sampler_create(&s->sampler, c->vocab, suppressed, MODEL_SUPPRESSED, err);
     s->logits = malloc((size_t)c->vocab * sizeof *s->logits);
@@ -40,11 +37,11 @@ static void sample_close(struct sample *s) {
     free(s->ids);
 }
 
-static enum status read_prompt(struct sample *s, const struct tokenizer *tokenizer,
-                               const char *prompt, struct error *err) {
-    const struct model_config *c = &s->model->config;
+static enum status read_prompt(struct sample *s, const char *prompt, struct error *err) {
+    const struct model_config *c = &s->options->model->config;
     struct token_list pieces = {0};
-    enum status status = tokenizer_encode(tokenizer, prompt, strlen(prompt), &pieces, err);
+    enum status status =
+        tokenizer_encode(s->options->tokenizer, prompt, strlen(prompt), &pieces, err);
     if (status == STATUS_OK && pieces.count + 1 >= (size_t)c->positions)
         status = error_set_field(err, STATUS_INVALID, "tell",
                                  "the beginning has %zu tokens, at most %d leave room for a story",
@@ -61,32 +58,31 @@ static enum status read_prompt(struct sample *s, const struct tokenizer *tokeniz
 static int32_t next_token(struct sample *s) {
     struct span span = {.rows = s->count};
     struct batch batch = {.ids = s->ids, .rows = s->count, .spans = &span, .span_count = 1,
-                          .unmasked = s->unmasked};
-    const struct forward_context context = {s->model, s->pool, &s->activations};
+                          .unmasked = s->options->unmasked};
+    const struct forward_context context = {s->options->model, s->options->pool, &s->activations};
     forward(&context, &batch);
     forward_logits_range(&context, s->count - 1, 1, s->logits);
-    return sampler_next(s->sampler, s->sampling, s->logits, s->ids, s->count);
+    return sampler_next(s->sampler, s->options->sampling, s->logits, s->ids, s->count);
 }
 
-enum status sample_story(const struct model *model, struct pool *pool,
-                         const struct tokenizer *tokenizer, const char *prompt,
-                         const struct sampling *sampling, bool unmasked, struct buffer *text,
-                         struct error *err) {
-    struct sample s = {.model = model, .pool = pool, .sampling = sampling, .unmasked = unmasked};
-    enum status status = sampling_check(sampling, err);
+enum status sample_story(const struct sample_options *options, const char *prompt,
+                         struct buffer *text, struct error *err) {
+    const struct model_config *c = &options->model->config;
+    struct sample s = {.options = options};
+    enum status status = sampling_check(options->sampling, err);
     if (status != STATUS_OK)
         return status;
     status = sample_open(&s, err);
     if (status == STATUS_OK)
-        status = read_prompt(&s, tokenizer, prompt, err);
-    while (status == STATUS_OK && s.count < model->config.positions) {
+        status = read_prompt(&s, prompt, err);
+    while (status == STATUS_OK && s.count < c->positions) {
         int32_t id = next_token(&s);
-        if (id == model->config.eos_id)
+        if (id == c->eos_id)
             break;
         s.ids[s.count++] = id;
     }
     if (status == STATUS_OK)
-        status = tokenizer_decode(tokenizer, s.ids, (size_t)s.count, text, err);
+        status = tokenizer_decode(options->tokenizer, s.ids, (size_t)s.count, text, err);
     sample_close(&s);
     return status;
 }

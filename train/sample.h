@@ -1,4 +1,4 @@
-/* sample.h - a story told with fp32 weights and no cache, every token by a new pass over the whole
+/* sample.h - a story from fp32 weights and no cache, every token by a new pass over the whole
  * story so far: slow, but it can leave out the causal mask, as this model's first server did by
  * mistake. Otherwise the stories are those of `alpaca-tell --dtype f32`. Uses the pool: one
  * caller at a time.
@@ -15,11 +15,17 @@
 
 #include <stdbool.h>
 
+struct sample_options {
+    const struct model *model;
+    struct pool *pool;
+    const struct tokenizer *tokenizer;
+    const struct sampling *sampling;
+    bool unmasked;
+};
+
 /* Appends the prompt, as the tokenizer reads it, and its continuation to *text. STATUS_INVALID: a
  * prompt that leaves no position for the story, or settings out of range. */
-enum status sample_story(const struct model *model, struct pool *pool,
-                         const struct tokenizer *tokenizer, const char *prompt,
-                         const struct sampling *sampling, bool unmasked, struct buffer *text,
-                         struct error *err);
+enum status sample_story(const struct sample_options *options, const char *prompt,
+                         struct buffer *text, struct error *err);
 
 #endif

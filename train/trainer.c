@@ -160,7 +160,8 @@ enum status trainer_step(struct trainer *t, const struct story_batch *batch,
     assert(batch->rows > 0);
     pool_run(t->pool, clear_gradients, t);
     result->loss = add_gradients(t, batch, options);
-    result->gradient_norm = gradient_norm(t->pool, t->gradients, model_buffer_floats(&t->model->config));
+    result->gradient_norm =
+        gradient_norm(t->pool, t->gradients, model_buffer_floats(&t->model->config));
     if (!isfinite(result->loss) || !isfinite(result->gradient_norm))
         return refuse(t, result, err);
     float scale = 1;

@@ -44,28 +44,28 @@ cleanup:
     return status;
 }
 
-enum status training_log_open(struct training_log *training_log, const char *path, uint64_t step,
+enum status training_log_open(struct training_log *log, const char *path, uint64_t step,
                               uint64_t total_steps, struct error *err) {
-    *training_log = (struct training_log){
+    *log = (struct training_log){
         .total_steps = total_steps, .terminal = isatty(STDERR_FILENO) != 0, .smoothed_loss = NAN};
     if (file_exists(path)) {
         enum status status = truncate_to(path, step, err);
         if (status != STATUS_OK)
             return status;
     }
-    training_log->file = fopen(path, "ab");
-    if (!training_log->file)
+    log->file = fopen(path, "ab");
+    if (!log->file)
         return error_set_errno(err, "cannot write %s", path);
     return STATUS_OK;
 }
 
-enum status training_log_close(struct training_log *training_log, struct error *err) {
-    if (training_log->line_open)
+enum status training_log_close(struct training_log *log, struct error *err) {
+    if (log->line_open)
         fputc('\n', stderr);
-    bool failed = training_log->file && ferror(training_log->file);
-    if (training_log->file && fclose(training_log->file) != 0)
+    bool failed = log->file && ferror(log->file);
+    if (log->file && fclose(log->file) != 0)
         failed = true;
-    training_log->file = NULL;
+    log->file = NULL;
     return failed ? error_set(err, STATUS_IO, "the training log could not be written") : STATUS_OK;
 }
 
@@ -79,61 +79,61 @@ void training_log_duration(double seconds, char *text, size_t size) {
         snprintf(text, size, "%ldm%02lds", total / 60, total % 60);
 }
 
-static void show(struct training_log *training_log, const struct progress *progress,
+static void show(struct training_log *log, const struct progress *progress,
                  const struct step_report *report) {
     char left[32];
     training_log_duration(report->seconds_left, left, sizeof left);
     fprintf(stderr,
             "%sstep %" PRIu64 "/%" PRIu64 "  epoch %" PRIu64
             "  loss %.4f  %.0f tokens/s  %s left%s",
-            training_log->terminal ? "\r\033[K" : "", progress->step, training_log->total_steps,
-            progress->cursor.epoch + 1, training_log->smoothed_loss, report->tokens_per_second,
-            left, training_log->terminal ? "" : "\n");
-    training_log->line_open = training_log->terminal;
+            log->terminal ? "\r\033[K" : "", progress->step, log->total_steps,
+            progress->data.epoch + 1, log->smoothed_loss, report->tokens_per_second,
+            left, log->terminal ? "" : "\n");
+    log->line_open = log->terminal;
 }
 
-void training_log_clear_line(struct training_log *training_log) {
-    if (training_log->line_open)
+void training_log_clear_line(struct training_log *log) {
+    if (log->line_open)
         fputs("\r\033[K", stderr);
-    training_log->line_open = false;
+    log->line_open = false;
 }
 
-void training_log_step(struct training_log *training_log, const struct progress *progress,
-                       const struct step_report *report, bool log) {
-    training_log->smoothed_loss = isnan(training_log->smoothed_loss)
+void training_log_step(struct training_log *log, const struct progress *progress,
+                       const struct step_report *report, bool write) {
+    log->smoothed_loss = isnan(log->smoothed_loss)
                                       ? report->loss
-                                      : 0.95 * training_log->smoothed_loss + 0.05 * report->loss;
-    if (log) {
-        fprintf(training_log->file,
+                                      : 0.95 * log->smoothed_loss + 0.05 * report->loss;
+    if (write) {
+        fprintf(log->file,
                 "{\"step\":%" PRIu64 ",\"epoch\":%" PRIu64 ",\"tokens\":%" PRIu64
                 ",\"loss\":%.6g,\"learning_rate\":%.6g,\"gradient_norm\":%.6g,"
                 "\"tokens_per_second\":%.6g,\"seconds\":%.6g}\n",
-                progress->step, progress->cursor.epoch, progress->tokens, report->loss,
+                progress->step, progress->data.epoch, progress->tokens, report->loss,
                 report->learning_rate, report->gradient_norm, report->tokens_per_second,
                 progress->seconds);
-        fflush(training_log->file);
+        fflush(log->file);
     }
-    if (log || training_log->terminal)
-        show(training_log, progress, report);
+    if (write || log->terminal)
+        show(log, progress, report);
 }
 
-void training_log_validation(struct training_log *training_log, const struct progress *progress,
+void training_log_validation(struct training_log *log, const struct progress *progress,
                              const struct evaluation *newest, const struct evaluation *average,
                              bool best) {
     bool averaged = average && average->loss < newest->loss;
     const struct evaluation *lower = averaged ? average : newest;
-    fprintf(training_log->file,
+    fprintf(log->file,
             "{\"step\":%" PRIu64 ",\"tokens\":%" PRIu64
             ",\"valid_loss\":%.6g,\"bits_per_byte\":%.6g,",
             progress->step, progress->tokens, lower->loss, lower->bits_per_byte);
     if (average)
-        fprintf(training_log->file, "\"newest_loss\":%.6g,\"average_loss\":%.6g,", newest->loss,
+        fprintf(log->file, "\"newest_loss\":%.6g,\"average_loss\":%.6g,", newest->loss,
                 average->loss);
-    fprintf(training_log->file, "\"seconds\":%.6g}\n", progress->seconds);
-    fflush(training_log->file);
+    fprintf(log->file, "\"seconds\":%.6g}\n", progress->seconds);
+    fflush(log->file);
     fprintf(stderr,
             "%svalidation after step %" PRIu64 ": %.4f nats per token, %.4f bits per byte%s%s\n",
-            training_log->line_open ? "\n" : "", progress->step, lower->loss, lower->bits_per_byte,
+            log->line_open ? "\n" : "", progress->step, lower->loss, lower->bits_per_byte,
             averaged ? ", averaged weights" : "", best ? " (best so far)" : "");
-    training_log->line_open = false;
+    log->line_open = false;
 }

@@ -1,4 +1,4 @@
-/* training_log.h - what a run tells: a JSONL file, and a progress line for a person.
+/* training_log.h - what a run reports: a JSONL file, and a progress line for a person.
  *
  * One JSON object a line: {"step", "epoch", "tokens", "loss", "learning_rate",
  * "gradient_norm", "tokens_per_second", "seconds"} while training and {"step",
@@ -27,23 +27,23 @@ struct training_log {
     bool line_open;        /* a rewritable line stands on the terminal */
 };
 
-enum status training_log_open(struct training_log *training_log, const char *path, uint64_t step,
+enum status training_log_open(struct training_log *log, const char *path, uint64_t step,
                               uint64_t total_steps, struct error *err);
-enum status training_log_close(struct training_log *training_log, struct error *err);
+enum status training_log_close(struct training_log *log, struct error *err);
 
 struct step_report {
     double loss, gradient_norm, learning_rate, tokens_per_second;
     double seconds_left; /* of the run; only for the progress line */
 };
-/* `log`: also write the JSON line; the progress line is shown in any case. */
-void training_log_step(struct training_log *training_log, const struct progress *progress,
-                       const struct step_report *report, bool log);
+/* `write`: also write the JSON line; the progress line is shown in any case. */
+void training_log_step(struct training_log *log, const struct progress *progress,
+                       const struct step_report *report, bool write);
 /* `average`: the evaluation of the averaged weights, or NULL. */
-void training_log_validation(struct training_log *training_log, const struct progress *progress,
+void training_log_validation(struct training_log *log, const struct progress *progress,
                              const struct evaluation *newest, const struct evaluation *average,
                              bool best);
 /* Takes the rewritable line off the terminal, before something else is printed there. */
-void training_log_clear_line(struct training_log *training_log);
+void training_log_clear_line(struct training_log *log);
 /* "12m05s", "3h07m", "4d11h". */
 void training_log_duration(double seconds, char *text, size_t size);
 

@@ -27,7 +27,7 @@ if not shutil.which("spm_train") and os.environ.get("CI") != "true":
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """A few hundred real stories and a vocabulary of 4000 pieces learnt from some more."""
+    """A few hundred real stories and a vocabulary of 4000 pieces learned from some more."""
     folder = tmp_path_factory.mktemp("data")
     stories = []
     with lzma.open(ROOT / "data/tinystories-train.jsonl.xz", "rt", encoding="utf-8") as lines:
@@ -328,8 +328,9 @@ def test_defaults_are_those_of_the_repository(data, tmp_path):
         ROOT / "data/tinystories-valid.jsonl.xz")
 
     def run(*arguments, status=0):
-        done = subprocess.run([program, *arguments], cwd=elsewhere, text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        done = subprocess.run([program, *arguments], cwd=elsewhere, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              stdin=subprocess.DEVNULL)
         assert done.returncode == status, done.stdout[-2000:]
         assert not list(elsewhere.iterdir())
         return done.stdout

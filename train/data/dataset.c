@@ -26,17 +26,15 @@ struct slice {
 };
 
 struct loader {
-    struct dataset *dataset;
-    const struct tokenizer *tokenizer;
+    const struct dataset_source *source;
     struct tokenizer_specials specials;
-    size_t positions, max_stories;
-    const char *path;
-    struct buffer text;              /* the block's clean stories, one after another */
-    size_t ends[BLOCK_STORIES];      /* of each in `text` */
-    uint32_t counts[BLOCK_STORIES];  /* ids of each; 0: skipped */
-    size_t block;                    /* stories in it */
-    struct slice *slices;            /* [workers] */
-    size_t id_capacity, offset_capacity;
+    struct dataset *dataset;
+    struct buffer ids, offsets;     /* of the dataset, as far as it is read */
+    struct buffer text;             /* the block's clean stories, one after another */
+    size_t ends[BLOCK_STORIES];     /* of each in `text` */
+    uint32_t counts[BLOCK_STORIES]; /* ids of each; 0: skipped */
+    size_t block;                   /* stories in it */
+    struct slice *slices;           /* [workers] */
 };
 
 /* ---- encoding --------------------------------------------------------------- */
@@ -44,7 +42,7 @@ struct loader {
 static enum status decoded_bytes(const struct loader *loader, struct slice *slice, size_t pieces,
                                  size_t *bytes) {
     buffer_clear(&slice->decoded);
-    enum status status = tokenizer_decode(loader->tokenizer, slice->pieces.ids, pieces,
+    enum status status = tokenizer_decode(loader->source->tokenizer, slice->pieces.ids, pieces,
                                           &slice->decoded, &slice->error);
     *bytes = slice->decoded.size;
     return status;
@@ -66,16 +64,16 @@ static enum status encode_story(const struct loader *loader, struct slice *slice
                                 size_t bytes, uint32_t *count) {
     slice->pieces.count = 0;
     enum status status =
-        tokenizer_encode(loader->tokenizer, text, bytes, &slice->pieces, &slice->error);
+        tokenizer_encode(loader->source->tokenizer, text, bytes, &slice->pieces, &slice->error);
     *count = 0;
     if (status != STATUS_OK || slice->pieces.count == 0)
         return status;
     size_t pieces = slice->pieces.count;
-    bool cut = pieces + 2 > loader->positions;
+    bool cut = pieces + 2 > loader->source->positions;
     uint64_t kept_bytes = bytes;
     if (cut) {
-        if (pieces > loader->positions - 1) { /* else only the eos goes */
-            pieces = loader->positions - 1;
+        if (pieces > loader->source->positions - 1) { /* else only the eos goes */
+            pieces = loader->source->positions - 1;
             status = cut_bytes(loader, slice, bytes, pieces, &kept_bytes);
         }
         slice->cut++;
@@ -110,80 +108,47 @@ static void encode_slice(void *context, int worker, int workers) {
 
 static enum status no_memory(const struct loader *loader, struct error *err) {
     return error_set(err, STATUS_NO_MEMORY, "no memory for the %zu stories of %s",
-                     loader->dataset->stories, loader->path);
-}
-
-/* Makes room for `needed` items of `size` bytes in all. */
-static bool make_room(void **items, size_t *capacity, size_t needed, size_t size) {
-    if (needed <= *capacity)
-        return true;
-    size_t wanted = *capacity * 2 > needed ? *capacity * 2 : needed;
-    void *grown = wanted <= SIZE_MAX / size ? realloc(*items, wanted * size) : NULL;
-    if (!grown)
-        return false;
-    *items = grown;
-    *capacity = wanted;
-    return true;
-}
-
-static bool add_ids(struct loader *loader, const int32_t *ids, size_t count) {
-    struct dataset *dataset = loader->dataset;
-    void *grown = dataset->ids;
-    bool room = make_room(&grown, &loader->id_capacity, dataset->id_count + count,
-                          sizeof *dataset->ids);
-    dataset->ids = grown;
-    for (size_t i = 0; room && i < count; i++)
-        dataset->ids[dataset->id_count++] = (uint16_t)ids[i];
-    return room;
-}
-
-static bool add_offset(struct loader *loader, uint64_t offset) {
-    struct dataset *dataset = loader->dataset;
-    void *grown = dataset->offsets;
-    bool room = make_room(&grown, &loader->offset_capacity, dataset->stories + 2,
-                          sizeof *dataset->offsets);
-    dataset->offsets = grown;
-    if (room)
-        dataset->offsets[++dataset->stories] = offset;
-    return room;
+                     loader->dataset->stories, loader->source->path);
 }
 
 /* Encodes the block and adds it to the dataset, in the order of the text. */
 static enum status finish_block(struct loader *loader, struct pool *pool, struct error *err) {
     struct dataset *dataset = loader->dataset;
-    int workers = pool_workers(pool);
-    uint64_t offset = dataset->id_count;
+    uint64_t offset = loader->ids.size / sizeof *dataset->ids;
     pool_run(pool, encode_slice, loader);
-    for (int w = 0; w < workers; w++) {
+    for (int w = 0; w < pool_workers(pool); w++) {
         const struct slice *slice = &loader->slices[w];
         if (slice->status != STATUS_OK)
-            return error_set(err, slice->status, "%s: %s", loader->path, slice->error.message);
-        if (!add_ids(loader, slice->ids.ids, slice->ids.count))
-            return no_memory(loader, err);
+            return error_set(err, slice->status, "%s: %s", loader->source->path,
+                             slice->error.message);
+        for (size_t i = 0; i < slice->ids.count; i++) {
+            uint16_t id = (uint16_t)slice->ids.ids[i];
+            buffer_append(&loader->ids, &id, sizeof id);
+        }
     }
     for (size_t i = 0; i < loader->block; i++) {
         uint32_t count = loader->counts[i];
-        offset += count;
         dataset->skipped += count == 0;
         if (count == 0)
             continue;
-        if (!add_offset(loader, offset))
-            return no_memory(loader, err);
+        buffer_append(&loader->offsets, &offset, sizeof offset);
+        offset += count;
+        dataset->stories++;
         if (count - 1 > dataset->longest_rows)
             dataset->longest_rows = count - 1;
     }
     loader->block = 0;
     buffer_clear(&loader->text);
-    return STATUS_OK;
+    return loader->ids.failed || loader->offsets.failed ? no_memory(loader, err) : STATUS_OK;
 }
 
 static enum status read_all(struct loader *loader, struct pool *pool, struct error *err) {
     struct story_reader *reader = NULL;
     struct buffer story = {0}, clean = {0};
     size_t repairs = 0;
-    enum status status = story_reader_open(&reader, loader->path, err);
-    while (status == STATUS_OK &&
-           loader->dataset->stories + loader->block < loader->max_stories) {
+    enum status status = story_reader_open(&reader, loader->source->path, err);
+    size_t limit = loader->source->max_stories ? loader->source->max_stories : SIZE_MAX;
+    while (status == STATUS_OK && loader->dataset->stories + loader->block < limit) {
         bool got;
         status = story_reader_next(reader, &story, &got, err);
         if (status != STATUS_OK || !got)
@@ -224,29 +189,41 @@ static enum status check_tokenizer(const struct tokenizer *tokenizer, size_t pos
     return STATUS_OK;
 }
 
-enum status dataset_load(struct dataset *dataset, const char *path,
-                         const struct tokenizer *tokenizer, size_t positions, size_t max_stories,
+/* Hands what has been read over to the dataset. */
+static enum status finish(struct loader *loader, struct error *err) {
+    struct dataset *dataset = loader->dataset;
+    uint64_t end = loader->ids.size / sizeof *dataset->ids;
+    if (dataset->stories == 0)
+        return error_set(err, STATUS_INVALID, "no stories in %s", loader->source->path);
+    if (dataset->stories > INT32_MAX)
+        return error_set(err, STATUS_TOO_LARGE, "more than %d stories in %s", INT32_MAX,
+                         loader->source->path);
+    if (!buffer_append(&loader->offsets, &end, sizeof end))
+        return no_memory(loader, err);
+    dataset->id_count = end;
+    dataset->rows = end - dataset->stories;
+    dataset->ids = (void *)buffer_release(&loader->ids);
+    dataset->offsets = (void *)buffer_release(&loader->offsets);
+    return STATUS_OK;
+}
+
+enum status dataset_load(struct dataset *dataset, const struct dataset_source *source,
                          struct pool *pool, struct error *err) {
     *dataset = (struct dataset){0};
-    enum status status = check_tokenizer(tokenizer, positions, err);
+    enum status status = check_tokenizer(source->tokenizer, source->positions, err);
     if (status != STATUS_OK)
         return status;
     size_t workers = (size_t)pool_workers(pool);
     struct loader *loader = calloc(1, sizeof *loader);
     if (!loader)
-        return error_set(err, STATUS_NO_MEMORY, "no memory to read %s", path);
+        return error_set(err, STATUS_NO_MEMORY, "no memory to read %s", source->path);
+    loader->source = source;
+    loader->specials = tokenizer_specials(source->tokenizer);
     loader->dataset = dataset;
-    loader->tokenizer = tokenizer;
-    loader->specials = tokenizer_specials(tokenizer);
-    loader->positions = positions;
-    loader->max_stories = max_stories ? max_stories : SIZE_MAX;
-    loader->path = path;
     loader->slices = calloc(workers, sizeof *loader->slices);
     status = loader->slices ? read_all(loader, pool, err) : no_memory(loader, err);
-    if (status == STATUS_OK && dataset->stories == 0)
-        status = error_set(err, STATUS_INVALID, "no stories in %s", path);
-    if (status == STATUS_OK && dataset->stories > INT32_MAX)
-        status = error_set(err, STATUS_TOO_LARGE, "more than %d stories in %s", INT32_MAX, path);
+    if (status == STATUS_OK)
+        status = finish(loader, err);
     for (size_t i = 0; loader->slices && i < workers; i++) {
         dataset->text_bytes += loader->slices[i].text_bytes;
         dataset->cut += loader->slices[i].cut;
@@ -255,14 +232,12 @@ enum status dataset_load(struct dataset *dataset, const char *path,
         buffer_free(&loader->slices[i].decoded);
     }
     free(loader->slices);
+    buffer_free(&loader->ids);
+    buffer_free(&loader->offsets);
     buffer_free(&loader->text);
     free(loader);
-    if (status == STATUS_OK) {
-        dataset->offsets[0] = 0;
-        dataset->rows = dataset->id_count - dataset->stories;
-    } else {
+    if (status != STATUS_OK)
         dataset_free(dataset);
-    }
     return status;
 }
 

@@ -38,12 +38,17 @@ struct dataset {
     uint64_t text_bytes;
 };
 
-/* Reads every story of `path` (whatever story_reader takes), cleans and encodes
- * it, at most the first `max_stories` unless that is 0; `pool` encodes. `positions` of
- * DATASET_UNCUT cuts none. STATUS_INVALID when there is no story at all. */
 #define DATASET_UNCUT ((size_t)INT32_MAX)
-enum status dataset_load(struct dataset *dataset, const char *path,
-                         const struct tokenizer *tokenizer, size_t positions, size_t max_stories,
+struct dataset_source {
+    const char *path; /* whatever story_reader takes */
+    const struct tokenizer *tokenizer;
+    size_t positions;   /* ids of a story at most, 2 or more; DATASET_UNCUT cuts none */
+    size_t max_stories; /* 0: all of them */
+};
+
+/* Reads, cleans and encodes the stories; the pool's workers encode. STATUS_INVALID when there is
+ * no story at all. */
+enum status dataset_load(struct dataset *dataset, const struct dataset_source *source,
                          struct pool *pool, struct error *err);
 void dataset_free(struct dataset *dataset); /* a zeroed one is allowed */
 
@@ -62,23 +67,23 @@ struct data_loader_options {
     size_t max_stories; /* 0: no limit. At least one of the limits is set. */
     size_t max_rows;    /* 0: no limit. A longer story still makes a batch of its own. */
     size_t positions;   /* 0: no limit. Of a longer story only so many ids are handed out. */
-    double crop;        /* share of the stories that are handed out cropped */
+    double random_crop; /* share of the stories that are handed out from a random place on */
 };
 
-/* A cropped story is handed out as bos and its ids from a random place on, another place every
- * epoch, so that the end of a long story is seen too and no context is always the same. Its first
- * target is -1: no story is to begin like that. The place depends on (seed, epoch, story) alone
- * and leaves at least CROP_LEFT ids; a story that is too short for that stays whole. */
-enum { CROP_LEFT = 16 };
+/* A random crop is a story's bos and its ids from a random place on, another place every epoch, so
+ * that the end of a long story is seen too and no context is always the same. Its first target is
+ * -1: no story is to begin like that. The place depends on (seed, epoch, story) alone and leaves at
+ * least RANDOM_CROP_MIN_IDS ids; a story that is too short for that stays whole. */
+enum { RANDOM_CROP_MIN_IDS = 16 };
 
-/* Where a loader stands; all that a checkpoint needs to go on. */
+/* The state of a loader: all that a checkpoint needs to go on. */
 struct data_loader_state {
     uint64_t epoch;
     uint64_t index; /* stories of this epoch's order already handed out, < stories */
 };
 
 struct story_batch {
-    size_t stories;         /* 0: the plan says `once` and the epoch is over */
+    size_t stories;         /* 0: the options say `once` and the epoch is over */
     size_t rows;            /* rows of all stories together */
     const int32_t *story;   /* [stories] indices into the dataset */
     const int32_t *lengths; /* [stories] rows of each; they sum to `rows` */
@@ -89,14 +94,14 @@ struct story_batch {
 struct data_loader;
 
 /* Starts at `start`, {0} for the beginning. A batch goes on over the end of an
- * epoch, so that every batch is full. STATUS_INVALID for a cursor that lies
+ * epoch, so that every batch is full. STATUS_INVALID for a state that lies
  * outside the dataset (a checkpoint of other data). */
 enum status data_loader_open(struct data_loader **loader, const struct dataset *dataset,
-                             const struct data_loader_options *plan, struct data_loader_state start,
-                             struct error *err);
+                             const struct data_loader_options *options,
+                             struct data_loader_state start, struct error *err);
 void data_loader_close(struct data_loader *loader); /* NULL is allowed */
 const struct story_batch *data_loader_next(struct data_loader *loader);
-/* The position after the last batch handed out. */
-struct data_loader_state data_loader_cursor(const struct data_loader *loader);
+/* The state after the last batch handed out. */
+struct data_loader_state data_loader_state(const struct data_loader *loader);
 
 #endif

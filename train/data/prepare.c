@@ -31,14 +31,12 @@ struct run {
 enum { REPORT_EVERY_SECONDS = 10 };
 
 static enum status open_part(struct part *part, const char *folder, const char *name,
-                             uint64_t *stories, uint64_t *bytes, struct error *err) {
+                             struct error *err) {
     char path[FILE_PATH_BYTES];
     enum status status = file_join(path, folder, name, err);
     if (status == STATUS_OK)
         status = file_writer_open(&part->writer, path, err);
     part->open = status == STATUS_OK;
-    part->stories = stories;
-    part->bytes = bytes;
     return status;
 }
 
@@ -47,12 +45,13 @@ static enum status commit_part(struct part *part, struct error *err) {
     return file_writer_commit(&part->writer, err);
 }
 
-static enum status write_story(struct part *part, const struct buffer *story, struct error *err) {
-    fwrite(story->data, 1, story->size, part->writer.stream);
+static enum status write_story(struct part *part, const char *story, size_t bytes,
+                               struct error *err) {
+    fwrite(story, 1, bytes, part->writer.stream);
     if (putc('\n', part->writer.stream) == EOF) /* a full disk should not be read on for */
         return error_set_errno(err, "cannot write %s", part->writer.path);
     ++*part->stories;
-    *part->bytes += story->size;
+    *part->bytes += bytes;
     return STATUS_OK;
 }
 
@@ -86,7 +85,7 @@ static enum status keep_or_drop(struct run *run, bool is_valid_file, struct prep
     const struct prepare_options *options = run->options;
     bool valid = is_valid_file || (!options->valid && rng_uniform(options->seed, hash.low) <
                                                           options->valid_share);
-    return write_story(valid ? &run->valid : &run->train, &run->clean, err);
+    return write_story(valid ? &run->valid : &run->train, run->clean.data, run->clean.size, err);
 }
 
 static enum status read_stories(struct run *run, const char *path, bool is_valid_file,
@@ -107,29 +106,6 @@ static enum status read_stories(struct run *run, const char *path, bool is_valid
     return status;
 }
 
-/* Copies lines of `from` until `wanted` bytes of text are reached. */
-static enum status copy_lines(FILE *from, const char *path, struct part *part, uint64_t wanted,
-                              struct buffer *line, struct error *err) {
-    while (*part->bytes < wanted) {
-        int c;
-        buffer_clear(line);
-        while ((c = getc_unlocked(from)) != EOF && c != '\n') {
-            char byte = (char)c;
-            buffer_append(line, &byte, 1);
-        }
-        if (line->failed)
-            return error_set(err, STATUS_NO_MEMORY, "no memory to copy a story");
-        if (ferror(from))
-            return error_set_errno(err, "cannot read %s", path);
-        if (c == EOF)
-            return STATUS_OK;
-        enum status status = write_story(part, line, err);
-        if (status != STATUS_OK)
-            return status;
-    }
-    return STATUS_OK;
-}
-
 /* The vocabulary's text is a beginning of train.txt that ends with a line. */
 static enum status write_vocab(struct run *run, struct error *err) {
     struct prepare_report *report = run->report;
@@ -137,38 +113,39 @@ static enum status write_vocab(struct run *run, struct error *err) {
     uint64_t wanted = total < run->options->vocab_all_below
                           ? total
                           : (uint64_t)((double)total * run->options->vocab_share);
-    struct part part = {0};
-    enum status status = open_part(&part, run->options->out, "vocab.txt", &report->vocab_stories,
-                                   &report->vocab_bytes, err);
-    if (status != STATUS_OK)
-        return status;
-    const char *path = run->train.writer.path;
-    FILE *from = fopen(path, "rb");
-    if (!from)
-        status = error_set_errno(err, "cannot open %s", path);
-    else
-        status = copy_lines(from, path, &part, wanted, &run->story, err);
-    if (from)
-        fclose(from);
+    struct part part = {.stories = &report->vocab_stories, .bytes = &report->vocab_bytes};
+    struct file_map train = {0};
+    enum status status = file_map_open(&train, run->train.writer.path, err);
+    if (status == STATUS_OK)
+        status = open_part(&part, run->options->out, "vocab.txt", err);
+    const char *line = (const char *)train.data, *newline;
+    size_t left = train.size;
+    while (status == STATUS_OK && *part.bytes < wanted && (newline = memchr(line, '\n', left))) {
+        status = write_story(&part, line, (size_t)(newline - line), err);
+        left -= (size_t)(newline + 1 - line);
+        line = newline + 1;
+    }
     if (status == STATUS_OK)
         status = commit_part(&part, err);
     if (part.open)
         file_writer_abort(&part.writer);
+    file_map_close(&train);
     return status;
 }
 
 enum status prepare_run(const struct prepare_options *options, struct prepare_report *report,
                         struct error *err) {
-    struct run run = {.options = options, .report = report,
+    struct run run = {.options = options,
+                      .report = report,
+                      .train = {.stories = &report->train_stories, .bytes = &report->train_bytes},
+                      .valid = {.stories = &report->valid_stories, .bytes = &report->valid_bytes},
                       .next_report = clock_seconds() + REPORT_EVERY_SECONDS};
     *report = (struct prepare_report){0};
     enum status status = file_make_folder(options->out, err);
     if (status == STATUS_OK)
-        status = open_part(&run.train, options->out, "train.txt", &report->train_stories,
-                           &report->train_bytes, err);
+        status = open_part(&run.train, options->out, "train.txt", err);
     if (status == STATUS_OK)
-        status = open_part(&run.valid, options->out, "valid.txt", &report->valid_stories,
-                           &report->valid_bytes, err);
+        status = open_part(&run.valid, options->out, "valid.txt", err);
     if (status == STATUS_OK && options->valid)
         status = read_stories(&run, options->valid, true, &report->valid, err);
     for (size_t i = 0; i < options->input_count && status == STATUS_OK; i++)

@@ -1,7 +1,7 @@
 /* prepare.h - from story files as users get them to the text that is trained on.
  *
  * Writes out/train.txt and out/valid.txt (one clean story a line) and
- * out/vocab.txt (what the vocabulary is learnt from: the first `vocab_share` of
+ * out/vocab.txt (what the vocabulary is learned from: the first `vocab_share` of
  * the training text, or all of it when that is under `vocab_all_below` bytes). Each
  * file is replaced in one step once it is complete.
  *

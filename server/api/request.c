@@ -310,7 +310,7 @@ static enum status parse_member(const char *body, size_t bytes, const char *name
     return STATUS_OK;
 }
 
-enum status api_parse_text(const char *body, size_t bytes, const char *name, void **out,
+enum status api_parse_text(const char *body, size_t bytes, const char *name, cJSON **out,
                            const char **text, struct error *err) {
     cJSON *tree = NULL;
     const cJSON *member = NULL;
@@ -346,10 +346,6 @@ enum status api_parse_ids(const char *body, size_t bytes, const char *name,
     if (status != STATUS_OK)
         token_list_free(ids);
     return status;
-}
-
-void api_tree_free(void *tree) {
-    cJSON_Delete(tree);
 }
 
 static void write_field_schema(struct buffer *out, const struct field *field) {

@@ -46,7 +46,7 @@ struct api_request {
     bool stream, truncate, echo, include_usage;
     const char *stops[STORY_MAX_STOPS];
     int stop_count;
-    void *tree; /* the JSON that the texts lie in */
+    struct cJSON *tree; /* the JSON that the texts are a part of */
 };
 
 /* Parses a body; an empty one, which may be NULL, means {}. STATUS_INVALID names the field. On
@@ -55,14 +55,13 @@ enum status api_request_parse(struct api_request *request, enum api_dialect dial
                               const char *body, size_t bytes, struct error *err);
 void api_request_free(struct api_request *request); /* a zeroed one is allowed */
 
-/* Parses a body with exactly one member, `name`, which is a text. The caller frees *tree with
- * api_tree_free(); *text points into it. */
-enum status api_parse_text(const char *body, size_t bytes, const char *name, void **tree,
+/* Parses a body with exactly one member, `name`, which is a text. The caller ends *tree
+ * with cJSON_Delete(); *text points into it. */
+enum status api_parse_text(const char *body, size_t bytes, const char *name, struct cJSON **tree,
                            const char **text, struct error *err);
 /* The same for a list of token ids, which the caller frees. */
 enum status api_parse_ids(const char *body, size_t bytes, const char *name,
                           struct token_list *ids, struct error *err);
-void api_tree_free(void *tree);
 
 /* Appends the JSON schema of a dialect's request body, from the table. */
 void api_write_schema(struct buffer *out, enum api_dialect dialect);

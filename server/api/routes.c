@@ -4,6 +4,7 @@
 #include "server/api/openapi.h"
 #include "server/api/request.h"
 
+#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -86,7 +87,7 @@ static void handle_tokenize(struct transaction *transaction) {
     struct buffer *out = &transaction->answer.body;
     struct token_list ids = {0};
     struct error err = {0};
-    void *tree = NULL;
+    cJSON *tree = NULL;
     const char *text = NULL;
     enum status status = api_parse_text(transaction->body.data, transaction->body.size, "text",
                                         &tree, &text, &err);
@@ -103,7 +104,7 @@ static void handle_tokenize(struct transaction *transaction) {
                   engine->model->config.positions);
     transaction_answer(transaction, 200, "application/json");
 cleanup:
-    api_tree_free(tree);
+    cJSON_Delete(tree);
     token_list_free(&ids);
 }
 

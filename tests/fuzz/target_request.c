@@ -55,14 +55,14 @@ static void check_refusal(enum status status, const struct error *err) {
 static void check_round_trip(const char *text) {
     struct buffer json = {0};
     struct error err = {0};
-    void *tree = NULL;
+    cJSON *tree = NULL;
     const char *again = NULL;
     buffer_append_text(&json, "{\"text\":");
     json_append_text(&json, text);
     buffer_append_text(&json, "}");
     FUZZ_CHECK(api_parse_text(json.data, json.size, "text", &tree, &again, &err) == STATUS_OK);
     FUZZ_CHECK(strcmp(text, again) == 0);
-    api_tree_free(tree);
+    cJSON_Delete(tree);
     buffer_free(&json);
 }
 
@@ -112,7 +112,7 @@ static void parse_request(enum api_dialect dialect, const char *body, size_t siz
 
 static void parse_text(const char *body, size_t size) {
     struct error err = {0};
-    void *tree = NULL;
+    cJSON *tree = NULL;
     const char *text = NULL;
     enum status status = api_parse_text(body, size, "text", &tree, &text, &err);
     if (status != STATUS_OK) {
@@ -121,7 +121,7 @@ static void parse_text(const char *body, size_t size) {
     }
     fuzz_check_utf8(text, strlen(text));
     check_round_trip(text);
-    api_tree_free(tree);
+    cJSON_Delete(tree);
 }
 
 static void parse_ids(const char *body, size_t size) {

@@ -128,6 +128,19 @@ def test_the_description_is_the_file_with_the_schemas_of_requests_in_it(descript
     assert description == written
 
 
+def test_the_described_defaults_are_those_of_a_request_without_the_fields(server, description):
+    wish = {"seed": 3, "max_tokens": 30}
+    for path, name in (("/generate", "GenerateRequest"), ("/v1/completions", "CompletionRequest")):
+        fields = description["components"]["schemas"][name]["properties"].items()
+        defaults = {field: schema["default"] for field, schema in fields if "default" in schema}
+        assert {"temperature", "top_k", "top_p", "min_p", "n"} <= set(defaults)
+        answers = [server.post(path, {**body, **wish}).json() for body in ({}, defaults)]
+        for answer in answers:
+            for varying in ("id", "created", "timings"):
+                answer.pop(varying, None)
+        assert answers[0] == answers[1]
+
+
 def test_every_path_is_described_and_exists(server, description):
     assert description["openapi"].startswith("3.1")
     for path, operations in description["paths"].items():

@@ -1,6 +1,8 @@
 """Clients that leave, dawdle, drip, flood or say nothing must cost the others nothing."""
 import json
+import re
 import resource
+import select
 import socket
 import time
 
@@ -116,11 +118,19 @@ def test_connections_have_a_limit_for_each_address(start):
 
 
 def test_connections_over_the_limit_wait_for_their_turn(start):
-    server = start("--connections", "4")
-    idle = [socket.create_connection((server.host, server.port)) for _ in range(4)]
+    server = start("--connections", "4", "--http-threads", "1")
+    first = [server.connect() for _ in range(4)]
+    for connection in first:
+        connection.connect()
     late = socket.create_connection((server.host, server.port))
     late.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-    for connection in idle:
+    count = 0
+    while count < 4:
+        first[0].request("GET", "/metrics")
+        count = int(re.search(rb"\nhttp_connections (\d+)\n", first[0].getresponse().read())[1])
+    assert count == 4
+    assert select.select([late], [], [], 0)[0] == []
+    for connection in first:
         connection.close()
     assert late.recv(4096).startswith(b"HTTP/1.1 200")
     late.close()

@@ -180,10 +180,6 @@ void forward_logits(const struct forward_context *f, const int *rows, int count,
     size_t d_model = (size_t)f->model->config.d_model;
     const float *x = activations_output(f->activations);
     float *gathered = f->activations->gathered;
-    if (!rows) {
-        forward_logits_range(f, 0, count, logits);
-        return;
-    }
     uint64_t since_ns = start_ns(f->activations);
     for (int i = 0; i < count; i++)
         memcpy(gathered + (size_t)i * d_model, x + (size_t)rows[i] * d_model,

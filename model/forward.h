@@ -27,7 +27,7 @@ struct forward_context {
  * activations_output(). */
 void forward(const struct forward_context *context, const struct batch *batch);
 
-/* logits[count, vocab] of the given rows of the last forward(); rows NULL: rows 0..count-1. */
+/* logits[count, vocab] of rows[count] of the last forward(). */
 void forward_logits(const struct forward_context *context, const int *rows, int count,
                     float *logits);
 /* The same of the rows first .. first + count - 1. */

@@ -97,7 +97,7 @@ static void run_forward(const struct way *way, float *logits) {
             if (batch.span_count == 0)
                 break;
             forward(&context, &batch);
-            forward_logits(&context, NULL, batch.rows, rows);
+            forward_logits_range(&context, 0, batch.rows, rows);
             const float *from = rows;
             for (int j = 0; j < batch.span_count; j++) {
                 size_t place = (size_t)(group + owners[j]) * POSITIONS + (size_t)spans[j].first;

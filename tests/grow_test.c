@@ -78,7 +78,7 @@ static float *logits_of(const struct model *model) {
                      STATUS_OK);
     const struct forward_context context = {model, pool, &a};
     forward(&context, &batch);
-    forward_logits(&context, NULL, batch.rows, logits);
+    forward_logits_range(&context, 0, batch.rows, logits);
     activations_destroy(&a);
     return logits;
 }

@@ -261,7 +261,7 @@ static void every_set_mixes_alike(void **state) {
         }
 }
 
-/* ---- the narrow quantizations ------------------------------------------------------------- */
+/* ---- quantizing rows ----------------------------------------------------------------------- */
 
 static const size_t sizes[] = {1, 2, 7, 15, 16, 17, 31, 54, 64, 216, 255, 2048};
 enum { SIZES = sizeof sizes / sizeof *sizes };

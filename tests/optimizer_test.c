@@ -193,13 +193,13 @@ static void orthogonalizing_in_bf16_agrees_with_fp32(void **state) {
     const size_t shapes[][2] = {{130, 300}, {300, 130}, {217, 217}};
     for (size_t i = 0; i < 3; i++) {
         size_t rows = shapes[i][0], columns = shapes[i][1], count = rows * columns;
-        float *exact = random_buffer(count, i), *narrow = random_buffer(count, i);
+        float *exact = random_buffer(count, i), *rounded = random_buffer(count, i);
         float *scratch = scratch_for(rows, columns);
         orthogonalize(exact, rows, columns, DTYPE_F32, scratch);
-        orthogonalize(narrow, rows, columns, DTYPE_BF16, scratch);
-        assert_true(relative_difference(narrow, exact, count) < 0.03);
+        orthogonalize(rounded, rows, columns, DTYPE_BF16, scratch);
+        assert_true(relative_difference(rounded, exact, count) < 0.03);
         free(exact);
-        free(narrow);
+        free(rounded);
         free(scratch);
     }
 }

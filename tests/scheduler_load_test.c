@@ -80,7 +80,7 @@ static bool tell_alone(struct known_story *known) {
         forward(&context, &batch);
         if (fed < story->prompt_count - 1)
             continue;
-        forward_logits(&context, NULL, 1, logits);
+        forward_logits_range(&context, 0, 1, logits);
         memcpy(unchanged, logits, sizeof logits);
         int count = fed + 1;
         int32_t id = sampler_next(sampler, &story->sampling, logits, tokens, count);

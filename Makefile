@@ -64,7 +64,7 @@ BENCH_SOURCES  := $(filter-out bench/main.c bench/onednn.c,$(wildcard bench/*.c)
 EMBEDDED_FILES := $(wildcard public/*) server/api/openapi.json
 TEST_SOURCES   := $(wildcard tests/*_test.c)
 ifneq (,$(findstring darwin,$(TARGET))) # its linker has no --wrap
-TEST_SOURCES   := $(filter-out tests/torture_test.c,$(TEST_SOURCES))
+TEST_SOURCES   := $(filter-out tests/torture_test.c tests/locks_test.c,$(TEST_SOURCES))
 endif
 SUPPORT_SOURCES := $(wildcard tests/support/*.c)
 FUZZ_TARGETS   := $(patsubst tests/fuzz/target_%.c,%,$(wildcard tests/fuzz/target_*.c))
@@ -82,6 +82,7 @@ BINARIES := $(addprefix $(OUT)/,alpaca-server alpaca-train alpaca-tokenizer alpa
 # tests/support/faults.c.
 LDFLAGS_torture_test := $(foreach f,malloc calloc realloc aligned_alloc strdup free mmap munmap \
                           fopen fclose pthread_create,-Wl,--wrap=$(f))
+LDFLAGS_locks_test   := -Wl,--wrap=pthread_mutex_lock,--wrap=request_emit
 FUZZERS  := $(addprefix $(OUT)/fuzz/,$(FUZZ_TARGETS))
 FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/entry_%.o)
 FUZZ_OBJECTS := $(OUT)/obj/tests/fuzz/fuzz.o $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/target_%.o)

@@ -17,8 +17,12 @@ static const struct flag *find(const struct flag_table *table, const char *name,
     return NULL;
 }
 
+static bool is_real(enum flag_kind kind) {
+    return kind == FLAG_REAL || kind == FLAG_FLOAT;
+}
+
 static bool is_number(enum flag_kind kind) {
-    return kind == FLAG_INT || kind == FLAG_U64 || kind == FLAG_REAL;
+    return kind == FLAG_INT || kind == FLAG_U64 || is_real(kind);
 }
 
 static void describe_range(const struct flag *flag, char *text, size_t size) {
@@ -36,8 +40,9 @@ static enum status bad_value(const struct flag *flag, const char *text, struct e
                                "--%s is on or off, not \"%s\"", flag->name, text);
     char range[80];
     describe_range(flag, range, sizeof range);
-    return error_set_field(err, STATUS_INVALID, flag->name, "--%s must be %s number, %s, not \"%s\"",
-                           flag->name, flag->kind == FLAG_REAL ? "a" : "a whole", range, text);
+    return error_set_field(err, STATUS_INVALID, flag->name,
+                           "--%s must be %s number, %s, not \"%s\"", flag->name,
+                           is_real(flag->kind) ? "a" : "a whole", range, text);
 }
 
 static enum status assign(const struct flag *flag, void *options, const char *text,
@@ -71,11 +76,15 @@ static enum status assign(const struct flag *flag, void *options, const char *te
         *(uint64_t *)value = number;
         return STATUS_OK;
     }
-    case FLAG_REAL: {
+    case FLAG_REAL:
+    case FLAG_FLOAT: {
         double number = strtod(text, &end);
         if (end == text || *end || !isfinite(number) || number < flag->min || number > flag->max)
             return bad_value(flag, text, err);
-        *(double *)value = number;
+        if (flag->kind == FLAG_REAL)
+            *(double *)value = number;
+        else
+            *(float *)value = (float)number;
         return STATUS_OK;
     }
     }

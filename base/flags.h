@@ -20,6 +20,7 @@ enum flag_kind {
     FLAG_INT,    /* int */
     FLAG_U64,    /* uint64_t */
     FLAG_REAL,   /* double */
+    FLAG_FLOAT,  /* float */
     FLAG_SWITCH, /* bool; on the command line without a value, --no-NAME turns it off */
 };
 

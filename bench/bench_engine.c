@@ -15,7 +15,7 @@
 
 struct engine_options {
     const char *model, *dtype, *streams, *cpu;
-    int threads, prompt, tokens, prompt_rows, repeat;
+    int threads, prompt, tokens, prefill_chunk, repeat;
     bool busy;
 };
 
@@ -28,7 +28,7 @@ static const struct flag flags[] = {
      "stories at a time, one line for each"},
     {"prompt", FLAG_INT, AT(prompt), "16", 1, 60000, "tokens", "prompt of every story"},
     {"tokens", FLAG_INT, AT(tokens), "200", 1, 60000, "tokens", "length of every story"},
-    {"prompt-rows", FLAG_INT, AT(prompt_rows), "64", 1, 4096, "tokens", "read per step at most"},
+    {"prompt-rows", FLAG_INT, AT(prefill_chunk), "64", 1, 4096, "tokens", "read per step at most"},
     {"repeat", FLAG_INT, AT(repeat), "5", 1, 1000, "times", "each load, of which the best counts"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"cpu", FLAG_TEXT, AT(cpu), NULL, 0, 0, "NAME",
@@ -60,7 +60,7 @@ static enum status measure(const struct model *model, const struct engine_option
     struct scheduler_options options = {.slots = load->streams,
                                         .queue = load->streams,
                                         .threads = o->threads,
-                                        .prompt_rows = o->prompt_rows};
+                                        .prefill_chunk = o->prefill_chunk};
     struct scheduler *scheduler = NULL;
     struct load warm_up = *load;
     *figures = (struct figures){0};

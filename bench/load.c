@@ -6,38 +6,22 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* Counts stories that have ended; on_news wakes the waiting main thread only then. */
+/* Counts requests that have ended; on_output wakes the waiting main thread only then. */
 struct countdown {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int ended;
 };
 
-struct listener {
-    struct countdown *countdown;
-    struct generation *generation; /* under the countdown's lock until `ready` */
-    bool over;
-};
-
-/* Counts a story once, whichever of submit and news comes last. */
-static void check_end(struct listener *listener) {
-    int32_t ids[64];
-    enum finish finish = FINISH_NONE;
-    pthread_mutex_lock(&listener->countdown->lock);
-    if (listener->generation && !listener->over) {
-        while (generation_take(listener->generation, ids, 64, &finish) > 0) {
-        }
-        if (finish != FINISH_NONE) {
-            listener->over = true;
-            listener->countdown->ended++;
-            pthread_cond_signal(&listener->countdown->changed);
-        }
-    }
-    pthread_mutex_unlock(&listener->countdown->lock);
-}
-
-static void on_news(void *context) {
-    check_end(context);
+static void on_output(void *context, enum finish_reason finish, uint64_t gap_ns) {
+    struct countdown *countdown = context;
+    (void)gap_ns;
+    if (finish == FINISH_NONE)
+        return;
+    pthread_mutex_lock(&countdown->lock);
+    countdown->ended++;
+    pthread_cond_signal(&countdown->changed);
+    pthread_mutex_unlock(&countdown->lock);
 }
 
 static enum status draw_prompt(const struct load *load, uint64_t key, struct token_list *prompt,
@@ -51,30 +35,24 @@ static enum status draw_prompt(const struct load *load, uint64_t key, struct tok
 }
 
 static enum status submit(struct scheduler *scheduler, const struct load *load, int index,
-                          struct listener *listener, struct error *err) {
-    struct generation *generation = NULL;
+                          struct countdown *countdown, struct request **request,
+                          struct error *err) {
     struct token_list drawn = {0};
     uint64_t key = rng_derive(load->seed, (uint64_t)index);
     enum status status = load->prompts ? STATUS_OK : draw_prompt(load, key, &drawn, err);
     const struct token_list *prompt = load->prompts ? &load->prompts[index] : &drawn;
-    struct generation_request request = {.prompt = prompt->ids,
-                                         .prompt_count = (int)prompt->count,
-                                         .max_tokens = load->new_tokens,
-                                         .sampling = sampling_defaults(),
-                                         .on_news = on_news,
-                                         .context = listener};
-    request.sampling.temperature = load->temperature;
-    request.sampling.seed = key;
+    struct request_params params = {.prompt = prompt->ids,
+                                    .prompt_count = (int)prompt->count,
+                                    .max_tokens = load->new_tokens,
+                                    .sampling = sampling_defaults(),
+                                    .on_output = on_output,
+                                    .context = countdown};
+    params.sampling.temperature = load->temperature;
+    params.sampling.seed = key;
     if (status == STATUS_OK)
-        status = scheduler_submit(scheduler, &request, &generation, err);
+        status = scheduler_submit(scheduler, &params, request, err);
     token_list_free(&drawn);
-    if (status != STATUS_OK)
-        return status;
-    pthread_mutex_lock(&listener->countdown->lock);
-    listener->generation = generation;
-    pthread_mutex_unlock(&listener->countdown->lock);
-    check_end(listener);
-    return STATUS_OK;
+    return status;
 }
 
 static void await_ended(struct countdown *countdown, int count) {
@@ -87,10 +65,10 @@ static void await_ended(struct countdown *countdown, int count) {
 enum status load_run(struct scheduler *scheduler, const struct load *load,
                      struct load_result *result, struct error *err) {
     struct countdown countdown = {0};
-    struct listener *listeners = calloc((size_t)load->stories, sizeof *listeners);
+    struct request **requests = calloc((size_t)load->stories, sizeof *requests);
     enum status status = STATUS_OK;
     *result = (struct load_result){0};
-    if (!listeners)
+    if (!requests)
         return error_set(err, STATUS_NO_MEMORY, "no memory for %d stories", load->stories);
     pthread_mutex_init(&countdown.lock, NULL);
     pthread_cond_init(&countdown.changed, NULL);
@@ -99,24 +77,23 @@ enum status load_run(struct scheduler *scheduler, const struct load *load,
     int submitted = 0;
     for (; submitted < load->stories && status == STATUS_OK; submitted++) {
         await_ended(&countdown, submitted - load->streams + 1);
-        listeners[submitted].countdown = &countdown;
-        status = submit(scheduler, load, submitted, &listeners[submitted], err);
+        status = submit(scheduler, load, submitted, &countdown, &requests[submitted], err);
     }
     if (status == STATUS_OK)
         await_ended(&countdown, load->stories);
     result->seconds = clock_seconds() - start;
 
     for (int i = 0; i < submitted; i++) {
-        if (!listeners[i].generation)
+        if (!requests[i])
             continue;
-        struct generation_usage usage = generation_usage(listeners[i].generation);
+        struct request_usage usage = request_usage(requests[i]);
         result->tokens += (uint64_t)usage.completion_tokens;
         result->first_token_s +=
             (double)(usage.queued_ns + usage.prefill_ns) * 1e-9 / load->stories;
-        generation_release(listeners[i].generation);
+        request_release(requests[i]);
     }
     pthread_cond_destroy(&countdown.changed);
     pthread_mutex_destroy(&countdown.lock);
-    free(listeners);
+    free(requests);
     return status;
 }

@@ -17,9 +17,8 @@
 
 struct options {
     const char *model, *dtype, *stop;
-    double temperature, top_p, min_p, repetition_penalty;
-    int top_k, max_tokens, threads;
-    uint64_t seed;
+    struct sampling sampling;
+    int max_tokens, threads;
     bool quiet;
 };
 
@@ -29,19 +28,20 @@ static const struct flag rows[] = {
      "Model folder; by default the best one in weights/ here or beside the program"},
     {"numeric", FLAG_TEXT, AT(dtype), "int8", 0, 0, "int8|f32",
      "Numbers that the model computes with; f32 is slower and for comparisons"},
-    {"temperature", FLAG_REAL, AT(temperature), "0.7", 0, SAMPLING_TEMPERATURE_MAX, "",
+    {"temperature", FLAG_FLOAT, AT(sampling.temperature), "0.7", 0, SAMPLING_TEMPERATURE_MAX, "",
      "How daring the words are; at 0 always the likeliest"},
-    {"top-k", FLAG_INT, AT(top_k), "0", 0, SAMPLING_TOP_K_MAX, "tokens",
+    {"top-k", FLAG_INT, AT(sampling.top_k), "0", 0, SAMPLING_TOP_K_MAX, "tokens",
      "Only the k likeliest tokens; 0 is off"},
-    {"top-p", FLAG_REAL, AT(top_p), "1", 0, 1, "",
+    {"top-p", FLAG_FLOAT, AT(sampling.top_p), "1", 0, 1, "",
      "Only the likeliest tokens that together have this probability"},
-    {"min-p", FLAG_REAL, AT(min_p), "0", 0, 1, "",
+    {"min-p", FLAG_FLOAT, AT(sampling.min_p), "0", 0, 1, "",
      "Only tokens at least this probable, relative to the likeliest"},
-    {"repetition-penalty", FLAG_REAL, AT(repetition_penalty), "1", SAMPLING_REPETITION_MIN,
-     SAMPLING_REPETITION_MAX, "", "Above 1 makes words that already occurred less likely"},
+    {"repetition-penalty", FLAG_FLOAT, AT(sampling.repetition_penalty), "1",
+     SAMPLING_REPETITION_MIN, SAMPLING_REPETITION_MAX, "",
+     "Above 1 makes words that already occurred less likely"},
     {"max-tokens", FLAG_INT, AT(max_tokens), "100000", 1, 100000, "tokens",
      "Length at most; the model may have room for less"},
-    {"seed", FLAG_U64, AT(seed), "0", 0, 9007199254740991, "",
+    {"seed", FLAG_U64, AT(sampling.seed), "0", 0, 9007199254740991, "",
      "The same seed tells the same story; 0 draws one"},
     {"stop", FLAG_TEXT, AT(stop), NULL, 0, 0, "TEXT", "Ends the story before this text"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 1024, "threads",
@@ -57,38 +57,42 @@ static const struct flag_table table = {
     INT_MAX,
 };
 
-/* ---- waiting: the scheduler's news and Ctrl-C both put a byte into a pipe ---- */
+/* ---- waiting: output of the scheduler and Ctrl-C both put a byte into a pipe ---- */
 
-static int news_pipe[2];
+static int wake_pipe[2];
 static volatile sig_atomic_t interrupted;
 
-static void ring(void *context, bool over) {
-    (void)context, (void)over;
-    ssize_t ignored = write(news_pipe[1], "", 1); /* a full pipe rings just as well */
+static void wake(void) {
+    ssize_t ignored = write(wake_pipe[1], "", 1); /* a full pipe wakes just as well */
     (void)ignored;
+}
+
+static void on_output(void *context, enum finish_reason finish, uint64_t gap_ns) {
+    (void)context, (void)finish, (void)gap_ns;
+    wake();
 }
 
 static void on_interrupt(int signal_number) {
     (void)signal_number;
     int code = errno;
     interrupted = 1;
-    ring(NULL, false);
+    wake();
     errno = code;
 }
 
 static enum status prepare_waiting(struct error *err) {
     struct sigaction action = {.sa_handler = on_interrupt};
-    if (pipe(news_pipe) != 0)
+    if (pipe(wake_pipe) != 0)
         return error_set_errno(err, "cannot open a pipe");
-    fcntl(news_pipe[1], F_SETFL, O_NONBLOCK);
+    fcntl(wake_pipe[1], F_SETFL, O_NONBLOCK);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     return STATUS_OK;
 }
 
-static void wait_for_news(void) {
+static void wait_for_output(void) {
     char bytes[64];
-    ssize_t ignored = read(news_pipe[0], bytes, sizeof bytes); /* a signal ends it too */
+    ssize_t ignored = read(wake_pipe[0], bytes, sizeof bytes); /* a signal ends it too */
     (void)ignored;
 }
 
@@ -151,46 +155,46 @@ static void print_end(struct printer *printer) {
     fflush(stdout);
 }
 
-/* ---- telling ------------------------------------------------------------------- */
+/* ---- the story ----------------------------------------------------------------- */
 
 static enum status tell(struct engine *engine, const struct options *options,
                         const struct buffer *prompt, struct error *err) {
     struct token_list ids = {0};
-    struct story *story = NULL;
+    struct completion completion = {0};
     struct printer printer = {.width = terminal_width()};
-    enum story_end end = STORY_RUNNING;
     size_t printed = 0, bytes;
-    uint64_t seed = options->seed ? options->seed : rng_entropy() >> 11;
-    struct story_request request = {
-        .prompt = &ids,
-        .continues = story_continues(prompt->data, prompt->size),
-        .max_tokens = options->max_tokens,
-        .sampling = {(float)options->temperature, options->top_k, (float)options->top_p,
-                     (float)options->min_p, (float)options->repetition_penalty, seed},
+    struct completion_params params = {
+        .request = {.max_tokens = options->max_tokens,
+                    .sampling = options->sampling,
+                    .on_output = on_output},
+        .continues = completion_continues(prompt->data, prompt->size),
         .stops = {options->stop},
         .stop_count = options->stop && *options->stop ? 1 : 0,
-        .every_token = true,
-        .on_news = ring,
     };
+    struct sampling *sampling = &params.request.sampling;
+    sampling->seed = sampling->seed ? sampling->seed : rng_entropy() >> 11;
     enum status status = engine_read_prompt(engine, prompt->data, prompt->size, false, &ids, err);
+    params.request.prompt = ids.ids;
+    params.request.prompt_count = (int)ids.count;
     if (status == STATUS_OK)
-        status = story_start(&story, engine, &request, err);
+        status = completion_start(&completion, engine, &params, err);
     if (status != STATUS_OK)
         goto cleanup;
     print_text(&printer, prompt->data, prompt->size);
-    while (status == STATUS_OK && end == STORY_RUNNING && !interrupted) {
-        status = story_advance(story, &end, err);
-        const char *text = story_text(story, &bytes);
+    while (!interrupted) {
+        status = completion_advance(&completion, err);
+        const char *text = completion_text(&completion, &bytes);
         print_text(&printer, text + printed, bytes - printed);
         printed = bytes;
-        if (status == STATUS_OK && end == STORY_RUNNING)
-            wait_for_news();
+        if (status != STATUS_OK || completion.finish != FINISH_NONE)
+            break;
+        wait_for_output();
     }
     print_end(&printer);
     if (!options->quiet)
-        fprintf(stderr, "(told by %s with --seed %" PRIu64 ")\n", engine->name, seed);
+        fprintf(stderr, "(told by %s with --seed %" PRIu64 ")\n", engine->name, sampling->seed);
 cleanup:
-    story_free(story);
+    completion_free(&completion);
     token_list_free(&ids);
     return status;
 }
@@ -217,8 +221,8 @@ int main(int argc, char **argv) {
         flags_parse(&table, &options, &word_count, argv + 1, &help_shown, &err);
     if (status != STATUS_OK || help_shown)
         goto cleanup;
-    struct scheduler_options scheduler = {.slots = 1, .queue = 1, .threads = options.threads,
-                                          .prompt_rows = 256};
+    struct scheduler_options scheduler = {
+        .slots = 1, .queue = 1, .threads = options.threads, .prefill_chunk = 256};
     status = join_words(&prompt, argv + 1, word_count, &err);
     if (status == STATUS_OK)
         status = prepare_waiting(&err);

@@ -1,127 +1,118 @@
-#include "engine/request_internal.h"
-
 #include "base/clock.h"
+#include "engine/request_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum status generation_create(struct generation **out, const struct generation_request *request,
-                              int max_tokens, struct error *err) {
-    size_t prompt_bytes = (size_t)request->prompt_count * sizeof(int32_t);
-    size_t tokens = (size_t)request->prompt_count + (size_t)max_tokens;
-    size_t logprobs = request->logprobs ? tokens : 0;
-    struct generation *generation =
-        calloc(1, sizeof *generation + tokens * sizeof(int32_t) +
-                      logprobs * sizeof(struct token_logprobs));
+const char *finish_reason_name(enum finish_reason finish) {
+    static const char *const names[FINISH_REASONS] = {"running", "stop", "length", "cancelled",
+                                                      "shutdown"};
+    return names[finish];
+}
+
+enum status request_create(struct request **out, const struct request_params *params,
+                           int max_tokens, struct error *err) {
+    size_t tokens = (size_t)params->prompt_count + (size_t)max_tokens;
+    size_t logprobs = params->logprobs ? tokens : 0;
+    struct request *request = calloc(1, sizeof *request + tokens * sizeof(int32_t) +
+                                            logprobs * sizeof(struct token_logprobs));
     *out = NULL;
-    if (!generation)
+    if (!request)
         return error_set(err, STATUS_NO_MEMORY, "no memory for another story");
-    atomic_init(&generation->references, 2);
-    atomic_init(&generation->cancelled, false);
-    pthread_mutex_init(&generation->news_lock, NULL);
-    pthread_mutex_init(&generation->lock, NULL);
-    generation->on_news = request->on_news;
-    generation->context = request->context;
-    generation->submitted_ns = clock_now_ns();
-    generation->sampling = request->sampling;
-    generation->prompt_count = request->prompt_count;
-    generation->max_tokens = max_tokens;
-    generation->top_logprobs = request->top_logprobs;
-    generation->prompt_logprobs = request->logprobs && request->prompt_logprobs;
-    if (request->logprobs) /* aligned: floats and ids behind ids */
-        generation->logprobs = (struct token_logprobs *)(void *)(generation->tokens + tokens);
-    memcpy(generation->tokens, request->prompt, prompt_bytes);
-    *out = generation;
+    atomic_init(&request->references, 2);
+    pthread_mutex_init(&request->output_lock, NULL);
+    request->on_output = params->on_output;
+    request->context = params->context;
+    request->submitted_ns = clock_now_ns();
+    request->sampling = params->sampling;
+    request->prompt_count = request->total = params->prompt_count;
+    request->max_tokens = max_tokens;
+    request->top_logprobs = params->top_logprobs;
+    request->prompt_logprobs = params->logprobs && params->prompt_logprobs;
+    if (params->logprobs) /* aligned: floats and ids behind ids */
+        request->logprobs = (struct token_logprobs *)(void *)(request->tokens + tokens);
+    memcpy(request->tokens, params->prompt, (size_t)params->prompt_count * sizeof(int32_t));
+    *out = request;
     return STATUS_OK;
 }
 
-void generation_drop(struct generation *generation) {
+void request_drop(struct request *request) {
     /* acq_rel: whoever frees must have seen everything the other side did. */
-    if (atomic_fetch_sub_explicit(&generation->references, 1, memory_order_acq_rel) != 1)
+    if (atomic_fetch_sub_explicit(&request->references, 1, memory_order_acq_rel) != 1)
         return;
-    pthread_mutex_destroy(&generation->news_lock);
-    pthread_mutex_destroy(&generation->lock);
-    free(generation);
+    pthread_mutex_destroy(&request->output_lock);
+    free(request);
 }
 
-void generation_admit(struct generation *generation, uint64_t now_ns) {
-    pthread_mutex_lock(&generation->lock);
-    generation->admitted_ns = now_ns;
-    pthread_mutex_unlock(&generation->lock);
-}
-
-void generation_deliver(struct generation *generation, int32_t token, enum finish finish,
-                        uint64_t now_ns) {
-    pthread_mutex_lock(&generation->lock);
-    assert(generation->finish == FINISH_NONE);
+void request_emit(struct request *request, int32_t token, enum finish_reason finish,
+                  uint64_t now_ns) {
+    uint64_t last_ns = atomic_load_explicit(&request->last_ns, memory_order_relaxed), gap_ns = 0;
+    assert(!atomic_load(&request->finish));
+    /* Also when the first thing the model says is eos. */
+    if (request->total == request->prompt_count && (token >= 0 || finish == FINISH_STOP))
+        atomic_store_explicit(&request->first_ns, now_ns, memory_order_release);
     if (token >= 0) {
-        assert(generation->produced < generation->max_tokens);
-        generation->tokens[generation->prompt_count + generation->produced++] = token;
-        generation->last_ns = now_ns;
+        assert(request->total < request->prompt_count + request->max_tokens);
+        request->tokens[request->total++] = token;
+        gap_ns = last_ns ? now_ns - last_ns : 0;
+        atomic_store_explicit(&request->last_ns, now_ns, memory_order_release);
+        atomic_store_explicit(&request->published, request->total - request->prompt_count,
+                              memory_order_release);
     }
-    if (!generation->first_ns && (token >= 0 || finish == FINISH_STOP))
-        generation->first_ns = now_ns; /* also when the first thing the model says is eos */
-    generation->finish = finish;
-    pthread_mutex_unlock(&generation->lock);
+    if (finish != FINISH_NONE)
+        atomic_store_explicit(&request->finish, (int)finish, memory_order_release);
 
-    pthread_mutex_lock(&generation->news_lock);
-    if (generation->on_news)
-        generation->on_news(generation->context);
-    pthread_mutex_unlock(&generation->news_lock);
+    pthread_mutex_lock(&request->output_lock);
+    if (request->on_output)
+        request->on_output(request->context, finish, gap_ns);
+    pthread_mutex_unlock(&request->output_lock);
 }
 
-int generation_take(struct generation *generation, int32_t *ids, int max, enum finish *finish) {
-    pthread_mutex_lock(&generation->lock);
-    int count = generation->produced - generation->taken;
-    if (count > max)
-        count = max > 0 ? max : 0;
-    if (count > 0)
-        memcpy(ids, generation->tokens + generation->prompt_count + generation->taken,
-               (size_t)count * sizeof *ids);
-    generation->taken += count;
-    *finish = generation->taken == generation->produced ? generation->finish : FINISH_NONE;
-    pthread_mutex_unlock(&generation->lock);
-    return count;
+struct request_output request_output(const struct request *request) {
+    /* The reason first: once it is there, no token is published any more. */
+    enum finish_reason finish = (enum finish_reason)atomic_load(&request->finish);
+    return (struct request_output){.ids = request->tokens + request->prompt_count,
+                                   .count = atomic_load(&request->published),
+                                   .finish = finish};
 }
 
-const struct token_logprobs *generation_logprobs(const struct generation *generation, int place) {
-    return &generation->logprobs[generation->prompt_count + place];
+const struct token_logprobs *request_logprobs(const struct request *request, int index) {
+    return &request->logprobs[request->prompt_count + index];
 }
 
-const struct token_logprobs *generation_prompt_logprobs(const struct generation *generation,
-                                                        int place) {
-    assert(generation->prompt_logprobs && place > 0 && place < generation->prompt_count);
-    return &generation->logprobs[place];
+const struct token_logprobs *request_prompt_logprobs(const struct request *request, int index) {
+    assert(request->prompt_logprobs && index > 0 && index < request->prompt_count);
+    return &request->logprobs[index];
 }
 
-void generation_cancel(struct generation *generation) {
-    atomic_store_explicit(&generation->cancelled, true, memory_order_relaxed);
+void request_cancel(struct request *request) {
+    atomic_store_explicit(&request->cancelled, true, memory_order_relaxed);
 }
 
-void generation_detach(struct generation *generation) {
-    pthread_mutex_lock(&generation->news_lock); /* waits for a call under way */
-    generation->on_news = NULL;
-    pthread_mutex_unlock(&generation->news_lock);
+void request_detach(struct request *request) {
+    pthread_mutex_lock(&request->output_lock); /* waits for a call under way */
+    request->on_output = NULL;
+    pthread_mutex_unlock(&request->output_lock);
 }
 
-struct generation_usage generation_usage(const struct generation *generation) {
-    struct generation *g = (struct generation *)generation; /* only to lock it */
-    pthread_mutex_lock(&g->lock);
-    struct generation_usage usage = {.prompt_tokens = g->prompt_count,
-                                     .completion_tokens = g->produced};
-    if (g->admitted_ns)
-        usage.queued_ns = g->admitted_ns - g->submitted_ns;
-    if (g->first_ns)
-        usage.prefill_ns = g->first_ns - g->admitted_ns;
-    if (g->last_ns)
-        usage.decode_ns = g->last_ns - g->first_ns;
-    pthread_mutex_unlock(&g->lock);
+struct request_usage request_usage(const struct request *request) {
+    struct request_usage usage = {.prompt_tokens = request->prompt_count,
+                                  .completion_tokens = atomic_load(&request->published)};
+    uint64_t last_ns = atomic_load(&request->last_ns); /* in the opposite order of writing */
+    uint64_t first_ns = atomic_load(&request->first_ns);
+    uint64_t admitted_ns = atomic_load(&request->admitted_ns);
+    if (admitted_ns)
+        usage.queued_ns = admitted_ns - request->submitted_ns;
+    if (first_ns)
+        usage.prefill_ns = first_ns - admitted_ns;
+    if (last_ns)
+        usage.decode_ns = last_ns - first_ns;
     return usage;
 }
 
-void generation_release(struct generation *generation) {
-    generation_cancel(generation);
-    generation_detach(generation);
-    generation_drop(generation);
+void request_release(struct request *request) {
+    request_cancel(request);
+    request_detach(request);
+    request_drop(request);
 }

@@ -1,13 +1,11 @@
-/* request_internal.h - the scheduler's side of a generation.
+/* request_internal.h - the scheduler's side of a request.
  *
- * Only generation.c and scheduler*.c include this.
+ * Only request.c and scheduler*.c include this.
  *
- * Locking rule: `lock` guards what both sides see: `produced`, `finish`, the
- * times. Only the scheduler's thread changes those, so it may read them
- * without the lock. Tokens below `produced` and their log-probabilities never
- * change. `news_lock` is held
- * while on_news runs, and never together with `lock`, so that on_news may take
- * tokens.
+ * Publishing rule: only the scheduler's thread writes. It writes a token, its
+ * log-probabilities and the times, then the greater `published` with release
+ * order, then `finish` likewise; readers load in the opposite order with acquire
+ * order. `output_lock` is held while on_output runs and guards nothing else.
  */
 #ifndef ALPACA_ENGINE_REQUEST_INTERNAL_H
 #define ALPACA_ENGINE_REQUEST_INTERNAL_H
@@ -17,19 +15,18 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-struct generation {
+struct request {
     atomic_int references; /* the client's and the scheduler's */
     atomic_bool cancelled;
 
-    pthread_mutex_t news_lock;
-    void (*on_news)(void *context); /* under news_lock */
+    pthread_mutex_t output_lock;
+    void (*on_output)(void *context, enum finish_reason finish, uint64_t gap_ns);
     void *context;
 
-    pthread_mutex_t lock;
-    int produced; /* tokens generated */
-    enum finish finish;
-    uint64_t submitted_ns, admitted_ns, first_ns, last_ns; /* 0: not yet */
-    int taken; /* tokens that the client has; the client's, under `lock` */
+    atomic_int published; /* generated tokens that readers may use */
+    atomic_int finish;    /* enum finish_reason */
+    uint64_t submitted_ns;
+    _Atomic uint64_t admitted_ns, first_ns, last_ns; /* 0: not yet */
 
     struct sampling sampling; /* fixed from here on */
     int prompt_count, max_tokens;
@@ -37,24 +34,23 @@ struct generation {
     bool prompt_logprobs;
     struct token_logprobs *logprobs; /* of each of `tokens`, behind them; NULL: not asked for */
 
-    struct generation *next; /* the scheduler's, while waiting or leaving */
-    enum finish leaves_as;   /* while leaving */
-    int slot;                /* of the kv cache, while running */
-    int fed;                 /* tokens whose rows are in the kv cache */
+    struct request *next;          /* the scheduler's, while waiting or leaving */
+    enum finish_reason leaving_as; /* while leaving */
+    int slot;                      /* of the kv cache, while running */
+    int computed;                  /* tokens whose rows are in the kv cache */
+    int total;                     /* tokens there are: the prompt and what was generated */
 
     int32_t tokens[]; /* [prompt_count + max_tokens] the prompt, then what was generated */
 };
 
-/* With both references; `max_tokens` replaces the request's. */
-enum status generation_create(struct generation **generation,
-                              const struct generation_request *request, int max_tokens,
-                              struct error *err);
-/* The batch takes it in. */
-void generation_admit(struct generation *generation, uint64_t now_ns);
-/* Adds `token` unless it is negative, ends it unless `finish` is FINISH_NONE, tells the client. */
-void generation_deliver(struct generation *generation, int32_t token, enum finish finish,
-                        uint64_t now_ns);
+/* With both references; `max_tokens` replaces that of the params. */
+enum status request_create(struct request **request, const struct request_params *params,
+                           int max_tokens, struct error *err);
+/* Adds `token` unless it is negative, ends the request unless `finish` is FINISH_NONE, and calls
+ * on_output: under one lock, the only one here. */
+void request_emit(struct request *request, int32_t token, enum finish_reason finish,
+                  uint64_t now_ns);
 /* Gives one reference back. */
-void generation_drop(struct generation *generation);
+void request_drop(struct request *request);
 
 #endif

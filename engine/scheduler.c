@@ -11,39 +11,38 @@ static bool has_room(const struct scheduler *s) {
     return s->waiting_count < s->options.queue + s->slots.free;
 }
 
-static enum status check_request(const struct scheduler *s,
-                                 const struct generation_request *request, struct error *err) {
+static enum status check_params(const struct scheduler *s, const struct request_params *params,
+                                struct error *err) {
     const struct model_config *c = &s->model->config;
-    if (request->prompt_count < 1 || request->prompt_count > c->positions - 1)
+    if (params->prompt_count < 1 || params->prompt_count > c->positions - 1)
         return error_set_field(err, STATUS_INVALID, "prompt",
                                "the prompt must have 1 to %d tokens, not %d", c->positions - 1,
-                               request->prompt_count);
-    for (int i = 0; i < request->prompt_count; i++) {
-        if (request->prompt[i] < 0 || request->prompt[i] >= c->vocab)
+                               params->prompt_count);
+    for (int i = 0; i < params->prompt_count; i++) {
+        if (params->prompt[i] < 0 || params->prompt[i] >= c->vocab)
             return error_set_field(err, STATUS_INVALID, "prompt",
                                    "token ids must be 0 to %d, not %d", c->vocab - 1,
-                                   request->prompt[i]);
+                                   params->prompt[i]);
     }
-    if (request->max_tokens < 1)
+    if (params->max_tokens < 1)
         return error_set_field(err, STATUS_INVALID, "max_tokens",
-                               "max_tokens must be at least 1, not %d", request->max_tokens);
-    if (request->logprobs &&
-        (request->top_logprobs < 0 || request->top_logprobs > TOP_LOGPROBS_MAX))
+                               "max_tokens must be at least 1, not %d", params->max_tokens);
+    if (params->logprobs && (params->top_logprobs < 0 || params->top_logprobs > TOP_LOGPROBS_MAX))
         return error_set_field(err, STATUS_INVALID, "logprobs", "logprobs must be 0 to %d, not %d",
-                               TOP_LOGPROBS_MAX, request->top_logprobs);
-    return sampling_check(&request->sampling, err);
+                               TOP_LOGPROBS_MAX, params->top_logprobs);
+    return sampling_check(&params->sampling, err);
 }
 
-enum status scheduler_submit(struct scheduler *s, const struct generation_request *request,
-                             struct generation **out, struct error *err) {
+enum status scheduler_submit(struct scheduler *s, const struct request_params *params,
+                             struct request **out, struct error *err) {
     *out = NULL;
-    enum status status = check_request(s, request, err);
+    enum status status = check_params(s, params, err);
     if (status != STATUS_OK)
         return status;
-    int room = s->model->config.positions - request->prompt_count;
-    int max_tokens = request->max_tokens < room ? request->max_tokens : room;
-    struct generation *generation;
-    status = generation_create(&generation, request, max_tokens, err);
+    int room = s->model->config.positions - params->prompt_count;
+    int max_tokens = params->max_tokens < room ? params->max_tokens : room;
+    struct request *request;
+    status = request_create(&request, params, max_tokens, err);
     if (status != STATUS_OK)
         return status;
 
@@ -51,21 +50,21 @@ enum status scheduler_submit(struct scheduler *s, const struct generation_reques
     if (s->stopping) {
         status = error_set(err, STATUS_STOPPED, "the service is shutting down");
     } else if (!has_room(s)) {
-        status = error_set(err, STATUS_BUSY, "%d stories are being told and %d are waiting",
+        status = error_set(err, STATUS_BUSY, "%d stories are running and %d are waiting",
                            s->running_count, s->waiting_count);
     } else {
-        *s->last_waiting = generation;
-        s->last_waiting = &generation->next;
+        *s->last_waiting = request;
+        s->last_waiting = &request->next;
         s->waiting_count++;
         pthread_cond_signal(&s->wake);
     }
     pthread_mutex_unlock(&s->lock);
     if (status != STATUS_OK) {
-        generation_drop(generation);
-        generation_drop(generation);
+        request_drop(request);
+        request_drop(request);
         return status;
     }
-    *out = generation;
+    *out = request;
     return STATUS_OK;
 }
 
@@ -127,7 +126,7 @@ static enum status check_options(const struct scheduler_options *options, struct
         {"slots", options->slots, 1, 4096},
         {"queue", options->queue, 0, 1 << 20},
         {"threads", options->threads, 0, 1024},
-        {"prompt_rows", options->prompt_rows, 1, 1 << 16},
+        {"prompt_rows", options->prefill_chunk, 1, 1 << 16},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
@@ -142,19 +141,19 @@ static void lay_out(void *context, struct arena *arena) {
     struct scheduler *s = context;
     size_t slots = (size_t)s->options.slots, vocab = (size_t)s->model->config.vocab;
     struct step *step = &s->step;
-    step->ids = arena_take(arena, slots + (size_t)s->options.prompt_rows, sizeof *step->ids);
+    step->ids = arena_take(arena, slots + (size_t)s->options.prefill_chunk, sizeof *step->ids);
     step->spans = arena_take(arena, slots, sizeof *step->spans);
-    step->heard = arena_take(arena, slots, sizeof(struct generation *));
-    step->logit_rows = arena_take(arena, slots, sizeof *step->logit_rows);
+    step->sampled = arena_take(arena, slots, sizeof(struct request *));
+    step->sampled_rows = arena_take(arena, slots, sizeof *step->sampled_rows);
     step->logits = arena_take(arena, slots * vocab, sizeof *step->logits);
     step->tokens = arena_take(arena, slots, sizeof *step->tokens);
     step->finishes = arena_take(arena, slots, sizeof *step->finishes);
-    size_t prompt_rows = (size_t)s->options.prompt_rows;
-    step->scored = arena_take(arena, prompt_rows, sizeof *step->scored);
-    step->scored_rows = arena_take(arena, prompt_rows, sizeof *step->scored_rows);
-    s->running = arena_take(arena, slots, sizeof(struct generation *));
+    size_t chunk = (size_t)s->options.prefill_chunk;
+    step->prompt_logprobs = arena_take(arena, chunk, sizeof *step->prompt_logprobs);
+    step->prompt_logprob_rows = arena_take(arena, chunk, sizeof *step->prompt_logprob_rows);
+    s->running = arena_take(arena, slots, sizeof(struct request *));
     step->copies = arena_take(arena, slots, sizeof *step->copies);
-    slot_book_layout(&s->slots, arena);
+    slots_layout(&s->slots, arena);
     s->samplers = arena_take(arena, (size_t)pool_workers(s->pool), sizeof(struct sampler *));
 }
 
@@ -168,7 +167,7 @@ static enum status create_parts(struct scheduler *s, struct error *err) {
         return status;
     if ((status = arena_build(&s->arena, lay_out, s, err)) != STATUS_OK)
         return status;
-    slot_book_open(&s->slots);
+    slots_open(&s->slots);
     for (int i = 0; i < pool_workers(s->pool); i++) {
         status = sampler_create(&s->samplers[i], config->vocab, suppressed, MODEL_SUPPRESSED, err);
         if (status != STATUS_OK)
@@ -178,7 +177,7 @@ static enum status create_parts(struct scheduler *s, struct error *err) {
     status = kv_cache_create(&s->cache, config, options->slots, s->model->dtype, err);
     if (status != STATUS_OK)
         return status;
-    status = activations_create(&s->activations, config, options->slots + options->prompt_rows,
+    status = activations_create(&s->activations, config, options->slots + options->prefill_chunk,
                                 false, pool_workers(s->pool), err);
     if (status != STATUS_OK)
         return status;
@@ -200,7 +199,7 @@ enum status scheduler_create(struct scheduler **out, const struct model *model,
         return error_set(err, STATUS_NO_MEMORY, "no memory for the scheduler");
     s->model = model;
     s->options = *options;
-    s->slots = (struct slot_book){.slots = options->slots, .positions = model->config.positions};
+    s->slots = (struct slots){.count = options->slots, .positions = model->config.positions};
     s->last_waiting = &s->first_waiting;
     s->idle = true;
     s->last_step_ns = clock_now_ns();

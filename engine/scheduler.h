@@ -1,11 +1,11 @@
-/* scheduler.h - tells many stories at once: admission, continuous batching, cancellation.
+/* scheduler.h - runs many requests at once: admission, continuous batching, cancellation.
  *
  * One thread runs steps. Each step takes one row from every running
- * generation and a bounded number of prompt rows from those being read in, so
+ * request and a bounded number of prompt tokens (a chunk), so
  * that a long prompt never stalls the others. First come, first served. A
- * finished or cancelled generation leaves in the same step and its slot is
+ * finished or cancelled request leaves in the same step and its slot is
  * refilled in the next. A prompt that begins like a sequence in the kv cache
- * starts from there (slot_book.h), unless its log-probabilities are wanted.
+ * starts from there (slots.h), unless its log-probabilities are wanted.
  * No memory is allocated in a step.
  *
  * Ownership: the scheduler owns its thread, kv cache, activations, samplers
@@ -23,24 +23,24 @@
 struct scheduler;
 
 struct scheduler_options {
-    int slots;       /* generations running at once */
-    int queue;       /* generations waiting at most */
+    int slots;       /* requests running at once */
+    int queue;       /* requests waiting at most */
     int threads;     /* compute threads; 0 for as many as the process may use */
-    int prompt_rows; /* prompt rows per step at most */
+    int prefill_chunk; /* prompt tokens per step at most */
 };
 
 struct scheduler_stats {
     int running, waiting;
     uint64_t steps, generated_tokens, finished;
     uint64_t prompt_tokens;  /* read, that is computed */
-    uint64_t prefix_queries; /* prompt tokens of all generations admitted ... */
+    uint64_t prefix_queries; /* prompt tokens of all requests admitted ... */
     uint64_t prefix_hits;    /* ... and those of them that were in the kv cache already */
     uint64_t last_step_ns; /* clock_now_ns() at the end of the last step, or when it went idle */
     bool idle, stopping;
 };
 
 /* Where the time of the steps went, on the scheduler's thread. What the parts leave of the
- * total is admission, the books and the news to clients. */
+ * total is admission, bookkeeping and the output to clients. */
 struct scheduler_profile {
     uint64_t steps;
     uint64_t total_ns;
@@ -51,10 +51,10 @@ struct scheduler_profile {
 
 enum status scheduler_create(struct scheduler **scheduler, const struct model *model,
                              const struct scheduler_options *options, struct error *err);
-/* Queues a generation. STATUS_BUSY: the queue is full. STATUS_STOPPED: shutting
+/* Queues a request. STATUS_BUSY: the queue is full. STATUS_STOPPED: shutting
  * down. STATUS_INVALID: prompt ids, length or settings out of range. */
-enum status scheduler_submit(struct scheduler *scheduler, const struct generation_request *request,
-                             struct generation **generation, struct error *err);
+enum status scheduler_submit(struct scheduler *scheduler, const struct request_params *params,
+                             struct request **request, struct error *err);
 /* Whether a submit would find a place now; a hint that costs no tokenizing. */
 bool scheduler_has_room(struct scheduler *scheduler);
 struct scheduler_stats scheduler_stats(struct scheduler *scheduler);
@@ -62,7 +62,7 @@ struct scheduler_stats scheduler_stats(struct scheduler *scheduler);
  * is idle, and *profile is read only then. */
 void scheduler_measure(struct scheduler *scheduler, struct scheduler_profile *profile);
 
-/* Refuses new work; waiting and running generations go on for at most
+/* Refuses new work; waiting and running requests go on for at most
  * grace_ms, then end with FINISH_SHUTDOWN. Returns when none is left. */
 void scheduler_stop(struct scheduler *scheduler, int grace_ms);
 void scheduler_destroy(struct scheduler *scheduler); /* stops at once first; NULL is allowed */

@@ -15,34 +15,36 @@
 #include <pthread.h>
 
 /* A token of a prompt whose log-probabilities are wanted. */
-struct scored {
-    struct generation *generation;
-    int place; /* among the generation's tokens */
+struct prompt_logprob {
+    struct request *request;
+    int index; /* among the request's tokens */
 };
 
 /* What one step does, drawn from one arena at creation. */
 struct step {
-    int32_t *ids;              /* [slots + prompt_rows] */
-    struct span *spans;        /* [slots] */
-    int rows, span_count, prompt_rows;
-    struct generation **heard; /* [slots] those whose next token this step decides */
-    int *logit_rows;           /* [slots] the batch row of each of them */
-    int heard_count;
-    float *logits;             /* [slots, vocab] */
-    int32_t *tokens;           /* [slots] what was drawn */
-    enum finish *finishes;     /* [slots] */
-    struct scored *scored;     /* [prompt_rows] */
-    int *scored_rows;          /* [prompt_rows] the batch row that foretells each of them */
-    int scored_count, scored_done;
+    int32_t *ids;                   /* [slots + prefill_chunk] */
+    struct span *spans;             /* [slots] */
+    int rows, span_count;
+    int prefill_rows;               /* those of the rows that are prompts' */
+    struct request **sampled;       /* [slots] requests whose next token is sampled in this step */
+    int *sampled_rows;              /* [slots] the batch row of each of them */
+    int sampled_count;
+    float *logits;                  /* [slots, vocab] */
+    int32_t *tokens;                /* [slots] what was sampled */
+    enum finish_reason *finishes;   /* [slots] */
+    struct prompt_logprob *prompt_logprobs; /* [prefill_chunk] */
+    int *prompt_logprob_rows;       /* [prefill_chunk] the batch row whose logits give each */
+    int prompt_logprob_count, prompt_logprobs_done;
     struct slot_choice *copies; /* [slots] beginnings to take over from other slots first */
     int copy_count;
 };
 
 /* Locking rule: `lock` guards the members below it. The lists of running and
- * waiting generations change under it, on the scheduler's thread or (waiting
+ * waiting requests change under it, on the scheduler's thread or (waiting
  * only) in submit; the thread may read `running` without it. Of the slots only
  * the number of free ones needs it. Everything above belongs to the thread
- * alone. No lock is held while a client is told. */
+ * alone, but for the atomics. The lock is not held while on_output runs. A step takes it once,
+ * and once more when requests have ended in it. */
 struct scheduler {
     const struct model *model;
     struct scheduler_options options;
@@ -56,20 +58,20 @@ struct scheduler {
     struct step step;
     struct scheduler_profile *profile; /* NULL: nobody wants to know */
     uint64_t step_started_ns;
-    struct generation *leaving; /* list: out of the batch or the queue, not yet told */
+    struct request *leaving; /* list: out of the batch or the queue, the end not yet emitted */
+    _Atomic uint64_t steps, prompt_tokens, generated_tokens, last_step_ns; /* others read these */
     pthread_t thread;
     bool thread_started;
 
     pthread_mutex_t lock;
     pthread_cond_t wake;  /* for the thread: a submit or a stop */
     pthread_cond_t ended; /* for stop: `over` */
-    struct generation **running; /* [slots] in order of admission */
+    struct request **running; /* [slots] in order of admission */
     int running_count;
-    struct slot_book slots;
-    struct generation *first_waiting, **last_waiting; /* first come, first served */
+    struct slots slots;
+    struct request *first_waiting, **last_waiting; /* first come, first served */
     int waiting_count;
-    uint64_t steps, prompt_tokens, generated_tokens, finished, last_step_ns;
-    uint64_t prefix_queries, prefix_hits;
+    uint64_t finished, prefix_queries, prefix_hits;
     bool idle, stopping, over;
     uint64_t deadline_ns; /* of the stop */
 };

@@ -3,39 +3,39 @@
 
 /* ---- admission: before each step ------------------------------------------------ */
 
-static void leave(struct scheduler *s, struct generation *generation, enum finish finish) {
-    generation->leaves_as = finish;
-    generation->next = s->leaving;
-    s->leaving = generation;
+static void leave(struct scheduler *s, struct request *request, enum finish_reason finish) {
+    request->leaving_as = finish;
+    request->next = s->leaving;
+    s->leaving = request;
     s->finished++;
 }
 
-static bool is_cancelled(const struct generation *generation) {
-    return atomic_load_explicit(&generation->cancelled, memory_order_relaxed);
+static bool is_cancelled(const struct request *request) {
+    return atomic_load_explicit(&request->cancelled, memory_order_relaxed);
 }
 
 /* Takes out everything that was cancelled or, past the stop's deadline, everything. */
 static void remove_ended(struct scheduler *s, bool all) {
     int kept = 0;
     for (int i = 0; i < s->running_count; i++) {
-        struct generation *generation = s->running[i];
-        if (all || is_cancelled(generation)) {
-            slot_book_release(&s->slots, generation->slot);
-            leave(s, generation, is_cancelled(generation) ? FINISH_CANCELLED : FINISH_SHUTDOWN);
+        struct request *request = s->running[i];
+        if (all || is_cancelled(request)) {
+            slots_release(&s->slots, request->slot);
+            leave(s, request, is_cancelled(request) ? FINISH_CANCELLED : FINISH_SHUTDOWN);
         } else {
-            s->running[kept++] = generation;
+            s->running[kept++] = request;
         }
     }
     s->running_count = kept;
-    struct generation **link = &s->first_waiting;
+    struct request **link = &s->first_waiting;
     while (*link) {
-        struct generation *generation = *link;
-        if (all || is_cancelled(generation)) {
-            *link = generation->next;
+        struct request *request = *link;
+        if (all || is_cancelled(request)) {
+            *link = request->next;
             s->waiting_count--;
-            leave(s, generation, is_cancelled(generation) ? FINISH_CANCELLED : FINISH_SHUTDOWN);
+            leave(s, request, is_cancelled(request) ? FINISH_CANCELLED : FINISH_SHUTDOWN);
         } else {
-            link = &generation->next;
+            link = &request->next;
         }
     }
     s->last_waiting = link;
@@ -43,24 +43,23 @@ static void remove_ended(struct scheduler *s, bool all) {
 
 static void admit_waiting(struct scheduler *s, uint64_t now_ns) {
     while (s->slots.free > 0 && s->first_waiting) {
-        struct generation *generation = s->first_waiting;
-        s->first_waiting = generation->next;
+        struct request *request = s->first_waiting;
+        s->first_waiting = request->next;
         if (!s->first_waiting)
             s->last_waiting = &s->first_waiting;
         s->waiting_count--;
-        generation->next = NULL;
+        request->next = NULL;
         /* Rows that are in the cache already give no logits: then the first is all we look up. */
-        struct slot_choice choice =
-            slot_book_take(&s->slots, generation->tokens,
-                           generation->prompt_logprobs ? 1 : generation->prompt_count);
+        struct slot_choice choice = slots_take(
+            &s->slots, request->tokens, request->prompt_logprobs ? 1 : request->prompt_count);
         if (choice.source != choice.slot && choice.shared > 0)
             s->step.copies[s->step.copy_count++] = choice;
-        generation->slot = choice.slot;
-        generation->fed = choice.shared;
-        s->prefix_queries += (uint64_t)generation->prompt_count;
+        request->slot = choice.slot;
+        request->computed = choice.shared;
+        s->prefix_queries += (uint64_t)request->prompt_count;
         s->prefix_hits += (uint64_t)choice.shared;
-        s->running[s->running_count++] = generation;
-        generation_admit(generation, now_ns);
+        s->running[s->running_count++] = request;
+        atomic_store_explicit(&request->admitted_ns, now_ns, memory_order_release);
     }
 }
 
@@ -87,91 +86,92 @@ static bool prepare_step(struct scheduler *s) {
                       s->step.copies[i].shared);
     s->step.copy_count = 0;
     while (s->leaving) {
-        struct generation *generation = s->leaving;
-        s->leaving = generation->next;
-        generation_deliver(generation, -1, generation->leaves_as, now_ns);
-        generation_drop(generation);
+        struct request *request = s->leaving;
+        s->leaving = request->next;
+        request_emit(request, -1, request->leaving_as, now_ns);
+        request_drop(request);
     }
     return more;
 }
 
 /* ---- one step ------------------------------------------------------------------- */
 
-/* Of the generation's next `rows` tokens, which begin at batch row `first`, those that foretell
- * a token of the prompt. */
-static void add_scored(struct step *step, struct generation *generation, int first, int rows) {
-    for (int i = 0; i < rows && generation->fed + i + 1 < generation->prompt_count; i++) {
-        step->scored[step->scored_count] = (struct scored){generation, generation->fed + i + 1};
-        step->scored_rows[step->scored_count++] = first + i;
+/* Of the request's next `rows` tokens, which begin at batch row `first`, those whose logits give
+ * the log-probabilities of a token of the prompt. */
+static void add_prompt_logprobs(struct step *step, struct request *request, int first, int rows) {
+    for (int i = 0; i < rows && request->computed + i + 1 < request->prompt_count; i++) {
+        step->prompt_logprobs[step->prompt_logprob_count] =
+            (struct prompt_logprob){request, request->computed + i + 1};
+        step->prompt_logprob_rows[step->prompt_logprob_count++] = first + i;
     }
 }
 
-/* The generation's next `rows` tokens join the batch. */
-static void add_span(struct step *step, struct slot_book *book, struct generation *generation,
-                     int rows) {
-    int known = generation->prompt_count + generation->produced;
+/* The request's next `rows` tokens join the batch. */
+static void add_span(struct step *step, struct slots *slots, struct request *request, int rows) {
     step->spans[step->span_count++] =
-        (struct span){.slot = generation->slot, .first = generation->fed, .rows = rows};
-    slot_book_append(book, generation->slot, generation->tokens + generation->fed, rows);
-    if (generation->prompt_logprobs)
-        add_scored(step, generation, step->rows, rows);
+        (struct span){.slot = request->slot, .first = request->computed, .rows = rows};
+    slots_append(slots, request->slot, request->tokens + request->computed, rows);
+    if (request->prompt_logprobs)
+        add_prompt_logprobs(step, request, step->rows, rows);
     for (int i = 0; i < rows; i++)
-        step->ids[step->rows++] = generation->tokens[generation->fed + i];
-    generation->fed += rows;
-    if (generation->fed == known) { /* the last known token: its row says what comes next */
-        step->heard[step->heard_count] = generation;
-        step->logit_rows[step->heard_count++] = step->rows - 1;
+        step->ids[step->rows++] = request->tokens[request->computed + i];
+    request->computed += rows;
+    if (request->computed == request->total) { /* the last token: its row says what comes next */
+        step->sampled[step->sampled_count] = request;
+        step->sampled_rows[step->sampled_count++] = step->rows - 1;
     }
 }
 
-/* A row of every story under way, then prompts in order of admission as far as they fit. */
-static void compose(struct scheduler *s) {
+/* A row of every request that is generating, then prompts in order of admission as far as they
+ * fit. */
+static void build_batch(struct scheduler *s) {
     struct step *step = &s->step;
-    int left = s->options.prompt_rows;
-    step->rows = step->span_count = step->heard_count = step->scored_count = 0;
+    int left = s->options.prefill_chunk;
+    step->rows = step->span_count = step->sampled_count = step->prompt_logprob_count = 0;
     for (int i = 0; i < s->running_count; i++) {
-        if (s->running[i]->fed >= s->running[i]->prompt_count)
+        if (s->running[i]->computed >= s->running[i]->prompt_count)
             add_span(step, &s->slots, s->running[i], 1);
     }
     for (int i = 0; i < s->running_count && left > 0; i++) {
-        int unread = s->running[i]->prompt_count - s->running[i]->fed;
-        if (unread <= 0) /* none left, also when the loop above fed the last */
+        int unread = s->running[i]->prompt_count - s->running[i]->computed;
+        if (unread <= 0) /* none left, also when the loop above took the last */
             continue;
         int rows = unread < left ? unread : left;
         add_span(step, &s->slots, s->running[i], rows);
         left -= rows;
     }
-    step->prompt_rows = s->options.prompt_rows - left;
+    step->prefill_rows = s->options.prefill_chunk - left;
 }
 
-/* A pool task over the scored tokens whose logits are there. */
-static void score(void *context, int worker, int workers) {
+/* A pool task over the prompt tokens whose logits are there. */
+static void compute_prompt_logprobs(void *context, int worker, int workers) {
     struct scheduler *s = context;
     const struct step *step = &s->step;
     size_t vocab = (size_t)s->model->config.vocab, begin, end;
-    int count = step->scored_count - step->scored_done;
+    int count = step->prompt_logprob_count - step->prompt_logprobs_done;
     pool_slice((size_t)(count < s->options.slots ? count : s->options.slots), 1, worker, workers,
                &begin, &end);
     for (size_t i = begin; i < end; i++) {
-        const struct scored *scored = &step->scored[(size_t)step->scored_done + i];
-        struct generation *generation = scored->generation;
+        const struct prompt_logprob *wanted =
+            &step->prompt_logprobs[(size_t)step->prompt_logprobs_done + i];
+        struct request *request = wanted->request;
         sampler_compute_logprobs(s->samplers[worker], step->logits + i * vocab);
-        generation->logprobs[scored->place] =
-            sampler_logprobs(s->samplers[worker], generation->tokens[scored->place],
-                             generation->top_logprobs);
+        request->logprobs[wanted->index] = sampler_logprobs(
+            s->samplers[worker], request->tokens[wanted->index], request->top_logprobs);
     }
 }
 
-/* Before the heard rows' logits are there, as many rows at a time as there is memory for. */
-static void score_prompts(struct scheduler *s) {
+/* Before the sampled rows' logits are there, as many rows at a time as there is memory for. */
+static void run_prompt_logprobs(struct scheduler *s) {
     struct step *step = &s->step;
-    step->scored_done = 0;
-    while (step->scored_done < step->scored_count) {
-        int left = step->scored_count - step->scored_done;
+    step->prompt_logprobs_done = 0;
+    while (step->prompt_logprobs_done < step->prompt_logprob_count) {
+        int left = step->prompt_logprob_count - step->prompt_logprobs_done;
         int count = left < s->options.slots ? left : s->options.slots;
-        forward_logits(&s->forward, step->scored_rows + step->scored_done, count, step->logits);
-        pool_run(s->pool, score, s);
-        step->scored_done += count;
+        forward_logits(&s->forward, step->prompt_logprob_rows + step->prompt_logprobs_done, count,
+                       step->logits);
+        pool_run(s->pool, compute_prompt_logprobs, s);
+        step->prompt_logprobs_done += count;
     }
 }
 
@@ -183,9 +183,9 @@ static void run_model(struct scheduler *s) {
                           .span_count = step->span_count,
                           .cache = &s->cache};
     forward(&s->forward, &batch);
-    score_prompts(s);
-    if (step->heard_count > 0)
-        forward_logits(&s->forward, step->logit_rows, step->heard_count, step->logits);
+    run_prompt_logprobs(s);
+    if (step->sampled_count > 0)
+        forward_logits(&s->forward, step->sampled_rows, step->sampled_count, step->logits);
 }
 
 /* A pool task: each worker has its own sampler, and a draw depends on nothing shared. */
@@ -194,68 +194,73 @@ static void sample(void *context, int worker, int workers) {
     struct step *step = &s->step;
     const struct model_config *c = &s->model->config;
     size_t begin, end;
-    pool_slice((size_t)step->heard_count, 1, worker, workers, &begin, &end);
+    pool_slice((size_t)step->sampled_count, 1, worker, workers, &begin, &end);
     for (size_t i = begin; i < end; i++) {
-        struct generation *generation = step->heard[i];
+        struct request *request = step->sampled[i];
         struct sampler *sampler = s->samplers[worker];
         float *logits = step->logits + i * (size_t)c->vocab;
-        int known = generation->prompt_count + generation->produced;
-        if (generation->logprobs)
+        if (request->logprobs)
             sampler_compute_logprobs(sampler, logits);
-        step->tokens[i] = sampler_next(sampler, &generation->sampling, logits, generation->tokens,
-                                       known);
-        if (generation->logprobs) /* seen by nobody until the token is delivered */
-            generation->logprobs[known] =
-                sampler_logprobs(sampler, step->tokens[i], generation->top_logprobs);
+        step->tokens[i] = sampler_next(sampler, &request->sampling, logits, request->tokens,
+                                       request->total);
+        if (request->logprobs) /* seen by nobody until the token is published */
+            request->logprobs[request->total] =
+                sampler_logprobs(sampler, step->tokens[i], request->top_logprobs);
         step->finishes[i] = step->tokens[i] == c->eos_id ? FINISH_STOP
-                            : generation->produced + 1 == generation->max_tokens
+                            : request->total + 1 == request->prompt_count + request->max_tokens
                                 ? FINISH_LENGTH
                                 : FINISH_NONE;
     }
 }
 
-static void remove_running(struct scheduler *s, const struct generation *generation) {
+static void remove_running(struct scheduler *s, const struct request *request) {
     int i = 0;
-    while (s->running[i] != generation)
+    while (s->running[i] != request)
         i++;
-    slot_book_release(&s->slots, generation->slot);
+    slots_release(&s->slots, request->slot);
     s->running_count--;
     for (; i < s->running_count; i++)
         s->running[i] = s->running[i + 1];
     s->finished++;
 }
 
-/* First the books, then the news: a client that sees the end finds its slot free. */
-static void deliver(struct scheduler *s) {
+/* First the counts and the slots, then the output: a client that sees the end finds its slot
+ * free. The lock is taken only when a request has ended. */
+static void emit(struct scheduler *s) {
     struct step *step = &s->step;
     uint64_t now_ns = clock_now_ns();
-    pthread_mutex_lock(&s->lock);
-    for (int i = 0; i < step->heard_count; i++) {
-        if (step->finishes[i] != FINISH_STOP)
-            s->generated_tokens++;
-        if (step->finishes[i] != FINISH_NONE)
-            remove_running(s, step->heard[i]);
+    int stopped = 0, ended = 0;
+    for (int i = 0; i < step->sampled_count; i++) {
+        stopped += step->finishes[i] == FINISH_STOP;
+        ended += step->finishes[i] != FINISH_NONE;
     }
-    s->prompt_tokens += (uint64_t)step->prompt_rows;
-    s->steps++;
-    s->last_step_ns = now_ns;
-    pthread_mutex_unlock(&s->lock);
+    atomic_fetch_add(&s->generated_tokens, (uint64_t)(step->sampled_count - stopped));
+    atomic_fetch_add(&s->prompt_tokens, (uint64_t)step->prefill_rows);
+    atomic_fetch_add(&s->steps, 1);
+    atomic_store(&s->last_step_ns, now_ns);
+    if (ended > 0) {
+        pthread_mutex_lock(&s->lock);
+        for (int i = 0; i < step->sampled_count; i++)
+            if (step->finishes[i] != FINISH_NONE)
+                remove_running(s, step->sampled[i]);
+        pthread_mutex_unlock(&s->lock);
+    }
 
-    for (int i = 0; i < step->heard_count; i++) {
+    for (int i = 0; i < step->sampled_count; i++) {
         int32_t token = step->finishes[i] == FINISH_STOP ? -1 : step->tokens[i];
-        generation_deliver(step->heard[i], token, step->finishes[i], now_ns);
+        request_emit(step->sampled[i], token, step->finishes[i], now_ns);
         if (step->finishes[i] != FINISH_NONE)
-            generation_drop(step->heard[i]);
+            request_drop(step->sampled[i]);
     }
     if (s->profile)
         s->profile->total_ns += clock_now_ns() - s->step_started_ns;
 }
 
 static void run_step(struct scheduler *s) {
-    compose(s);
+    build_batch(s);
     run_model(s);
     uint64_t ran_ns = s->profile ? clock_now_ns() : 0;
-    if (s->step.heard_count > 1)
+    if (s->step.sampled_count > 1)
         pool_run(s->pool, sample, s);
     else
         sample(s, 0, 1); /* not worth waking anybody */
@@ -263,7 +268,7 @@ static void run_step(struct scheduler *s) {
         s->profile->steps++;
         s->profile->sampling_ns += clock_now_ns() - ran_ns;
     }
-    deliver(s);
+    emit(s);
 }
 
 void *scheduler_main(void *scheduler) {

@@ -16,21 +16,21 @@
 
 struct slot_entry {
     bool taken;
-    int known;         /* positions whose keys and values are in the cache */
+    int cached;        /* positions whose keys and values are in the cache */
     uint64_t released; /* when, in releases; 0: never used */
-    int32_t *tokens;   /* [positions], `known` of them valid */
+    int32_t *tokens;   /* [positions], `cached` of them valid */
 };
 
-struct slot_book {
-    int slots, positions; /* set before layout, then fixed */
+struct slots {
+    int count, positions; /* set before layout, then fixed */
     struct slot_entry *entries;
     int free;
     uint64_t releases;
 };
 
-/* Runs twice, as every layout does (base/arena.h); then slot_book_open(). */
-void slot_book_layout(struct slot_book *book, struct arena *arena);
-void slot_book_open(struct slot_book *book);
+/* Runs twice, as every layout does (base/arena.h); then slots_open(). */
+void slots_layout(struct slots *slots, struct arena *arena);
+void slots_open(struct slots *slots);
 
 struct slot_choice {
     int slot;   /* taken from now on */
@@ -39,9 +39,9 @@ struct slot_choice {
 };
 
 /* Takes a free slot, of which there must be one, for a sequence that begins with `prompt`. */
-struct slot_choice slot_book_take(struct slot_book *book, const int32_t *prompt, int count);
+struct slot_choice slots_take(struct slots *slots, const int32_t *prompt, int count);
 /* The sequence of a taken slot has grown. */
-void slot_book_append(struct slot_book *book, int slot, const int32_t *tokens, int count);
-void slot_book_release(struct slot_book *book, int slot);
+void slots_append(struct slots *slots, int slot, const int32_t *tokens, int count);
+void slots_release(struct slots *slots, int slot);
 
 #endif

@@ -63,7 +63,7 @@ static enum status open_service(struct service *service, struct error *err) {
         .slots = options->slots,
         .queue = options->queue,
         .threads = options->threads,
-        .prompt_rows = options->prompt_rows,
+        .prefill_chunk = options->prompt_rows,
     };
     if (options->api_key_file) {
         enum status status = keys_load(&service->keys, options->api_key_file, err);

@@ -38,34 +38,31 @@ static const char *const method_names[METRICS_METHODS] = {"GET", "HEAD", "POST",
 static const int codes[METRICS_CODES] = {200, 204, 304, 400, 401, 404, 405, 413,
                                          415, 499, 500, 503, 0}; /* 0: any other */
 
-static void observe(struct metrics *metrics, enum metrics_time time, uint64_t value_ns,
-                    uint64_t count) {
+static void observe(struct metrics *metrics, enum metrics_time time, uint64_t value_ns) {
     const struct histogram_row *row = &histogram_rows[time];
     struct metrics_histogram *histogram = &metrics->times[time];
     int bucket = 0;
     while (bucket < row->count && (double)value_ns > row->bounds[bucket] * 1e9)
         bucket++;
-    atomic_fetch_add_explicit(&histogram->buckets[bucket], count, memory_order_relaxed);
-    atomic_fetch_add_explicit(&histogram->sum_ns, value_ns * count, memory_order_relaxed);
+    atomic_fetch_add_explicit(&histogram->buckets[bucket], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&histogram->sum_ns, value_ns, memory_order_relaxed);
 }
 
-void metrics_story(struct metrics *metrics, enum story_end end,
-                   const struct generation_usage *usage) {
-    if (end == STORY_RUNNING)
-        end = STORY_CANCELLED;
-    atomic_fetch_add_explicit(&metrics->stories[end], 1, memory_order_relaxed);
+void metrics_completion(struct metrics *metrics, enum finish_reason finish,
+                        const struct request_usage *usage) {
+    atomic_fetch_add_explicit(&metrics->completions[finish], 1, memory_order_relaxed);
     if (usage->prefill_ns == 0)
         return; /* it was cancelled before its first token */
-    observe(metrics, TIME_IN_QUEUE, usage->queued_ns, 1);
-    observe(metrics, TIME_FIRST_TOKEN, usage->queued_ns + usage->prefill_ns, 1);
+    observe(metrics, TIME_IN_QUEUE, usage->queued_ns);
+    observe(metrics, TIME_FIRST_TOKEN, usage->queued_ns + usage->prefill_ns);
 }
 
-void metrics_token_gap(struct metrics *metrics, uint64_t gap_ns, int count) {
-    observe(metrics, TIME_TOKEN_GAP, gap_ns, (uint64_t)count);
+void metrics_token_gap(struct metrics *metrics, uint64_t gap_ns) {
+    observe(metrics, TIME_TOKEN_GAP, gap_ns);
 }
 
 void metrics_duration(struct metrics *metrics, uint64_t duration_ns) {
-    observe(metrics, TIME_OF_REQUEST, duration_ns, 1);
+    observe(metrics, TIME_OF_REQUEST, duration_ns);
 }
 
 void metrics_http(struct metrics *metrics, int path, const char *method, int http_status) {
@@ -107,12 +104,12 @@ static void write_histogram(struct metrics_histogram *histogram, const struct hi
                   row->name, total, row->name, (double)sum_ns / 1e9, row->name, total);
 }
 
-static void write_stories(struct metrics *metrics, struct buffer *out) {
+static void write_completions(struct metrics *metrics, struct buffer *out) {
     head(out, "alpaca_requests_total", "counter", "Stories that ended, by how they did.");
-    for (int end = STORY_STOP; end < METRICS_ENDS; end++)
+    for (int finish = FINISH_STOP; finish < FINISH_REASONS; finish++)
         buffer_printf(out, "alpaca_requests_total{finished_reason=\"%s\"} %" PRIu64 "\n",
-                      story_end_name((enum story_end)end),
-                      (uint64_t)atomic_load(&metrics->stories[end]));
+                      finish_reason_name((enum finish_reason)finish),
+                      (uint64_t)atomic_load(&metrics->completions[finish]));
 }
 
 static void write_http(struct metrics *metrics, struct buffer *out,
@@ -162,7 +159,7 @@ void metrics_write(struct metrics *metrics, struct buffer *out,
                    const struct scheduler_stats *scheduler, time_t started,
                    const char *(*path_name)(int path)) {
     write_scheduler(scheduler, out);
-    write_stories(metrics, out);
+    write_completions(metrics, out);
     for (int i = 0; i < METRICS_TIMES; i++)
         write_histogram(&metrics->times[i], &histogram_rows[i], out);
     write_http(metrics, out, path_name);

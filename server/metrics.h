@@ -10,7 +10,7 @@
 #define ALPACA_SERVER_METRICS_H
 
 #include "base/buffer.h"
-#include "engine/completion.h"
+#include "engine/request.h"
 #include "engine/scheduler.h"
 
 #include <stdatomic.h>
@@ -22,7 +22,6 @@ enum {
     METRICS_PATHS = 32,
     METRICS_METHODS = 5,
     METRICS_CODES = 16,
-    METRICS_ENDS = STORY_SHUTDOWN + 1,
 };
 
 enum metrics_time {
@@ -39,17 +38,17 @@ struct metrics_histogram {
 };
 
 struct metrics {
-    atomic_uint_fast64_t stories[METRICS_ENDS]; /* by how they ended */
+    atomic_uint_fast64_t completions[FINISH_REASONS]; /* by how they ended */
     struct metrics_histogram times[METRICS_TIMES];
     atomic_uint_fast64_t http[METRICS_PATHS][METRICS_METHODS][METRICS_CODES];
     atomic_int connections;
 };
 
-/* Counts a story that has ended; one that still runs counts as cancelled. */
-void metrics_story(struct metrics *metrics, enum story_end end,
-                   const struct generation_usage *usage);
-/* Counts `count` tokens, each `gap_ns` after the one before it. */
-void metrics_token_gap(struct metrics *metrics, uint64_t gap_ns, int count);
+/* Counts a completion that has ended. */
+void metrics_completion(struct metrics *metrics, enum finish_reason finish,
+                        const struct request_usage *usage);
+/* Counts a token that came `gap_ns` after the one before it. */
+void metrics_token_gap(struct metrics *metrics, uint64_t gap_ns);
 /* Counts a request for stories; it took from its headers to the end of its answer. */
 void metrics_duration(struct metrics *metrics, uint64_t duration_ns);
 /* Counts an answered request; `path` is an index below METRICS_PATHS. */

@@ -152,20 +152,21 @@ static void logits_are_the_same_bits(void **state) {
 struct story {
     int32_t tokens[POSITIONS];
     int count;
-    enum finish finish;
+    enum finish_reason finish;
     struct token_logprobs logprobs[POSITIONS], prompt_logprobs[POSITIONS];
 };
 
 struct listener {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int news;
+    int outputs;
 };
 
-static void on_news(void *context) {
+static void on_output(void *context, enum finish_reason finish, uint64_t gap_ns) {
     struct listener *listener = context;
+    (void)finish, (void)gap_ns;
     pthread_mutex_lock(&listener->lock);
-    listener->news++;
+    listener->outputs++;
     pthread_cond_signal(&listener->changed);
     pthread_mutex_unlock(&listener->lock);
 }
@@ -199,87 +200,89 @@ static bool wants_prompt_logprobs(int story) {
     return story % 4 == 1;
 }
 
-static struct generation *submit(struct scheduler *scheduler, int story, const int32_t *prompt,
-                                 int count, bool with_prompt, struct listener *listener) {
-    struct generation_request request = {.prompt = prompt,
-                                         .prompt_count = count,
-                                         .max_tokens = POSITIONS,
-                                         .sampling = settings_of(story),
-                                         .logprobs = wants_logprobs(story),
-                                         .top_logprobs = story % (TOP_LOGPROBS_MAX + 1),
-                                         .prompt_logprobs =
-                                             with_prompt && wants_prompt_logprobs(story),
-                                         .on_news = on_news,
-                                         .context = listener};
-    struct generation *generation;
+static struct request *submit(struct scheduler *scheduler, int story, const int32_t *prompt,
+                              int count, bool with_prompt, struct listener *listener) {
+    struct request_params params = {.prompt = prompt,
+                                    .prompt_count = count,
+                                    .max_tokens = POSITIONS,
+                                    .sampling = settings_of(story),
+                                    .logprobs = wants_logprobs(story),
+                                    .top_logprobs = story % (TOP_LOGPROBS_MAX + 1),
+                                    .prompt_logprobs = with_prompt && wants_prompt_logprobs(story),
+                                    .on_output = on_output,
+                                    .context = listener};
+    struct request *request;
     struct error err;
-    if (scheduler_submit(scheduler, &request, &generation, &err) != STATUS_OK)
+    if (scheduler_submit(scheduler, &params, &request, &err) != STATUS_OK)
         fail_msg("%s", err.message);
-    return generation;
+    return request;
 }
 
-static void copy_logprobs(const struct generation *generation, int number, int prompt_count,
+static void copy_logprobs(const struct request *request, int number, int prompt_count,
                           struct story *story) {
     for (int i = 0; i < story->count && wants_logprobs(number); i++)
-        story->logprobs[i] = *generation_logprobs(generation, i);
+        story->logprobs[i] = *request_logprobs(request, i);
     for (int i = 1; i < prompt_count; i++)
-        story->prompt_logprobs[i] = *generation_prompt_logprobs(generation, i);
+        story->prompt_logprobs[i] = *request_prompt_logprobs(request, i);
 }
 
 /* With prompt_count 0 the log-probabilities of the prompt are left alone. */
-static void collect(struct generation *generation, int number, int prompt_count,
+static void collect(struct request *request, int number, int prompt_count,
                     struct listener *listener, struct story *story) {
+    struct request_output output;
     memset(story, 0, sizeof *story);
-    while (story->finish == FINISH_NONE) {
+    for (;;) {
         pthread_mutex_lock(&listener->lock);
-        int news = listener->news;
+        int outputs = listener->outputs;
         pthread_mutex_unlock(&listener->lock);
-        story->count += generation_take(generation, story->tokens + story->count,
-                                        POSITIONS - story->count, &story->finish);
-        if (story->finish != FINISH_NONE)
+        output = request_output(request);
+        if (output.finish != FINISH_NONE)
             break;
         pthread_mutex_lock(&listener->lock);
-        while (listener->news == news)
+        while (listener->outputs == outputs)
             pthread_cond_wait(&listener->changed, &listener->lock);
         pthread_mutex_unlock(&listener->lock);
     }
-    copy_logprobs(generation, number, prompt_count, story);
-    generation_release(generation);
+    memcpy(story->tokens, output.ids, (size_t)output.count * sizeof *output.ids);
+    story->count = output.count;
+    story->finish = output.finish;
+    copy_logprobs(request, number, prompt_count, story);
+    request_release(request);
 }
 
-static struct scheduler *create(int slots, int threads, int prompt_rows) {
-    struct scheduler_options options = {slots, SEQUENCES, threads, prompt_rows};
+static struct scheduler *create(int slots, int threads, int prefill_chunk) {
+    struct scheduler_options options = {slots, SEQUENCES, threads, prefill_chunk};
     struct scheduler *scheduler;
     assert_int_equal(scheduler_create(&scheduler, model, &options, NULL), STATUS_OK);
     return scheduler;
 }
 
-/* All stories, `together` at a time, on one scheduler. When `told` is there, each prompt is
- * continued by the first half of the story told before, and so must be the rest of it. */
-static void tell_on(struct scheduler *scheduler, int together, const struct story *told,
+/* All stories, `together` at a time, on one scheduler. When `before` is there, each prompt is
+ * continued by the first half of the story generated before, and so must be the rest of it. */
+static void tell_on(struct scheduler *scheduler, int together, const struct story *before,
                     struct story *stories) {
-    struct generation *generations[SEQUENCES];
+    struct request *requests[SEQUENCES];
     struct listener listener = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
     for (int begin = 0; begin < SEQUENCES; begin += together) {
         int end = begin + together < SEQUENCES ? begin + together : SEQUENCES;
         int prompt_counts[SEQUENCES];
         for (int s = begin; s < end; s++) {
             int32_t prompt[2 * POSITIONS];
-            int count = prompt_of(s, prompt), more = told ? told[s].count / 2 : 0;
+            int count = prompt_of(s, prompt), more = before ? before[s].count / 2 : 0;
             if (more > 0)
-                memcpy(prompt + count, told[s].tokens, (size_t)more * sizeof *prompt);
-            prompt_counts[s] = !told && wants_prompt_logprobs(s) ? count : 0;
-            generations[s] = submit(scheduler, s, prompt, count + more, !told, &listener);
+                memcpy(prompt + count, before[s].tokens, (size_t)more * sizeof *prompt);
+            prompt_counts[s] = !before && wants_prompt_logprobs(s) ? count : 0;
+            requests[s] = submit(scheduler, s, prompt, count + more, !before, &listener);
         }
         for (int s = begin; s < end; s++)
-            collect(generations[s], s, prompt_counts[s], &listener, &stories[s]);
+            collect(requests[s], s, prompt_counts[s], &listener, &stories[s]);
     }
 }
 
-static void tell(const char *set, int threads, int together, int prompt_rows,
+static void tell(const char *set, int threads, int together, int prefill_chunk,
                  struct story *stories) {
     assert_int_equal(kernels_select(set, NULL), STATUS_OK);
-    struct scheduler *scheduler = create(together, threads, prompt_rows);
+    struct scheduler *scheduler = create(together, threads, prefill_chunk);
     tell_on(scheduler, together, NULL, stories);
     scheduler_destroy(scheduler);
 }
@@ -287,7 +290,7 @@ static void tell(const char *set, int threads, int together, int prompt_rows,
 static void stories_are_the_same(void **state) {
     (void)state;
     static const struct {
-        int threads, together, prompt_rows;
+        int threads, together, prefill_chunk;
     } ways[] = {{1, 1, 64}, {2, 1, 3},  {1, 2, 64}, {2, 4, 1},
                 {2, 8, 16}, {1, 32, 5}, {2, 32, 64}, {2, 64, 11}};
     static struct story expected[SEQUENCES], got[SEQUENCES];
@@ -307,11 +310,12 @@ static void stories_are_the_same(void **state) {
         if (kernels_select(sets[set], NULL) != STATUS_OK)
             continue;
         for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
-            tell(sets[set], ways[w].threads, ways[w].together, ways[w].prompt_rows, got);
+            tell(sets[set], ways[w].threads, ways[w].together, ways[w].prefill_chunk, got);
             for (int s = 0; s < SEQUENCES; s++) {
                 if (memcmp(&got[s], &expected[s], sizeof got[s]) != 0)
                     fail_msg("story %d is another one: %s, %d threads, %d together, %d prompt rows",
-                             s, sets[set], ways[w].threads, ways[w].together, ways[w].prompt_rows);
+                             s, sets[set], ways[w].threads, ways[w].together,
+                             ways[w].prefill_chunk);
             }
         }
     }
@@ -351,30 +355,29 @@ static void remembered_beginnings_change_nothing(void **state) {
     }
 }
 
-/* A story that is sent back as a prompt was as probable as it was when it was told, also where its
- * rows lie in the kv cache already. */
-static void reading_gives_what_telling_gave(void **state) {
+/* A story that is sent back as a prompt was as probable as it was when it was generated, also where
+ * its rows lie in the kv cache already. */
+static void reading_gives_what_generating_gave(void **state) {
     (void)state;
-    static struct story told[SEQUENCES], read;
+    static struct story generated[SEQUENCES], read;
     struct listener listener = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
     assert_int_equal(kernels_select(NULL, NULL), STATUS_OK);
     struct scheduler *scheduler = create(SEQUENCES, 2, 7); /* all stories stay there */
-    tell_on(scheduler, 16, NULL, told);
+    tell_on(scheduler, 16, NULL, generated);
     int compared = 0;
     for (int s = 1; s < SEQUENCES; s += 4) { /* those that want their prompt's */
         int32_t prompt[2 * POSITIONS];
-        int count = prompt_of(s, prompt), more = told[s].count;
-        if (count + more == POSITIONS) /* one position is for what is told */
+        int count = prompt_of(s, prompt), more = generated[s].count;
+        if (count + more == POSITIONS) /* one position is for what is generated */
             more--;
-        memcpy(prompt + count, told[s].tokens, (size_t)more * sizeof *prompt);
+        memcpy(prompt + count, generated[s].tokens, (size_t)more * sizeof *prompt);
         uint64_t hits = scheduler_stats(scheduler).prefix_hits;
-        struct generation *generation =
-            submit(scheduler, s, prompt, count + more, true, &listener);
-        collect(generation, s, count + more, &listener, &read);
+        struct request *request = submit(scheduler, s, prompt, count + more, true, &listener);
+        collect(request, s, count + more, &listener, &read);
         assert_int_equal(scheduler_stats(scheduler).prefix_hits, hits);
-        assert_memory_equal(read.prompt_logprobs, told[s].prompt_logprobs,
+        assert_memory_equal(read.prompt_logprobs, generated[s].prompt_logprobs,
                             (size_t)count * sizeof *read.prompt_logprobs);
-        assert_memory_equal(read.prompt_logprobs + count, told[s].logprobs,
+        assert_memory_equal(read.prompt_logprobs + count, generated[s].logprobs,
                             (size_t)more * sizeof *read.prompt_logprobs);
         compared += more;
     }
@@ -387,7 +390,7 @@ int main(void) {
         cmocka_unit_test(logits_are_the_same_bits),
         cmocka_unit_test(stories_are_the_same),
         cmocka_unit_test(remembered_beginnings_change_nothing),
-        cmocka_unit_test(reading_gives_what_telling_gave),
+        cmocka_unit_test(reading_gives_what_generating_gave),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,4 +1,4 @@
-/* Stories and tellings without HTTP: text from tokens, stop strings, news, canceling. */
+/* Completions and requests for them without HTTP: text from tokens, stop strings, canceling. */
 #include "engine/completion.h"
 #include "server/api/completion_request.h"
 #include "tokenizer/utf8.h"
@@ -19,11 +19,11 @@
 
 static struct engine engine;
 
-/* A model that knows nothing tells nonsense, which is all that is needed here. */
-static int open_teller(void **state) {
+/* A model that knows nothing writes nonsense, which is all that is needed here. */
+static int open_engine(void **state) {
     (void)state;
     struct error err = {0};
-    struct scheduler_options options = {.slots = 4, .queue = 8, .threads = 2, .prompt_rows = 16};
+    struct scheduler_options options = {.slots = 4, .queue = 8, .threads = 2, .prefill_chunk = 16};
     enum status status = tokenizer_load(&engine.tokenizer, TOKENIZER, &err);
     struct tokenizer_specials specials = {0};
     if (status == STATUS_OK)
@@ -46,27 +46,28 @@ static int open_teller(void **state) {
     return status != STATUS_OK;
 }
 
-static int close_teller(void **state) {
+static int close_engine(void **state) {
     (void)state;
     engine_close(&engine);
     return 0;
 }
 
-/* ---- waiting for news ------------------------------------------------------------ */
+/* ---- waiting for output ------------------------------------------------------------ */
 
 struct bell {
     pthread_mutex_t lock;
     pthread_cond_t rung;
     int count;      /* of rings not yet waited for */
     int rings, ends; /* in all, and of those the ones that said so */
+    bool every_token; /* else it rings at the end alone */
 };
 
-static void ring(void *context, bool over) {
+static void ring(void *context, bool ended) {
     struct bell *bell = context;
     pthread_mutex_lock(&bell->lock);
     bell->count++;
     bell->rings++;
-    bell->ends += over;
+    bell->ends += ended;
     pthread_cond_signal(&bell->rung);
     pthread_mutex_unlock(&bell->lock);
 }
@@ -79,47 +80,53 @@ static void wait_ring(struct bell *bell) {
     pthread_mutex_unlock(&bell->lock);
 }
 
-#define BELL {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0}
 
-static struct story *start(const char *prompt, uint64_t seed, int max_tokens,
-                           const char *const *stops, int stop_count, bool every_token,
-                           struct bell *bell) {
+#define BELL {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0, false}
+
+static void on_output(void *context, enum finish_reason finish, uint64_t gap_ns) {
+    const struct bell *bell = context;
+    (void)gap_ns;
+    if (bell->every_token || finish != FINISH_NONE)
+        ring(context, finish != FINISH_NONE);
+}
+
+static struct completion start(const char *prompt, uint64_t seed, int max_tokens,
+                               const char *const *stops, int stop_count, struct bell *bell) {
     struct token_list ids;
-    struct story *story = NULL;
+    struct completion completion;
     struct error err = {0};
-    struct sampling sampling = sampling_defaults();
-    sampling.seed = seed;
-    sampling.temperature = 1;
-    struct story_request request = {
-        .prompt = &ids,
-        .continues = story_continues(prompt, strlen(prompt)),
-        .max_tokens = max_tokens,
-        .sampling = sampling,
+    struct completion_params params = {
+        .request = {.max_tokens = max_tokens,
+                    .sampling = sampling_defaults(),
+                    .on_output = on_output,
+                    .context = bell},
+        .continues = completion_continues(prompt, strlen(prompt)),
         .stop_count = stop_count,
-        .every_token = every_token,
-        .on_news = ring,
-        .context = bell,
     };
+    params.request.sampling.seed = seed;
+    params.request.sampling.temperature = 1;
     for (int i = 0; i < stop_count; i++)
-        request.stops[i] = stops[i];
+        params.stops[i] = stops[i];
     enum status status = engine_read_prompt(&engine, prompt, strlen(prompt), false, &ids, &err);
+    params.request.prompt = ids.ids;
+    params.request.prompt_count = (int)ids.count;
     if (status == STATUS_OK)
-        status = story_start(&story, &engine, &request, &err);
+        status = completion_start(&completion, &engine, &params, &err);
     if (status != STATUS_OK)
         fail_msg("%s", err.message);
     token_list_free(&ids);
-    return story;
+    return completion;
 }
 
 /* Advances to the end. What was certain must stay, and must be whole UTF-8 at every moment. */
-static enum story_end finish(struct story *story, struct bell *bell, char *text, size_t size) {
-    enum story_end end = STORY_RUNNING;
+static enum finish_reason finish(struct completion *completion, struct bell *bell, char *text,
+                                 size_t size) {
     struct error err = {0};
     size_t seen = 0;
     for (;;) {
-        assert_int_equal(story_advance(story, &end, &err), STATUS_OK);
+        assert_int_equal(completion_advance(completion, &err), STATUS_OK);
         size_t bytes;
-        const char *now = story_text(story, &bytes);
+        const char *now = completion_text(completion, &bytes);
         assert_true(bytes >= seen && bytes < size);
         assert_memory_equal(now, text, seen);
         memcpy(text + seen, now + seen, bytes - seen);
@@ -127,12 +134,23 @@ static enum story_end finish(struct story *story, struct bell *bell, char *text,
             length = utf8_length(now + seen, bytes - seen);
             assert_true(length > 0);
         }
-        if (end != STORY_RUNNING)
+        if (completion->finish != FINISH_NONE)
             break;
         wait_ring(bell);
     }
     text[seen] = '\0';
-    return end;
+    return completion->finish;
+}
+
+/* One to its end; returns the tokens that its text took. */
+static int complete(const char *prompt, uint64_t seed, const char *const *stops, int stop_count,
+                    struct bell *bell, char *text, size_t size) {
+    struct completion completion = start(prompt, seed, 24, stops, stop_count, bell);
+    enum finish_reason end = finish(&completion, bell, text, size);
+    int tokens = completion.decoded;
+    assert_true(stop_count == 0 || end == FINISH_STOP);
+    completion_free(&completion);
+    return tokens;
 }
 
 static void wait_until_idle(void) {
@@ -145,23 +163,25 @@ static void wait_until_idle(void) {
 
 /* ---- the tests ------------------------------------------------------------------- */
 
-static void test_news_of_the_end_alone_is_enough(void **state) {
+static void test_output_at_the_end_alone_is_enough(void **state) {
     (void)state;
     char all[4096], at_end[4096];
     struct bell bell = BELL;
     for (uint64_t seed = 0; seed < 20; seed++) {
-        struct story *each = start("the cat", seed, 1000, NULL, 0, true, &bell);
-        enum story_end end = finish(each, &bell, all, sizeof all);
-        int tokens = story_tokens(each);
-        story_free(each); /* after which it rings no more */
+        bell.every_token = true;
+        struct completion each = start("the cat", seed, 1000, NULL, 0, &bell);
+        enum finish_reason end = finish(&each, &bell, all, sizeof all);
+        int tokens = each.decoded;
+        completion_free(&each); /* after which it rings no more */
         assert_true(bell.ends <= 1);
         bell.rings = bell.ends = 0;
-        struct story *whole = start("the cat", seed, 1000, NULL, 0, false, &bell);
-        assert_int_equal(finish(whole, &bell, at_end, sizeof at_end), end);
+        bell.every_token = false;
+        struct completion whole = start("the cat", seed, 1000, NULL, 0, &bell);
+        assert_int_equal(finish(&whole, &bell, at_end, sizeof at_end), end);
         assert_string_equal(all, at_end);
-        assert_int_equal(tokens, story_tokens(whole));
-        assert_int_equal(story_usage(whole).completion_tokens, story_tokens(whole));
-        story_free(whole);
+        assert_int_equal(tokens, whole.decoded);
+        assert_int_equal(request_usage(whole.request).completion_tokens, tokens);
+        completion_free(&whole);
         assert_true(bell.rings == bell.ends && bell.ends <= 1);
         bell.rings = bell.ends = 0;
     }
@@ -171,15 +191,13 @@ static bool is_inside_character(const char *text) {
     return ((unsigned char)*text & 0xc0) == 0x80;
 }
 
-/* Every piece of a story, of every length, as a stop string. */
-static void test_a_story_ends_before_its_stop_string(void **state) {
+/* Every piece of a completion, of every length, as a stop string. */
+static void test_a_completion_ends_before_its_stop_string(void **state) {
     (void)state;
-    char whole[4096], cut[4096];
+    char whole[4096], cut[4096], expected[4096];
     struct bell bell = BELL;
-    struct story *story = start("a dog", 9, 24, NULL, 0, false, &bell);
-    finish(story, &bell, whole, sizeof whole);
-    int tokens = story_tokens(story);
-    story_free(story);
+    bell.every_token = true;
+    int tokens = complete("a dog", 9, NULL, 0, &bell, whole, sizeof whole);
     assert_true(strlen(whole) > 40);
     for (size_t length = 1; length <= 13; length += 4)
         for (size_t at = 0; at + length <= 40; at++) {
@@ -188,15 +206,10 @@ static void test_a_story_ends_before_its_stop_string(void **state) {
                 continue; /* clients' stop strings are UTF-8 */
             snprintf(stop, sizeof stop, "%.*s", (int)length, whole + at);
             const char *stops[] = {"\xe2\x98\x83 not in there", stop};
-            story = start("a dog", 9, 24, stops, 2, at % 2, &bell);
-            assert_int_equal(finish(story, &bell, cut, sizeof cut), STORY_STOP);
-            *strstr(whole, stop) = '\0'; /* what the cut one must be */
-            assert_string_equal(cut, whole);
-            assert_true(story_tokens(story) <= tokens);
-            story_free(story);
-            story = start("a dog", 9, 24, NULL, 0, false, &bell);
-            finish(story, &bell, whole, sizeof whole);
-            story_free(story);
+            assert_true(complete("a dog", 9, stops, 2, &bell, cut, sizeof cut) <= tokens);
+            strcpy(expected, whole);
+            *strstr(expected, stop) = '\0';
+            assert_string_equal(cut, expected);
         }
 }
 
@@ -204,43 +217,42 @@ static void test_the_earliest_of_several_stop_strings_counts(void **state) {
     (void)state;
     char whole[4096], cut[4096], first[8], second[8];
     struct bell bell = BELL;
-    struct story *story = start("a dog", 3, 24, NULL, 0, false, &bell);
-    finish(story, &bell, whole, sizeof whole);
-    story_free(story);
+    bell.every_token = true;
+    complete("a dog", 3, NULL, 0, &bell, whole, sizeof whole);
     snprintf(first, sizeof first, "%.6s", whole + 20);
     snprintf(second, sizeof second, "%.4s", whole + 11);
     const char *stops[] = {first, second, "never, never", first};
-    story = start("a dog", 3, 24, stops, 4, true, &bell);
-    finish(story, &bell, cut, sizeof cut);
+    complete("a dog", 3, stops, 4, &bell, cut, sizeof cut);
     *strstr(whole, second) = '\0';
     assert_string_equal(cut, whole);
-    story_free(story);
 }
 
-static void test_a_cancelled_story_ends(void **state) {
+static void test_a_cancelled_completion_ends(void **state) {
     (void)state;
     char text[4096];
     struct bell bell = BELL;
+    bell.every_token = true;
     for (uint64_t seed = 0; seed < 30; seed++) {
-        struct story *story = start("the", seed, 1000, NULL, 0, true, &bell);
-        enum story_end end;
-        assert_int_equal(story_advance(story, &end, NULL), STATUS_OK); /* news before start ended */
-        if (seed % 3 && end == STORY_RUNNING)
+        struct completion completion = start("the", seed, 1000, NULL, 0, &bell);
+        assert_int_equal(completion_advance(&completion, NULL), STATUS_OK); /* output before start
+                                                                               returned */
+        if (seed % 3 && completion.finish == FINISH_NONE)
             wait_ring(&bell);
-        story_cancel(story);
-        end = finish(story, &bell, text, sizeof text);
-        assert_true(end == STORY_CANCELLED || end == STORY_STOP || end == STORY_LENGTH);
-        story_free(story);
+        request_cancel(completion.request);
+        enum finish_reason end = finish(&completion, &bell, text, sizeof text);
+        assert_true(end == FINISH_CANCELLED || end == FINISH_STOP || end == FINISH_LENGTH);
+        completion_free(&completion);
     }
 }
 
-static void test_a_story_may_be_dropped_at_any_moment(void **state) {
+static void test_a_completion_may_be_dropped_at_any_moment(void **state) {
     (void)state;
     struct bell bell = BELL;
     for (uint64_t seed = 0; seed < 50; seed++) {
         while (!scheduler_has_room(engine.scheduler)) /* the dropped ones go with the next step */
             sched_yield();
-        story_free(start("the", seed, 1000, NULL, 0, true, &bell));
+        struct completion completion = start("the", seed, 1000, NULL, 0, &bell);
+        completion_free(&completion);
     }
     wait_until_idle();
 }
@@ -266,44 +278,65 @@ static void test_prompts_are_measured_in_tokens(void **state) {
     token_list_free(&ids);
 }
 
+static struct completion_request *request_for(const char *body, struct metrics *metrics,
+                                              struct bell *bell, struct error *err) {
+    struct completion_host host = {&engine, metrics, ring, bell};
+    struct completion_request *request = NULL;
+    struct api_request api;
+    assert_int_equal(api_request_parse(&api, API_GENERATE, body, strlen(body), err), STATUS_OK);
+    completion_request_start(&request, &host, &api, ANSWER_JSON, err);
+    return request;
+}
+
 /* A request that needs more places than there are leaves none of them taken. */
-static void test_a_telling_starts_whole_or_not_at_all(void **state) {
+static void test_a_completion_request_starts_whole_or_not_at_all(void **state) {
     (void)state;
     struct bell bell = BELL;
-    struct completion_request *tellings[2] = {NULL, NULL};
+    struct completion_request *requests[2];
     struct error err = {0};
-    const char body[] = "{\"n\": 8, \"temperature\": 2, \"seed\": 1}";
     int started = 0;
     wait_until_idle();
     for (int i = 0; i < 2; i++) { /* 4 slots and 8 places in the queue: one fits, not two */
-        struct api_request request;
-        assert_int_equal(api_request_parse(&request, API_GENERATE, body, strlen(body), &err),
-                         STATUS_OK);
-        if (completion_request_start(&tellings[i], &engine, NULL, &request, ANSWER_JSON, ring, &bell, &err) ==
-            STATUS_OK)
+        requests[i] = request_for("{\"n\": 8, \"temperature\": 2, \"seed\": 1}", NULL, &bell, &err);
+        if (requests[i])
             started++;
         else
             assert_int_equal(err.status, STATUS_BUSY);
     }
     assert_in_range(started, 1, 2); /* the first may have been quick */
-    for (int i = 0; i < 2; i++) {
-        if (tellings[i])
-            completion_request_cancel(tellings[i]);
-        completion_request_free(tellings[i]);
-    }
+    for (int i = 0; i < 2; i++)
+        completion_request_free(requests[i]);
     wait_until_idle();
     assert_true(scheduler_has_room(engine.scheduler));
 }
 
+/* The client of a stream left: the log's summary and the metrics say the same. */
+static void test_what_runs_when_nobody_listens_is_cancelled(void **state) {
+    (void)state;
+    struct bell bell = BELL;
+    struct metrics metrics = {0};
+    struct error err = {0};
+    struct completion_request *request =
+        request_for("{\"n\": 2, \"stream\": true, \"seed\": 1}", &metrics, &bell, &err);
+    assert_non_null(request);
+    assert_int_equal(completion_request_summary(request).finish, FINISH_NONE);
+    completion_request_end(request);
+    assert_int_equal(completion_request_summary(request).finish, FINISH_CANCELLED);
+    assert_int_equal(atomic_load(&metrics.completions[FINISH_CANCELLED]), 2);
+    completion_request_free(request);
+    wait_until_idle();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_news_of_the_end_alone_is_enough),
-        cmocka_unit_test(test_a_story_ends_before_its_stop_string),
+        cmocka_unit_test(test_output_at_the_end_alone_is_enough),
+        cmocka_unit_test(test_a_completion_ends_before_its_stop_string),
         cmocka_unit_test(test_the_earliest_of_several_stop_strings_counts),
-        cmocka_unit_test(test_a_cancelled_story_ends),
-        cmocka_unit_test(test_a_story_may_be_dropped_at_any_moment),
+        cmocka_unit_test(test_a_cancelled_completion_ends),
+        cmocka_unit_test(test_a_completion_may_be_dropped_at_any_moment),
         cmocka_unit_test(test_prompts_are_measured_in_tokens),
-        cmocka_unit_test(test_a_telling_starts_whole_or_not_at_all),
+        cmocka_unit_test(test_a_completion_request_starts_whole_or_not_at_all),
+        cmocka_unit_test(test_what_runs_when_nobody_listens_is_cancelled),
     };
-    return cmocka_run_group_tests(tests, open_teller, close_teller);
+    return cmocka_run_group_tests(tests, open_engine, close_engine);
 }

@@ -61,57 +61,52 @@ static void read_list(struct golden goldens[GOLDEN_COUNT]) {
     fclose(file);
 }
 
-static struct generation *submit(struct engine *engine, const struct golden *golden,
-                                 struct token_list *prompt) {
+static struct request *submit(struct engine *engine, const struct golden *golden,
+                              struct token_list *prompt) {
     struct error err = {0};
-    struct generation *generation;
+    struct request *request;
     if (engine_read_prompt(engine, golden->prompt, strlen(golden->prompt), false, prompt, &err) !=
         STATUS_OK)
         fail_msg("%s", err.message);
-    struct generation_request request = {
+    struct request_params params = {
         .prompt = prompt->ids,
         .prompt_count = (int)prompt->count,
         .max_tokens = golden->max_tokens,
         .sampling = golden->sampling,
     };
-    if (scheduler_submit(engine->scheduler, &request, &generation, &err) != STATUS_OK)
+    if (scheduler_submit(engine->scheduler, &params, &request, &err) != STATUS_OK)
         fail_msg("%s", err.message);
-    return generation;
+    return request;
 }
 
 /* Waits for the end; the hash and the number of tokens go into *result. */
-static void collect(struct generation *generation, const struct token_list *prompt,
+static void collect(struct request *request, const struct token_list *prompt,
                     struct golden *result) {
-    int32_t ids[256];
-    enum finish finish = FINISH_NONE;
+    while (request_output(request).finish == FINISH_NONE)
+        usleep(200);
+    struct request_output output = request_output(request);
     result->hash = add_ids(UINT64_C(0xcbf29ce484222325), prompt->ids, (int)prompt->count);
-    result->tokens = 0;
-    while (finish == FINISH_NONE) {
-        int count = generation_take(generation, ids, 256, &finish);
-        result->hash = add_ids(result->hash, ids, count);
-        result->tokens += count;
-        if (finish == FINISH_NONE)
-            usleep(200);
-    }
-    generation_release(generation);
+    result->hash = add_ids(result->hash, output.ids, output.count);
+    result->tokens = output.count;
+    request_release(request);
 }
 
 static void complete_all(const struct golden goldens[GOLDEN_COUNT],
                          struct golden results[GOLDEN_COUNT]) {
     struct engine engine;
     struct error err = {0};
-    const struct scheduler_options options = {.slots = SLOTS, .queue = SLOTS, .threads = 2,
-                                              .prompt_rows = 8};
+    const struct scheduler_options options = {
+        .slots = SLOTS, .queue = SLOTS, .threads = 2, .prefill_chunk = 8};
     if (engine_open(&engine, "weights/small", "int8", &options, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     memcpy(results, goldens, GOLDEN_COUNT * sizeof *results);
     for (int first = 0; first < GOLDEN_COUNT; first += SLOTS) {
-        struct generation *generations[SLOTS];
+        struct request *requests[SLOTS];
         struct token_list prompts[SLOTS] = {{0}};
         for (int i = 0; i < SLOTS; i++)
-            generations[i] = submit(&engine, &goldens[first + i], &prompts[i]);
+            requests[i] = submit(&engine, &goldens[first + i], &prompts[i]);
         for (int i = 0; i < SLOTS; i++) {
-            collect(generations[i], &prompts[i], &results[first + i]);
+            collect(requests[i], &prompts[i], &results[first + i]);
             token_list_free(&prompts[i]);
         }
     }

@@ -23,11 +23,11 @@
 enum { STORIES = 64 };
 
 /* A story and what it is when told alone. */
-struct known_story {
+struct expected_story {
     struct story story;
-    int32_t expected[POSITIONS];
-    int expected_count;
-    enum finish expected_finish;
+    int32_t ids[POSITIONS];
+    int count;
+    enum finish_reason finish;
 };
 
 /* What a draw hangs on: the distance to the next token's share, or for greedy to its logit.
@@ -53,8 +53,8 @@ static float clearance(const float *logits, const struct sampling *s, int32_t ch
 }
 
 /* Tells the story alone, one row after the other, by forward() itself. False on a close call. */
-static bool tell_alone(struct known_story *known) {
-    const struct story *story = &known->story;
+static bool run_alone(struct expected_story *expected) {
+    const struct story *story = &expected->story;
     const struct model_config *config = &client_model()->config;
     struct pool *pool;
     struct kv_cache cache;
@@ -69,28 +69,28 @@ static bool tell_alone(struct known_story *known) {
     assert_int_equal(sampler_create(&sampler, VOCAB, suppressed, 3, NULL), STATUS_OK);
     const struct forward_context context = {client_model(), pool, &activations};
     memcpy(tokens, story->prompt, (size_t)story->prompt_count * sizeof *tokens);
-    known->expected_count = 0;
-    known->expected_finish = FINISH_NONE;
+    expected->count = 0;
+    expected->finish = FINISH_NONE;
     int limit = POSITIONS - story->prompt_count;
     limit = story->max_tokens < limit ? story->max_tokens : limit;
-    for (int fed = 0; known->expected_finish == FINISH_NONE; fed++) {
-        struct span span = {.slot = 0, .first = fed, .rows = 1};
+    for (int computed = 0; expected->finish == FINISH_NONE; computed++) {
+        struct span span = {.slot = 0, .first = computed, .rows = 1};
         struct batch batch = {
-            .ids = tokens + fed, .rows = 1, .spans = &span, .span_count = 1, .cache = &cache};
+            .ids = tokens + computed, .rows = 1, .spans = &span, .span_count = 1, .cache = &cache};
         forward(&context, &batch);
-        if (fed < story->prompt_count - 1)
+        if (computed < story->prompt_count - 1)
             continue;
         forward_logits_range(&context, 0, 1, logits);
         memcpy(unchanged, logits, sizeof logits);
-        int count = fed + 1;
+        int count = computed + 1;
         int32_t id = sampler_next(sampler, &story->sampling, logits, tokens, count);
         nearest = fminf(nearest, clearance(unchanged, &story->sampling, id, count));
         if (id == EOS) {
-            known->expected_finish = FINISH_STOP;
+            expected->finish = FINISH_STOP;
         } else {
-            tokens[count] = known->expected[known->expected_count++] = id;
-            if (known->expected_count == limit)
-                known->expected_finish = FINISH_LENGTH;
+            tokens[count] = expected->ids[expected->count++] = id;
+            if (expected->count == limit)
+                expected->finish = FINISH_LENGTH;
         }
     }
     sampler_destroy(sampler);
@@ -101,12 +101,13 @@ static bool tell_alone(struct known_story *known) {
 }
 
 /* A story of its own for each number, with no close calls on the way. */
-static void make_story(struct known_story *known, int number, int max_prompt, int max_tokens) {
-    struct story *story = &known->story;
+static void make_story(struct expected_story *expected, int number, int max_prompt,
+                       int max_tokens) {
+    struct story *story = &expected->story;
     for (uint64_t attempt = 0;; attempt++) {
         uint64_t key = rng_derive((uint64_t)number, attempt);
         assert_true(attempt < 1000);
-        *known = (struct known_story){0};
+        *expected = (struct expected_story){0};
         *story = (struct story){.sampling = sampling_defaults()};
         story->prompt_count = 1 + (int)(rng_bits(key, 0) % (uint64_t)max_prompt);
         story->max_tokens = 1 + (int)(rng_bits(key, 1) % (uint64_t)max_tokens);
@@ -114,68 +115,72 @@ static void make_story(struct known_story *known, int number, int max_prompt, in
         story->sampling.seed = key;
         for (int i = 0; i < story->prompt_count; i++)
             story->prompt[i] = 4 + (int32_t)(rng_bits(key, 10 + (uint64_t)i) % (VOCAB - 4));
-        if (tell_alone(known))
+        if (run_alone(expected))
             return;
     }
 }
 
-static void assert_told(const struct known_story *known, enum finish finish, const int32_t *ids,
-                        int count) {
-    assert_int_equal(finish, known->expected_finish);
-    assert_int_equal(count, known->expected_count);
-    assert_memory_equal(ids, known->expected, (size_t)count * sizeof *ids);
+static void assert_same(const struct expected_story *expected, enum finish_reason finish,
+                        const int32_t *ids, int count) {
+    assert_int_equal(finish, expected->finish);
+    assert_int_equal(count, expected->count);
+    assert_memory_equal(ids, expected->ids, (size_t)count * sizeof *ids);
 }
 
 /* ---- the same story at any load -------------------------------------------------- */
 
-struct engine { /* a thread with a share of the stories */
+struct submitter { /* a thread with a share of the stories */
     struct scheduler *scheduler;
-    const struct known_story *stories;
+    const struct expected_story *stories;
     int first, step;
     struct outcome {
-        enum finish finish;
+        enum finish_reason finish;
         int32_t ids[POSITIONS];
         int count;
     } *outcomes;
     atomic_int *refused;
 };
 
-static void *tell(void *argument) {
-    struct engine *engine = argument;
+static void *submit_share(void *argument) {
+    struct submitter *submitter = argument;
     struct client clients[STORIES];
-    for (int i = engine->first; i < STORIES; i += engine->step) {
+    for (int i = submitter->first; i < STORIES; i += submitter->step) {
         client_init(&clients[i], false);
-        struct generation_request request = story_request(&engine->stories[i].story, &clients[i]);
-        struct generation *generation;
-        if (scheduler_submit(engine->scheduler, &request, &generation, NULL) != STATUS_OK)
-            atomic_fetch_add(engine->refused, 1);
+        struct request_params params = story_params(&submitter->stories[i].story, &clients[i]);
+        struct request *request;
+        if (scheduler_submit(submitter->scheduler, &params, &request, NULL) != STATUS_OK)
+            atomic_fetch_add(submitter->refused, 1);
         pthread_mutex_lock(&clients[i].lock);
-        clients[i].generation = generation;
+        clients[i].request = request;
         pthread_mutex_unlock(&clients[i].lock);
     }
-    for (int i = engine->first; i < STORIES; i += engine->step) {
-        struct outcome *outcome = &engine->outcomes[i];
-        if (!clients[i].generation)
+    for (int i = submitter->first; i < STORIES; i += submitter->step) {
+        struct outcome *outcome = &submitter->outcomes[i];
+        if (!clients[i].request)
             continue;
-        outcome->finish = client_collect(&clients[i], 1 + i % 5, outcome->ids, &outcome->count);
-        generation_release(clients[i].generation);
+        struct request_output output = client_collect(&clients[i]);
+        outcome->finish = output.finish;
+        outcome->count = output.count;
+        memcpy(outcome->ids, output.ids, (size_t)output.count * sizeof *output.ids);
+        request_release(clients[i].request);
     }
     return NULL;
 }
 
-static void check_load(const struct known_story *stories, int slots, int threads, int prompt_rows) {
-    enum { TELLERS = 4 };
+static void check_load(const struct expected_story *stories, int slots, int threads,
+                       int prefill_chunk) {
+    enum { SUBMITTERS = 4 };
     struct outcome *outcomes = calloc(STORIES, sizeof *outcomes);
-    struct scheduler *scheduler = client_scheduler(slots, STORIES, threads, prompt_rows);
-    struct engine tellers[TELLERS];
-    pthread_t ids[TELLERS];
+    struct scheduler *scheduler = client_scheduler(slots, STORIES, threads, prefill_chunk);
+    struct submitter submitters[SUBMITTERS];
+    pthread_t ids[SUBMITTERS];
     atomic_int refused;
     atomic_init(&refused, 0);
-    for (int i = 0; i < TELLERS; i++) {
-        tellers[i] = (struct engine){scheduler, stories, i, TELLERS, outcomes, &refused};
-        assert_int_equal(pthread_create(&ids[i], NULL, tell, &tellers[i]), 0);
+    for (int i = 0; i < SUBMITTERS; i++) {
+        submitters[i] = (struct submitter){scheduler, stories, i, SUBMITTERS, outcomes, &refused};
+        assert_int_equal(pthread_create(&ids[i], NULL, submit_share, &submitters[i]), 0);
     }
-    for (int i = 0; i < TELLERS; i++)
+    for (int i = 0; i < SUBMITTERS; i++)
         pthread_join(ids[i], NULL);
     struct scheduler_stats stats = scheduler_stats(scheduler);
     scheduler_destroy(scheduler);
@@ -183,7 +188,7 @@ static void check_load(const struct known_story *stories, int slots, int threads
     uint64_t prompts = 0, generated = 0;
     assert_int_equal(atomic_load(&refused), 0);
     for (int i = 0; i < STORIES; i++) {
-        assert_told(&stories[i], outcomes[i].finish, outcomes[i].ids, outcomes[i].count);
+        assert_same(&stories[i], outcomes[i].finish, outcomes[i].ids, outcomes[i].count);
         prompts += (uint64_t)stories[i].story.prompt_count;
         generated += (uint64_t)outcomes[i].count;
     }
@@ -197,12 +202,12 @@ static void check_load(const struct known_story *stories, int slots, int threads
 
 static void test_same_stories_at_any_load(void **state) {
     (void)state;
-    struct known_story *stories = calloc(STORIES, sizeof *stories);
+    struct expected_story *stories = calloc(STORIES, sizeof *stories);
     int stops = 0;
     client_set_eos_bias(0.5f);
     for (int i = 0; i < STORIES; i++) {
         make_story(&stories[i], i, i % 4 ? 12 : POSITIONS - 1, 40);
-        stops += stories[i].expected_finish == FINISH_STOP;
+        stops += stories[i].finish == FINISH_STOP;
     }
     assert_in_range(stops, 5, STORIES - 5); /* both ends occur */
     check_load(stories, 64, 2, 64);
@@ -227,20 +232,18 @@ static void *behave_badly(void *argument) {
         uint64_t dice = rng_bits(rude->key, i);
         struct story story = story_of(1 + (int)(dice % 30), 1 + (int)(dice / 64 % 30));
         struct client client;
-        int32_t ids[POSITIONS];
-        int count;
         if (story_submit(rude->scheduler, &story, &client, false) != STATUS_OK) {
             sched_yield();
             continue;
         }
         atomic_fetch_add(rude->accepted, 1);
         if (dice >> 20 & 1)
-            client_wait_for_news(&client, 1);
+            client_wait_for_output(&client, 1);
         if (dice >> 21 & 1)
-            generation_cancel(client.generation);
+            request_cancel(client.request);
         if (dice >> 22 & 1)
-            client_collect(&client, 3, ids, &count);
-        generation_release(client.generation);
+            client_collect(&client);
+        request_release(client.request);
     }
     return NULL;
 }

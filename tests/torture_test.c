@@ -33,7 +33,7 @@ static const struct model_config config = {
     .d_model = 16, .heads = 2, .d_ff = 24, .layers = 2, .vocab = 420, .positions = 48,
     .norm_eps = 1e-5f, .unk_id = 0, .bos_id = 1, .eos_id = 2, .pad_id = 3};
 static const struct scheduler_options scheduling = {
-    .slots = 4, .queue = 8, .threads = 2, .prompt_rows = 8};
+    .slots = 4, .queue = 8, .threads = 2, .prefill_chunk = 8};
 static const enum fault_mode modes[] = {FAULT_ONCE, FAULT_LASTING};
 enum { MODES = 2, CALLS_MAX = 100000 /* a loop that never succeeds is a failed test */ };
 
@@ -167,21 +167,25 @@ static void a_story_object_survives_every_failure(void **state) {
 static void decoding_asks_for_no_memory(void **state) {
     (void)state;
     struct engine engine;
-    struct generation *generation;
+    struct request *request;
     const int32_t prompt[] = {1, 270, 287};
-    struct generation_request request = {.prompt = prompt, .prompt_count = 3, .max_tokens = 40,
-                                         .sampling = sampling_defaults(), .logprobs = true,
-                                         .top_logprobs = 5, .prompt_logprobs = true};
+    struct request_params params = {.prompt = prompt,
+                                    .prompt_count = 3,
+                                    .max_tokens = 40,
+                                    .sampling = sampling_defaults(),
+                                    .logprobs = true,
+                                    .top_logprobs = 5,
+                                    .prompt_logprobs = true};
     assert_int_equal(engine_open(&engine, folder, NULL, &scheduling, NULL), STATUS_OK);
-    assert_int_equal(scheduler_submit(engine.scheduler, &request, &generation, NULL), STATUS_OK);
+    assert_int_equal(scheduler_submit(engine.scheduler, &params, &request, NULL), STATUS_OK);
     long before = faults_calls();
-    enum finish finish = FINISH_NONE;
-    int32_t ids[40];
-    while (finish == FINISH_NONE)
-        generation_take(generation, ids, 40, &finish);
+    enum finish_reason finish;
+    do {
+        finish = request_output(request).finish;
+    } while (finish == FINISH_NONE);
     assert_int_equal(faults_calls(), before);
     assert_true(finish == FINISH_STOP || finish == FINISH_LENGTH);
-    generation_release(generation);
+    request_release(request);
     engine_close(&engine);
 }
 
@@ -250,14 +254,14 @@ static const struct asked asked[] = {
 };
 enum { ASKED = sizeof asked / sizeof *asked };
 
-struct heard {
+struct received {
     char bytes[65536]; /* no memory is asked for on this side */
     size_t size;
     int status;
     char *body;
 };
 
-static void ask(const struct asked *request, struct heard *heard) {
+static void ask(const struct asked *request, struct received *received) {
     static char sent[4096];
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -270,16 +274,16 @@ static void ask(const struct asked *request, struct heard *heard) {
     assert_true(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
     assert_int_equal(send(fd, sent, (size_t)length, MSG_NOSIGNAL), length);
     ssize_t count;
-    heard->size = 0;
-    while ((count = recv(fd, heard->bytes + heard->size, sizeof heard->bytes - 1 - heard->size,
-                         0)) > 0)
-        heard->size += (size_t)count;
+    received->size = 0;
+    while ((count = recv(fd, received->bytes + received->size,
+                         sizeof received->bytes - 1 - received->size, 0)) > 0)
+        received->size += (size_t)count;
     close(fd);
-    heard->bytes[heard->size] = '\0';
-    heard->status = 0;
-    char *end = strstr(heard->bytes, "\r\n\r\n");
-    heard->body = end ? end + 4 : heard->bytes + heard->size;
-    sscanf(heard->bytes, "HTTP/1.1 %d ", &heard->status);
+    received->bytes[received->size] = '\0';
+    received->status = 0;
+    char *end = strstr(received->bytes, "\r\n\r\n");
+    received->body = end ? end + 4 : received->bytes + received->size;
+    sscanf(received->bytes, "HTTP/1.1 %d ", &received->status);
 }
 
 /* The words of a stream, still in their JSON escapes, and whether the stream says it is whole. */
@@ -298,9 +302,9 @@ static bool read_stream(const char *body, char *text, size_t size) {
     return strstr(body, "data: [DONE]") != NULL;
 }
 
-static void constant_part(const struct asked *request, const struct heard *heard, char *part,
+static void constant_part(const struct asked *request, const struct received *received, char *part,
                           size_t size) {
-    const char *from = request->from ? strstr(heard->body, request->from) : heard->body;
+    const char *from = request->from ? strstr(received->body, request->from) : received->body;
     assert_non_null(from);
     const char *to = request->to ? strstr(from, request->to) : from + strlen(from);
     assert_non_null(to);
@@ -309,31 +313,31 @@ static void constant_part(const struct asked *request, const struct heard *heard
     part[to - from] = '\0';
 }
 
-static void check_whole(const struct asked *request, const struct heard *heard,
+static void check_whole(const struct asked *request, const struct received *received,
                         const char *expected) {
-    static char part[sizeof heard->bytes];
+    static char part[sizeof received->bytes];
     if (request->stream)
-        assert_true(read_stream(heard->body, part, sizeof part));
+        assert_true(read_stream(received->body, part, sizeof part));
     else
-        constant_part(request, heard, part, sizeof part);
+        constant_part(request, received, part, sizeof part);
     assert_string_equal(part, expected);
 }
 
 /* What an answer may be when memory was short: right after all, or clearly refused. */
-static void check_short_of_memory(const struct asked *request, const struct heard *heard,
+static void check_short_of_memory(const struct asked *request, const struct received *received,
                                   const char *expected, int usual_status) {
-    static char text[sizeof heard->bytes];
-    if (heard->status == 500 || heard->status == 503) {
+    static char text[sizeof received->bytes];
+    if (received->status == 500 || received->status == 503) {
         cJSON *error = NULL;
-        assert_int_equal(json_parse(heard->body, strlen(heard->body), &error, NULL), STATUS_OK);
+        assert_int_equal(json_parse(received->body, strlen(received->body), &error, NULL), STATUS_OK);
         cJSON_Delete(error);
-        assert_non_null(strstr(heard->body, "{\"error\":{\"message\":"));
-        assert_true(heard->status == 500 || strstr(heard->bytes, "\r\nRetry-After: "));
+        assert_non_null(strstr(received->body, "{\"error\":{\"message\":"));
+        assert_true(received->status == 500 || strstr(received->bytes, "\r\nRetry-After: "));
         return;
     }
-    assert_int_equal(heard->status, usual_status);
-    if (!request->stream || read_stream(heard->body, text, sizeof text))
-        check_whole(request, heard, expected);
+    assert_int_equal(received->status, usual_status);
+    if (!request->stream || read_stream(received->body, text, sizeof text))
+        check_whole(request, received, expected);
     else /* begun but broken off: all that came is right, and it does not pass for the whole */
         assert_int_equal(strncmp(expected, text, strlen(text)), 0);
 }
@@ -353,28 +357,28 @@ static void wait_for_rest(long live) {
 }
 
 static void torture_request(const struct asked *request, enum fault_mode mode) {
-    static struct heard heard;
-    static char expected[sizeof heard.bytes];
+    static struct received received;
+    static char expected[sizeof received.bytes];
     long live = faults_live(), call = 0;
-    ask(request, &heard);
-    int usual_status = heard.status;
+    ask(request, &received);
+    int usual_status = received.status;
     assert_true(usual_status == 200 || usual_status == 400);
     if (request->stream)
-        assert_true(read_stream(heard.body, expected, sizeof expected));
+        assert_true(read_stream(received.body, expected, sizeof expected));
     else
-        constant_part(request, &heard, expected, sizeof expected);
+        constant_part(request, &received, expected, sizeof expected);
     wait_for_rest(live);
     for (bool fired = true; fired; call++) {
         assert_true(call < CALLS_MAX);
         faults_arm(call, mode);
-        ask(request, &heard);
+        ask(request, &received);
         fired = faults_disarm();
         if (fired)
-            check_short_of_memory(request, &heard, expected, usual_status);
+            check_short_of_memory(request, &received, expected, usual_status);
         wait_for_rest(live);
-        ask(request, &heard); /* and now it works */
-        assert_int_equal(heard.status, usual_status);
-        check_whole(request, &heard, expected);
+        ask(request, &received); /* and now it works */
+        assert_int_equal(received.status, usual_status);
+        check_whole(request, &received, expected);
         wait_for_rest(live);
     }
     print_message("%s: %ld calls\n", request->name, call - 1);

@@ -4,16 +4,16 @@
 
 #include <inttypes.h>
 
-void answer_write_usage(const struct completion_request *telling, struct buffer *out) {
-    struct completion_summary summary = completion_request_summary(telling);
+void answer_write_usage(const struct completion_request *request, struct buffer *out) {
+    struct completion_summary summary = completion_request_summary(request);
     buffer_printf(out, "\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,"
                        "\"total_tokens\":%d}",
                   summary.prompt_tokens, summary.completion_tokens,
                   summary.prompt_tokens + summary.completion_tokens);
 }
 
-static void write_timings(const struct completion_request *telling, struct buffer *out) {
-    struct completion_summary summary = completion_request_summary(telling);
+static void write_timings(const struct completion_request *request, struct buffer *out) {
+    struct completion_summary summary = completion_request_summary(request);
     double told_ns = (double)(summary.usage.prefill_ns + summary.usage.decode_ns);
     buffer_printf(out, "\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,"
                        "\"tokens_per_second\":%.1f}",
@@ -22,44 +22,45 @@ static void write_timings(const struct completion_request *telling, struct buffe
                   told_ns > 0 ? 1e9 * summary.completion_tokens / told_ns : 0.0);
 }
 
-static void write_model(const struct completion_request *telling, struct buffer *out) {
+static void write_model(const struct completion_request *request, struct buffer *out) {
     buffer_append_text(out, "\"model\":");
-    json_append_text(out, telling->engine->name);
+    json_append_text(out, request->host.engine->name);
 }
 
-void answer_write_sums(const struct completion_request *telling, struct buffer *out) {
-    write_model(telling, out);
+void answer_write_sums(const struct completion_request *request, struct buffer *out) {
+    write_model(request, out);
     buffer_append_text(out, ",");
-    answer_write_usage(telling, out);
+    answer_write_usage(request, out);
     buffer_append_text(out, ",");
-    write_timings(telling, out);
+    write_timings(request, out);
 }
 
-void answer_write_completion_head(const struct completion_request *telling, struct buffer *out) {
-    buffer_printf(out, "{\"id\":\"cmpl-%016" PRIx64 "\",\"object\":\"text_completion\","
-                       "\"created\":%lld,",
-                  telling->id, (long long)telling->created);
-    write_model(telling, out);
+void answer_write_completion_head(const struct completion_request *request, struct buffer *out) {
+    buffer_printf(out,
+                  "{\"id\":\"cmpl-%016" PRIx64 "\",\"object\":\"text_completion\","
+                  "\"created\":%lld,",
+                  request->id, (long long)request->created);
+    write_model(request, out);
     buffer_append_text(out, ",\"choices\":[");
 }
 
-bool telling_wants_lists(const struct completion_request *telling) {
-    return telling->request.logprobs >= 0;
+bool answer_wants_logprobs(const struct completion_request *request) {
+    return request->api.logprobs >= 0;
 }
 
-struct logprobs telling_new_lists(const struct completion_request *telling) {
-    return (struct logprobs){.tokenizer = telling->engine->tokenizer,
-                             .top = telling->request.logprobs};
+struct logprobs answer_new_lists(const struct completion_request *request) {
+    return (struct logprobs){.tokenizer = request->host.engine->tokenizer,
+                             .top = request->api.logprobs};
 }
 
-void telling_list_news(struct told *told, struct logprobs *lists) {
+void answer_list_tokens(struct choice *choice, struct logprobs *lists) {
     size_t bytes;
-    const char *text = story_text(told->story, &bytes);
-    for (int end = story_listed(told->story); told->listed < end; told->listed++) {
-        struct story_token token = story_token(told->story, told->listed);
-        told->offset += utf8_count(text + told->list_at, token.begins - told->list_at);
-        told->list_at = token.begins;
-        logprobs_add(lists, &token, told->offset);
+    const char *text = completion_text(&choice->completion, &bytes);
+    for (int end = completion_listed(&choice->completion); choice->listed < end; choice->listed++) {
+        struct completion_token token = choice->completion.tokens[choice->listed];
+        choice->offset += utf8_count(text + choice->list_at, token.begins - choice->list_at);
+        choice->list_at = token.begins;
+        logprobs_add(lists, &token, choice->offset);
     }
 }
 

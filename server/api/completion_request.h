@@ -1,13 +1,12 @@
-/* completion_request.h - one request for stories, from the prompt to the bytes of the answer.
+/* completion_request.h - one request for completions, from the prompt to the bytes of the answer.
  *
- * Starts the request's 1 to 8 stories and writes what they became in the form
+ * Starts the request's 1 to 8 choices and writes what they became in the form
  * that was asked for: one JSON answer, plain text, or server-sent events while
- * they are told. Knows nothing of HTTP connections, so tests can use it alone.
+ * they are generated. Knows nothing of HTTP connections, so tests can use it alone.
  *
- * Ownership: a telling owns its request and stories, and borrows the
- * engine. Safety: one thread at a time, except that completion_request_cancel() may
- * be called from any thread while the telling lives. `wake` runs on the
- * scheduler's thread when there may be something new, and must be quick.
+ * Ownership: it owns the API's request and the choices, and borrows its host.
+ * Safety: one thread at a time, except that completion_request_cancel() may be
+ * called from any thread while it lives.
  */
 #ifndef ALPACA_SERVER_API_COMPLETION_REQUEST_H
 #define ALPACA_SERVER_API_COMPLETION_REQUEST_H
@@ -24,41 +23,54 @@ struct completion_request;
 
 enum answer_format { ANSWER_JSON, ANSWER_TEXT };
 
-/* Takes over *request (also on failure); the times between tokens go to *metrics unless NULL. A
- * request without a seed gets one. Look with completion_request_advance() before waiting for `wake`. Errors:
- * the prompt's, and scheduler_submit()'s. */
-enum status completion_request_start(struct completion_request **telling, struct engine *engine, struct metrics *metrics,
-                          struct api_request *request, enum answer_format form,
-                          void (*wake)(void *context, bool over), void *context, struct error *err);
+/* What a completion request works for. */
+struct completion_host {
+    struct engine *engine;
+    struct metrics *metrics;
+    /* Runs on the scheduler's thread when there may be output, and must be quick; of requests that
+     * are not streamed only at a choice's end. */
+    void (*wake)(void *context, bool choice_ended);
+    void *context;
+};
 
-/* Brings all stories up to date. An error means that the telling has failed, after which it can
- * only be freed; stories that were cut off by the server's end are STATUS_STOPPED. */
-enum status completion_request_advance(struct completion_request *telling, bool *finished, struct error *err);
+/* Takes over *api (also on failure). A request without a seed gets one. Look with
+ * completion_request_advance() before waiting for `wake`. Errors: the prompt's, and
+ * scheduler_submit()'s. */
+enum status completion_request_start(struct completion_request **request,
+                                     const struct completion_host *host, struct api_request *api,
+                                     enum answer_format format, struct error *err);
 
-bool completion_request_streams(const struct completion_request *telling);
-bool completion_request_pings(const struct completion_request *telling); /* the stream's form has room for comments */
-const char *completion_request_content_type(const struct completion_request *telling);
+/* Brings all choices up to date. An error means that the request has failed, after which it can
+ * only be freed; choices that were cut off by the server's end are STATUS_STOPPED. */
+enum status completion_request_advance(struct completion_request *request, bool *finished,
+                                       struct error *err);
 
-/* The whole answer of a finished telling. */
-void completion_request_write_answer(struct completion_request *telling, struct buffer *out);
+bool completion_request_streams(const struct completion_request *request);
+const char *completion_request_content_type(const struct completion_request *request);
+
+/* The whole answer of a finished request. */
+void completion_request_write_answer(struct completion_request *request, struct buffer *out);
 /* What is new since the last call, as events or text; the end too, once it has come. */
-void completion_request_write_output(struct completion_request *telling, struct buffer *out);
+void completion_request_write_output(struct completion_request *request, struct buffer *out);
+/* A comment that keeps a silent stream's connection open, if the format has such. */
+void completion_request_write_ping(const struct completion_request *request, struct buffer *out);
 /* An error inside a stream. */
-void completion_request_write_failure(const struct completion_request *telling, const struct error *err,
-                           struct buffer *out);
+void completion_request_write_failure(const struct completion_request *request,
+                                      const struct error *err, struct buffer *out);
 
-/* Counts what became of the stories; once, when the request is over. */
-void completion_request_record(const struct completion_request *telling, struct metrics *metrics);
+/* Once, when the answer is over: cancels the choices that still run, as nobody listens any more,
+ * and counts in the metrics how all of them ended. */
+void completion_request_end(struct completion_request *request);
 
 /* For the log. */
 struct completion_summary {
     int prompt_tokens, completion_tokens;
-    const char *finish_reason; /* of the first story */
-    struct generation_usage usage; /* times, the largest of all stories */
+    enum finish_reason finish;  /* of the first choice */
+    struct request_usage usage; /* times, the largest of all choices */
 };
-struct completion_summary completion_request_summary(const struct completion_request *telling);
+struct completion_summary completion_request_summary(const struct completion_request *request);
 
-void completion_request_cancel(struct completion_request *telling);
-void completion_request_free(struct completion_request *telling); /* NULL is allowed */
+void completion_request_cancel(struct completion_request *request);
+void completion_request_free(struct completion_request *request); /* NULL is allowed */
 
 #endif

@@ -34,7 +34,7 @@ static bool is_taken(const struct buffer *names, int index, const struct buffer 
 /* {"piece": value, ...}: the likeliest tokens, and at the end the one that was taken unless it is
  * one of them. A name may stand there once, so of tokens that are shown alike (a letter and the
  * byte that means it) only the one that was taken, else the likeliest, is there. */
-static void append_top(struct logprobs *lists, const struct story_token *token,
+static void append_top(struct logprobs *lists, const struct completion_token *token,
                        const struct buffer *own) {
     const struct token_logprobs *logprobs = token->logprobs;
     struct buffer names[TOP_LOGPROBS_MAX] = {{0}};
@@ -64,7 +64,7 @@ static void append_top(struct logprobs *lists, const struct story_token *token,
         buffer_free(&names[i]);
 }
 
-void logprobs_add(struct logprobs *lists, const struct story_token *token, size_t offset) {
+void logprobs_add(struct logprobs *lists, const struct completion_token *token, size_t offset) {
     const char *separator = lists->count++ ? "," : "";
     struct buffer own = {0};
     tokenizer_token_to_piece(lists->tokenizer, token->id, token->at_start, &own, NULL);
@@ -101,16 +101,16 @@ static size_t dropped_characters(struct logprobs *lists, const struct prompt *pr
 /* What the model reads of a prompt may have other characters than what was sent (it is folded to
  * lower case, and white space is joined), so an offset is kept from passing the prompt's end. */
 void logprobs_add_prompt(struct logprobs *lists, const struct prompt *prompt,
-                         const struct story *story) {
+                         const struct completion *completion) {
     struct text_stream stream;
     struct buffer text = {0};
     size_t end = utf8_count(prompt->text, prompt->bytes), counted = 0;
     size_t offset = prompt->cut ? dropped_characters(lists, prompt) : 0;
     text_stream_start(&stream, lists->tokenizer, prompt->cut);
     for (size_t i = prompt->own; i < prompt->ids.count; i++) {
-        struct story_token token = {.id = prompt->ids.ids[i], .at_start = stream.at_start};
+        struct completion_token token = {.id = prompt->ids.ids[i], .at_start = stream.at_start};
         if (i > prompt->own)
-            token.logprobs = story_prompt_logprobs(story, (int)i);
+            token.logprobs = request_prompt_logprobs(completion->request, (int)i);
         text_stream_push(&stream, token.id, &text, NULL);
         if (stream.begins > counted)
             offset += utf8_count(text.data + counted, stream.begins - counted);

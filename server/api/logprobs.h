@@ -26,11 +26,11 @@ struct logprobs {
 
 /* A token whose text begins at character `offset` of the answer. Without `logprobs` its values
  * are null. */
-void logprobs_add(struct logprobs *lists, const struct story_token *token, size_t offset);
+void logprobs_add(struct logprobs *lists, const struct completion_token *token, size_t offset);
 /* All tokens of a prompt that begins the answer; the first is null, as nothing the client has
- * said comes before it. The story must have a token or an end. */
+ * said comes before it. The completion must have a token or an end. */
 void logprobs_add_prompt(struct logprobs *lists, const struct prompt *prompt,
-                         const struct story *story);
+                         const struct completion *completion);
 /* Appends the object, and frees the lists. */
 void logprobs_write(struct logprobs *lists, struct buffer *out);
 void logprobs_free(struct logprobs *lists);

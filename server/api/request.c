@@ -112,7 +112,8 @@ static enum status read_stop(const struct field *field, const cJSON *value,
     request->stop_count = 0;
     for (; item; item = cJSON_IsArray(value) ? item->next : NULL) {
         size_t bytes = cJSON_IsString(item) ? strlen(item->valuestring) : 0;
-        if (bytes < 1 || bytes > STORY_MAX_STOP_BYTES || request->stop_count == STORY_MAX_STOPS)
+        if (bytes < 1 || bytes > COMPLETION_MAX_STOP_BYTES ||
+            request->stop_count == COMPLETION_MAX_STOPS)
             return error_set_field(err, STATUS_INVALID, field->name, "%s must be %s", field->name,
                                    wanted);
         request->stops[request->stop_count++] = item->valuestring;
@@ -366,7 +367,8 @@ static void write_field_schema(struct buffer *out, const struct field *field) {
     case FIELD_STREAM_OPTIONS: buffer_append_text(out, "\"type\":[\"object\",\"null\"]"); break;
     case FIELD_ABSENT: break;
     case FIELD_STOP:
-        buffer_printf(out, "\"anyOf\":[%s%d},{\"type\":\"null\"}]", text_list, STORY_MAX_STOPS);
+        buffer_printf(out, "\"anyOf\":[%s%d},{\"type\":\"null\"}]", text_list,
+                      COMPLETION_MAX_STOPS);
         break;
     case FIELD_INT:
     case FIELD_SEED:

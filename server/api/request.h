@@ -44,7 +44,7 @@ struct api_request {
     int max_tokens, n;
     int logprobs; /* how many of the likeliest tokens are listed at each place; -1: no lists */
     bool stream, truncate, echo, include_usage;
-    const char *stops[STORY_MAX_STOPS];
+    const char *stops[COMPLETION_MAX_STOPS];
     int stop_count;
     struct cJSON *tree; /* the JSON that the texts are a part of */
 };

@@ -55,9 +55,8 @@ static void start_completion(struct transaction *transaction, enum api_dialect d
         status = api_request_parse(&request, dialect, transaction->body.data,
                                    transaction->body.size, &err);
     if (status == STATUS_OK)
-        status = completion_request_start(&transaction->completion, &transaction->service->engine,
-                                          &transaction->service->metrics, &request, format,
-                                          transaction->wake, transaction->wake_context, &err);
+        status = completion_request_start(&transaction->completion, &transaction->host, &request,
+                                          format, &err);
     if (status != STATUS_OK)
         transaction_fail_with(transaction, &err);
 }

@@ -67,9 +67,11 @@ static void log_json(const struct transaction *transaction, double ms, uint64_t 
                   transaction->answer.http_status, ms, bytes_sent, complete ? "true" : "false");
     if (transaction->completion) {
         struct completion_summary summary = completion_request_summary(transaction->completion);
-        buffer_printf(&line, ",\"prompt_tokens\":%d,\"completion_tokens\":%d,"
-                             "\"finish_reason\":\"%s\"",
-                      summary.prompt_tokens, summary.completion_tokens, summary.finish_reason);
+        buffer_printf(&line,
+                      ",\"prompt_tokens\":%d,\"completion_tokens\":%d,"
+                      "\"finish_reason\":\"%s\"",
+                      summary.prompt_tokens, summary.completion_tokens,
+                      finish_reason_name(summary.finish));
     }
     buffer_append_text(&line, "}\n");
     if (!line.failed) {
@@ -92,7 +94,7 @@ void transaction_log(const struct transaction *transaction, uint64_t bytes_sent,
     if (transaction->completion) {
         struct completion_summary summary = completion_request_summary(transaction->completion);
         snprintf(story, sizeof story, " %d+%d tokens %s", summary.prompt_tokens,
-                 summary.completion_tokens, summary.finish_reason);
+                 summary.completion_tokens, finish_reason_name(summary.finish));
     }
     log_info("%s %s %d %.1f ms %" PRIu64 " bytes%s %s%s", transaction->method, transaction->path,
              transaction->answer.http_status, ms, bytes_sent, story, transaction->id,

@@ -1,9 +1,9 @@
 /* transaction.h - one HTTP request and its answer, apart from the library that carries them.
  *
  * Handlers (routes.c) read the request's fields and fill in the answer, or
- * leave a telling that will become the answer. Ownership: the transaction owns
- * its buffers and telling. One thread at a time, except for what telling.h
- * allows from others.
+ * leave a completion request that will become the answer. Ownership: the
+ * transaction owns its buffers and that request. One thread at a time, except for
+ * what completion_request.h allows from others.
  */
 #ifndef ALPACA_SERVER_API_TRANSACTION_H
 #define ALPACA_SERVER_API_TRANSACTION_H
@@ -41,8 +41,7 @@ struct transaction {
     bool body_too_large;
     struct answer answer;
     struct completion_request *completion;
-    void (*wake)(void *context, bool over); /* for completion_request_start() */
-    void *wake_context;
+    struct completion_host host; /* for completion_request_start() */
     uint64_t started_ns;
 };
 

@@ -7,90 +7,90 @@
 
 /* "story":…,"completion":…,"finish_reason":…,"seed":… The story is the prompt exactly as it was
  * sent: decoding its tokens would fold its case. */
-static void write_story(const struct completion_request *telling, const struct told *told,
+static void write_story(const struct completion_request *request, const struct choice *choice,
                         struct buffer *out) {
     struct buffer story = {0};
     size_t bytes;
-    const char *completion = story_text(told->story, &bytes);
-    buffer_append(&story, telling->prompts[0].text, telling->prompts[0].bytes);
+    const char *completion = completion_text(&choice->completion, &bytes);
+    buffer_append(&story, request->prompts[0].text, request->prompts[0].bytes);
     buffer_append(&story, completion, bytes);
     buffer_append_text(out, "\"story\":");
     json_append_bytes(out, story.data ? story.data : "", story.size);
     buffer_append_text(out, ",\"completion\":");
     json_append_bytes(out, completion, bytes);
-    buffer_printf(out, ",\"finish_reason\":\"%s\",\"seed\":%" PRIu64, story_end_name(told->end),
-                  told->seed);
+    buffer_printf(out, ",\"finish_reason\":\"%s\",\"seed\":%" PRIu64,
+                  finish_reason_name(choice->completion.finish), choice->seed);
     out->failed |= story.failed;
     buffer_free(&story);
 }
 
-static void write_generate(const struct completion_request *telling, struct buffer *out) {
+static void write_generate(const struct completion_request *request, struct buffer *out) {
     buffer_append_text(out, "{");
-    write_story(telling, &telling->stories[0], out);
-    if (telling->count > 1) {
-        for (int i = 0; i < telling->count; i++) {
+    write_story(request, &request->choices[0], out);
+    if (request->count > 1) {
+        for (int i = 0; i < request->count; i++) {
             buffer_append_text(out, i ? "},{" : ",\"stories\":[{");
-            write_story(telling, &telling->stories[i], out);
+            write_story(request, &request->choices[i], out);
         }
         buffer_append_text(out, "}]");
     }
     buffer_append_text(out, ",");
-    answer_write_sums(telling, out);
+    answer_write_sums(request, out);
     buffer_append_text(out, "}\n");
 }
 
 /* ---- completions -------------------------------------------------------- */
 
-static void write_whole_choice(struct completion_request *telling, int index, struct buffer *out) {
-    struct told *told = &telling->stories[index];
-    const struct prompt *prompt = telling_prompt(telling, index);
-    struct logprobs lists = telling_new_lists(telling);
+static void write_whole_choice(struct completion_request *request, int index, struct buffer *out) {
+    struct choice *choice = &request->choices[index];
+    const struct prompt *prompt = completion_request_prompt(request, index);
+    struct logprobs lists = answer_new_lists(request);
     struct buffer text = {0};
     size_t bytes;
-    const char *completion = story_text(told->story, &bytes);
-    if (telling->request.echo)
+    const char *completion = completion_text(&choice->completion, &bytes);
+    if (request->api.echo)
         buffer_append(&text, prompt->text, prompt->bytes);
     buffer_append(&text, completion, bytes);
-    if (telling_wants_lists(telling) && telling->request.echo)
-        logprobs_add_prompt(&lists, prompt, told->story);
-    if (telling_wants_lists(telling))
-        telling_list_news(told, &lists);
+    if (answer_wants_logprobs(request) && request->api.echo)
+        logprobs_add_prompt(&lists, prompt, &choice->completion);
+    if (answer_wants_logprobs(request))
+        answer_list_tokens(choice, &lists);
     answer_write_choice(index, text.data ? text.data : "", text.size,
-                         telling_wants_lists(telling) ? &lists : NULL, story_end_name(told->end),
-                         out);
+                        answer_wants_logprobs(request) ? &lists : NULL,
+                        finish_reason_name(choice->completion.finish), out);
     out->failed |= text.failed;
     buffer_free(&text);
 }
 
-static void write_completions(struct completion_request *telling, struct buffer *out) {
-    answer_write_completion_head(telling, out);
-    for (int i = 0; i < telling->count; i++) {
+static void write_completions(struct completion_request *request, struct buffer *out) {
+    answer_write_completion_head(request, out);
+    for (int i = 0; i < request->count; i++) {
         buffer_append_text(out, i ? "," : "");
-        write_whole_choice(telling, i, out);
+        write_whole_choice(request, i, out);
     }
-    buffer_printf(out, "],\"seed\":%" PRIu64 ",", telling->request.sampling.seed);
-    answer_write_usage(telling, out);
+    buffer_printf(out, "],\"seed\":%" PRIu64 ",", request->api.sampling.seed);
+    answer_write_usage(request, out);
     buffer_append_text(out, "}\n");
 }
 
 /* ---- plain text --------------------------------------------------------- */
 
-static void write_plain(const struct completion_request *telling, struct buffer *out) {
-    for (int i = 0; i < telling->count; i++) {
+static void write_plain(const struct completion_request *request, struct buffer *out) {
+    for (int i = 0; i < request->count; i++) {
         size_t bytes;
-        const char *completion = story_text(telling->stories[i].story, &bytes);
+        const char *completion = completion_text(&request->choices[i].completion, &bytes);
         buffer_append_text(out, i ? "\n" : "");
-        buffer_append(out, telling->prompts[0].text, telling->prompts[0].bytes);
+        buffer_append(out, request->prompts[0].text, request->prompts[0].bytes);
         buffer_append(out, completion, bytes);
         buffer_append_text(out, "\n");
     }
 }
 
-void completion_request_write_answer(struct completion_request *telling, struct buffer *out) {
-    if (telling->form == ANSWER_TEXT)
-        write_plain(telling, out);
-    else if (telling->request.dialect == API_COMPLETIONS)
-        write_completions(telling, out);
+void completion_request_write_answer(struct completion_request *request, struct buffer *out) {
+    if (request->format == ANSWER_TEXT)
+        write_plain(request, out);
+    else if (request->api.dialect == API_COMPLETIONS)
+        write_completions(request, out);
     else
-        write_generate(telling, out);
+        write_generate(request, out);
 }

@@ -1,10 +1,13 @@
 /* http_internal.h - what the files of server/http/ share.
  *
  * Threads: a transaction and its connection belong to one of libmicrohttpd's
- * threads; the scheduler's (http_wake), the herald's and the monitor's come in
+ * threads; the scheduler's (http_wake), the wakeups' and the monitor's come in
  * from outside and touch only what `lock` guards, and the atomics.
- * Lock order: story or monitor, then herald, then transaction, then libmicrohttpd's
- * own.
+ * Lock order: request or monitor, then wakeups, then transaction, then
+ * libmicrohttpd's own.
+ * For a token of a stream the scheduler's thread takes at most three locks: its
+ * own, once a step; the request's, for on_output; and that of the wakeups or,
+ * for the first token and the end, of the transaction.
  */
 #ifndef ALPACA_SERVER_HTTP_HTTP_INTERNAL_H
 #define ALPACA_SERVER_HTTP_HTTP_INTERNAL_H
@@ -45,11 +48,10 @@ struct http_transaction {
     struct http_connection *client; /* NULL when memory ran out at accept */
     uint64_t discarded_bytes;
 
-    pthread_mutex_t lock; /* guards the next four */
-    bool news;            /* something came while the transaction was not suspended */
+    pthread_mutex_t lock; /* guards the next two */
+    bool pending;         /* output came while the transaction was not suspended */
     bool suspended;
-    bool woken;           /* by its story: from now on the herald's rounds will do */
-    bool ping;            /* the stream has been silent for long */
+    atomic_bool ping;     /* the stream has been silent for long */
     struct wakeup wakeup;
 
     struct disconnects_entry disconnects;
@@ -64,13 +66,13 @@ struct http_transaction {
     _Atomic uint64_t sent_ns; /* when the stream last sent something */
 };
 
-/* libmicrohttpd's callbacks (http_transaction.c). */
+/* libmicrohttpd's callbacks (transaction.c). */
 enum MHD_Result http_handle(void *server, struct MHD_Connection *connection, const char *url,
                             const char *method, const char *version, const char *upload,
                             size_t *upload_bytes, void **state);
 void http_completed(void *server, struct MHD_Connection *connection, void **state,
                     enum MHD_RequestTerminationCode code);
-/* Ditto, for connections (http_connection.c). */
+/* Ditto, for connections (connection.c). */
 void http_connection_notify(void *server, struct MHD_Connection *connection, void **context,
                             enum MHD_ConnectionNotificationCode code);
 
@@ -82,17 +84,17 @@ void http_connection_awaits_request(struct http_connection *client);
 void http_connection_awaits_body(struct http_connection *client);
 void http_connection_works(struct http_connection *client);
 
-/* Suspends until http_wake(), unless news came meanwhile: then false. */
+/* Suspends until http_wake(), unless output came meanwhile: then false. */
 bool http_sleep(struct http_transaction *transaction);
-/* At once the first time and at a story's end; in between in the herald's rounds. */
-void http_wake(void *transaction, bool story_over);
+/* At once the first time and at a choice's end; in between in the wakeups' rounds. */
+void http_wake(void *transaction, bool choice_ended);
 
 /* An answer that needs no memory. */
 enum MHD_Result http_answer_no_memory(struct http_server *server,
                                       struct MHD_Connection *connection);
 /* Makes it; NULL when there is no memory even now. */
 struct MHD_Response *http_make_no_memory(void);
-/* Queue the answer, or the stream of a transaction's telling (http_answer.c, http_stream.c). */
+/* Queue the answer, or the stream of a transaction's completions (answer.c, stream.c). */
 enum MHD_Result http_answer(struct http_transaction *transaction);
 enum MHD_Result http_stream(struct http_transaction *transaction);
 void http_add_headers(struct http_transaction *transaction, struct MHD_Response *response);

@@ -7,29 +7,21 @@
 
 enum { STREAM_BLOCK_BYTES = 4096 };
 
-static bool take_ping(struct http_transaction *transaction) {
-    pthread_mutex_lock(&transaction->lock);
-    bool ping = transaction->ping;
-    transaction->ping = false;
-    pthread_mutex_unlock(&transaction->lock);
-    return ping;
-}
-
 /* Fills the empty `out` with what there is to say now. */
 static void refill(struct http_transaction *transaction) {
     struct completion_request *completion = transaction->base.completion;
     bool finished = false;
     struct error err = {0};
-    bool ping = take_ping(transaction);
+    bool ping = atomic_exchange(&transaction->ping, false);
     enum status status = completion_request_advance(completion, &finished, &err);
     if (status == STATUS_OK)
         completion_request_write_output(completion, &transaction->out);
     else
         completion_request_write_failure(completion, &err, &transaction->out);
     transaction->over = finished || status != STATUS_OK;
-    if (transaction->out.size == 0 && ping && completion_request_pings(completion))
-        buffer_append_text(&transaction->out, ": still here\n\n");
-    /* A client that left gets no end; neither does one whose story has a hole. */
+    if (transaction->out.size == 0 && ping)
+        completion_request_write_ping(completion, &transaction->out);
+    /* A client that left gets no end; neither does one whose text has a hole. */
     if (atomic_load(&transaction->gone) || transaction->out.failed) {
         buffer_clear(&transaction->out);
         transaction->over = transaction->cut = true;

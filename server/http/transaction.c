@@ -16,8 +16,8 @@ enum { CLIENT_CLOSED_REQUEST = 499 };
 
 bool http_sleep(struct http_transaction *transaction) {
     pthread_mutex_lock(&transaction->lock);
-    bool sleep = !transaction->news;
-    transaction->news = false;
+    bool sleep = !transaction->pending;
+    transaction->pending = false;
     if (sleep) {
         transaction->suspended = true;
         MHD_suspend_connection(transaction->connection);
@@ -33,40 +33,35 @@ static void wake_now(void *context) {
         transaction->suspended = false;
         MHD_resume_connection(transaction->connection);
     } else {
-        transaction->news = true;
+        transaction->pending = true;
     }
     pthread_mutex_unlock(&transaction->lock);
 }
 
-void http_wake(void *context, bool story_over) {
+void http_wake(void *context, bool choice_ended) {
     struct http_transaction *transaction = context;
-    pthread_mutex_lock(&transaction->lock);
-    bool first = !transaction->woken;
-    transaction->woken = true;
-    pthread_mutex_unlock(&transaction->lock);
-    if (first || story_over)
+    if (choice_ended)
         wake_now(transaction);
-    else /* not under the lock: the herald takes it while it holds its own */
+    else
         wakeups_add(transaction->server->wakeups, &transaction->wakeup);
 }
 
-/* The end of the stories wakes the transaction, which then notices that nobody listens. */
+/* The end of the choices wakes the transaction, which then notices that nobody listens. */
 static void on_gone(void *context) {
     struct http_transaction *transaction = context;
     atomic_store(&transaction->gone, true);
     completion_request_cancel(transaction->base.completion);
 }
 
+/* A ping goes past the wakeups, so that the first token still is their first. */
 static void on_tick(void *context) {
     struct http_transaction *transaction = context;
     uint64_t ping_ns = (uint64_t)transaction->server->service->options.ping_s * 1000000000u;
     if (!completion_request_streams(transaction->base.completion) ||
         clock_now_ns() < atomic_load(&transaction->sent_ns) + ping_ns)
         return;
-    pthread_mutex_lock(&transaction->lock);
-    transaction->ping = true;
-    pthread_mutex_unlock(&transaction->lock);
-    wake_now(transaction); /* and the first token still counts as the first wake */
+    atomic_store(&transaction->ping, true);
+    wake_now(transaction);
 }
 
 static void monitor_connection(struct http_transaction *transaction) {
@@ -106,8 +101,8 @@ static struct http_transaction *create(struct http_server *server,
     transaction->wakeup = (struct wakeup){.call = wake_now, .context = transaction};
     struct transaction *base = &transaction->base;
     base->service = server->service;
-    base->wake = http_wake;
-    base->wake_context = transaction;
+    base->host = (struct completion_host){&server->service->engine, &server->service->metrics,
+                                          http_wake, transaction};
     base->started_ns = clock_now_ns();
     base->accept = header(connection, MHD_HTTP_HEADER_ACCEPT);
     base->if_none_match = header(connection, MHD_HTTP_HEADER_IF_NONE_MATCH);
@@ -160,7 +155,7 @@ static enum MHD_Result take_body(struct http_transaction *transaction, const cha
     return MHD_YES;
 }
 
-/* Looks at a completion that is to become one whole answer. */
+/* Looks at completions that are to become one whole answer. */
 static enum MHD_Result go_on(struct http_transaction *transaction) {
     struct transaction *base = &transaction->base;
     for (;;) {
@@ -209,7 +204,7 @@ static void record(struct http_transaction *transaction) {
     metrics_http(metrics, routes_label_of(base), base->method, base->answer.http_status);
     if (!base->completion)
         return;
-    completion_request_record(base->completion, metrics);
+    completion_request_end(base->completion);
     metrics_duration(metrics, clock_now_ns() - base->started_ns);
 }
 
@@ -229,7 +224,7 @@ void http_completed(void *context, struct MHD_Connection *connection, void **sta
     record(transaction);
     bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
     transaction_log(&transaction->base, transaction->bytes_sent, complete);
-    transaction_clear(&transaction->base); /* from here on no story wakes this transaction */
+    transaction_clear(&transaction->base); /* from here on no request wakes this transaction */
     wakeups_remove(server->wakeups, &transaction->wakeup);
     buffer_free(&transaction->out);
     pthread_mutex_destroy(&transaction->lock);

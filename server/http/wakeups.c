@@ -13,32 +13,33 @@ enum { REST_PER_CALL_NS = 333333 };
 struct wakeups {
     pthread_t thread;
     pthread_mutex_t lock; /* guards all below; held during calls, not during sleep */
-    pthread_cond_t wake;  /* news for a wakeups that waits, or stop */
-    struct wakeup *first, *last;
-    bool waits; /* for news, without a time limit */
+    pthread_cond_t wake;  /* `first` for a thread that waits, or stop */
+    struct wakeup *first, *last; /* of the next round */
+    bool waits; /* for the first of a round, without a time limit */
     bool stop;
 };
 
-static void unlink_entry(struct wakeups *wakeups, struct wakeup *entry) {
-    *(entry->previous ? &entry->previous->next : &wakeups->first) = entry->next;
-    *(entry->next ? &entry->next->previous : &wakeups->last) = entry->previous;
-    entry->previous = entry->next = NULL;
-    entry->listed = false;
+static void unlink_wakeup(struct wakeups *wakeups, struct wakeup *wakeup) {
+    *(wakeup->previous ? &wakeup->previous->next : &wakeups->first) = wakeup->next;
+    *(wakeup->next ? &wakeup->next->previous : &wakeups->last) = wakeup->previous;
+    wakeup->previous = wakeup->next = NULL;
+    /* From now on it may be listed again: what comes during the call is not lost. */
+    atomic_store(&wakeup->listed, false);
 }
 
 /* Under the lock. Returns how many. */
 static int call_all(struct wakeups *wakeups) {
     int count = 0;
     for (; wakeups->first; count++) {
-        struct wakeup *entry = wakeups->first;
-        unlink_entry(wakeups, entry);
-        entry->call(entry->context);
+        struct wakeup *wakeup = wakeups->first;
+        unlink_wakeup(wakeups, wakeup);
+        wakeup->call(wakeup->context);
     }
     return count;
 }
 
 static uint64_t rest_ns(int calls) {
-    const uint64_t least = HERALD_REST_MS * 1000000u, most = HERALD_MOST_REST_MS * 1000000u;
+    const uint64_t least = WAKEUPS_REST_MS * 1000000u, most = WAKEUPS_MOST_REST_MS * 1000000u;
     uint64_t wanted = (uint64_t)calls * REST_PER_CALL_NS;
     return wanted < least ? least : wanted > most ? most : wanted;
 }
@@ -73,7 +74,7 @@ static void *herald_main(void *context) {
 enum status wakeups_create(struct wakeups **out, struct error *err) {
     struct wakeups *wakeups = calloc(1, sizeof *wakeups);
     if (!wakeups)
-        return error_set(err, STATUS_NO_MEMORY, "no memory for passing on news");
+        return error_set(err, STATUS_NO_MEMORY, "no memory for waking connections");
     pthread_mutex_init(&wakeups->lock, NULL);
     pthread_cond_init(&wakeups->wake, NULL);
     errno = pthread_create(&wakeups->thread, NULL, herald_main, wakeups);
@@ -102,25 +103,28 @@ void wakeups_destroy(struct wakeups *wakeups) {
     free(wakeups);
 }
 
-void wakeups_add(struct wakeups *wakeups, struct wakeup *entry) {
-    pthread_mutex_lock(&wakeups->lock);
-    if (!entry->listed) {
-        entry->listed = true;
-        entry->next = NULL;
-        entry->previous = wakeups->last;
-        *(wakeups->last ? &wakeups->last->next : &wakeups->first) = entry;
-        wakeups->last = entry;
-        if (wakeups->waits)
-            pthread_cond_signal(&wakeups->wake);
-        wakeups->waits = false;
+void wakeups_add(struct wakeups *wakeups, struct wakeup *wakeup) {
+    if (!atomic_exchange(&wakeup->added, true)) {
+        wakeup->call(wakeup->context);
+        return;
     }
+    if (atomic_exchange(&wakeup->listed, true))
+        return;
+    pthread_mutex_lock(&wakeups->lock);
+    wakeup->next = NULL;
+    wakeup->previous = wakeups->last;
+    *(wakeups->last ? &wakeups->last->next : &wakeups->first) = wakeup;
+    wakeups->last = wakeup;
+    if (wakeups->waits)
+        pthread_cond_signal(&wakeups->wake);
+    wakeups->waits = false;
     pthread_mutex_unlock(&wakeups->lock);
 }
 
-void wakeups_remove(struct wakeups *wakeups, struct wakeup *entry) {
+void wakeups_remove(struct wakeups *wakeups, struct wakeup *wakeup) {
     pthread_mutex_lock(&wakeups->lock);
-    if (entry->listed)
-        unlink_entry(wakeups, entry);
+    if (atomic_load(&wakeup->listed))
+        unlink_wakeup(wakeups, wakeup);
     pthread_mutex_unlock(&wakeups->lock);
 }
 

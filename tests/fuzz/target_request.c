@@ -89,10 +89,10 @@ static void check_request(const struct api_request *request) {
         check_prompt(&request->prompts[i]);
     FUZZ_CHECK(request->dialect == API_COMPLETIONS ||
                (request->prompt_count == 1 && request->prompts[0].text));
-    FUZZ_CHECK(request->stop_count >= 0 && request->stop_count <= STORY_MAX_STOPS);
+    FUZZ_CHECK(request->stop_count >= 0 && request->stop_count <= COMPLETION_MAX_STOPS);
     for (int i = 0; i < request->stop_count; i++) {
         size_t bytes = strlen(request->stops[i]);
-        FUZZ_CHECK(bytes >= 1 && bytes <= STORY_MAX_STOP_BYTES);
+        FUZZ_CHECK(bytes >= 1 && bytes <= COMPLETION_MAX_STOP_BYTES);
         fuzz_check_utf8(request->stops[i], bytes);
     }
 }

@@ -37,8 +37,8 @@ void client_set_eos_bias(float bias) {
     model->parameters.head_bias[EOS] = bias;
 }
 
-struct scheduler *client_scheduler(int slots, int queue, int threads, int prompt_rows) {
-    struct scheduler_options options = {slots, queue, threads, prompt_rows};
+struct scheduler *client_scheduler(int slots, int queue, int threads, int prefill_chunk) {
+    struct scheduler_options options = {slots, queue, threads, prefill_chunk};
     struct scheduler *scheduler;
     struct error err = {0};
     if (scheduler_create(&scheduler, model, &options, &err) != STATUS_OK)
@@ -46,14 +46,15 @@ struct scheduler *client_scheduler(int slots, int queue, int threads, int prompt
     return scheduler;
 }
 
-void client_on_news(void *context) {
+void client_on_output(void *context, enum finish_reason finish, uint64_t gap_ns) {
     struct client *client = context;
+    (void)finish, (void)gap_ns;
     pthread_mutex_lock(&client->lock);
     client->inside = true;
-    if (++client->news == 1 && client->watched)
-        client->watched_tokens = generation_usage(client->watched).completion_tokens;
-    if (client->news == client->cancel_after)
-        generation_cancel(client->generation);
+    if (++client->outputs == 1 && client->watched)
+        client->watched_tokens = request_usage(client->watched).completion_tokens;
+    if (client->outputs == client->cancel_after)
+        request_cancel(client->request);
     pthread_cond_broadcast(&client->changed);
     while (client->gated)
         pthread_cond_wait(&client->changed, &client->lock);
@@ -76,29 +77,25 @@ void client_open_gate(struct client *client) {
     pthread_mutex_unlock(&client->lock);
 }
 
-void client_wait_for_news(struct client *client, int news) {
+void client_wait_for_output(struct client *client, int outputs) {
     pthread_mutex_lock(&client->lock);
-    while (client->news < news)
+    while (client->outputs < outputs)
         pthread_cond_wait(&client->changed, &client->lock);
     pthread_mutex_unlock(&client->lock);
 }
 
-enum finish client_collect(struct client *client, int step, int32_t *ids, int *count) {
-    enum finish finish = FINISH_NONE;
-    *count = 0;
-    for (int seen = 0; finish == FINISH_NONE;) {
+struct request_output client_collect(struct client *client) {
+    for (int seen = 0;;) {
         pthread_mutex_lock(&client->lock);
-        int news = client->news;
+        int outputs = client->outputs;
         pthread_mutex_unlock(&client->lock);
-        int took = generation_take(client->generation, ids + *count, step, &finish);
-        *count += took;
-        if (finish != FINISH_NONE || took > 0)
-            continue;
-        if (news == seen)
-            client_wait_for_news(client, ++news);
-        seen = news;
+        struct request_output output = request_output(client->request);
+        if (output.finish != FINISH_NONE)
+            return output;
+        if (outputs == seen)
+            client_wait_for_output(client, ++outputs);
+        seen = outputs;
     }
-    return finish;
 }
 
 struct story story_of(int prompt_count, int max_tokens) {
@@ -109,23 +106,22 @@ struct story story_of(int prompt_count, int max_tokens) {
     return story;
 }
 
-struct generation_request story_request(const struct story *story, struct client *client) {
-    return (struct generation_request){.prompt = story->prompt,
-                                       .prompt_count = story->prompt_count,
-                                       .max_tokens = story->max_tokens,
-                                       .sampling = story->sampling,
-                                       .on_news = client ? client_on_news : NULL,
-                                       .context = client};
+struct request_params story_params(const struct story *story, struct client *client) {
+    return (struct request_params){.prompt = story->prompt,
+                                   .prompt_count = story->prompt_count,
+                                   .max_tokens = story->max_tokens,
+                                   .sampling = story->sampling,
+                                   .on_output = client ? client_on_output : NULL,
+                                   .context = client};
 }
 
 enum status story_submit(struct scheduler *scheduler, const struct story *story,
                           struct client *client, bool gated) {
     client_init(client, gated);
-    struct generation_request request = story_request(story, client);
-    /* Held, so that on_news finds `generation` set. */
+    struct request_params params = story_params(story, client);
+    /* Held, so that on_output finds `request` set. */
     pthread_mutex_lock(&client->lock);
-    enum status status = scheduler_submit(scheduler, &request, &client->generation, NULL);
+    enum status status = scheduler_submit(scheduler, &params, &client->request, NULL);
     pthread_mutex_unlock(&client->lock);
     return status;
 }
-

@@ -1,4 +1,4 @@
-/* client.h - a tiny model, stories for it, and a client that follows one generation.
+/* client.h - a tiny model, stories for it, and a client that follows one request.
  *
  * The model and everything else here lives until the test program ends, except
  * what a function's comment says. Clients may be used from several threads.
@@ -21,28 +21,29 @@ struct model *client_model(void);
 /* The model hardly ever says eos unless a test wants it to. */
 void client_set_eos_bias(float bias);
 /* Ends the test when it cannot be created; the caller destroys it. */
-struct scheduler *client_scheduler(int slots, int queue, int threads, int prompt_rows);
+struct scheduler *client_scheduler(int slots, int queue, int threads, int prefill_chunk);
 
-/* Receives news of one generation. A closed gate holds the scheduler inside the first
- * on_news, which makes a test's order of events certain; real clients never block there. */
+/* Receives the output of one request. A closed gate holds the scheduler inside the first
+ * on_output, which makes a test's order of events certain; real clients never block there. */
 struct client {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int news;
+    int outputs; /* calls of on_output */
     bool gated, inside;
-    long delay_ns;    /* how long each on_news takes */
-    int cancel_after; /* cancels itself at this many news; 0: never */
-    struct generation *generation;
-    const struct generation *watched; /* another one, whose progress is noted */
+    long delay_ns;    /* how long each on_output takes */
+    int cancel_after; /* cancels itself at this many outputs; 0: never */
+    struct request *request;
+    const struct request *watched; /* another one, whose progress is noted */
     int watched_tokens;
 };
 
 void client_init(struct client *client, bool gated);
-void client_on_news(void *context); /* the context is the client */
+/* The context is the client. */
+void client_on_output(void *context, enum finish_reason finish, uint64_t gap_ns);
 void client_open_gate(struct client *client);
-void client_wait_for_news(struct client *client, int news);
-/* Takes `step` tokens at a time until the end; waits for news in between. */
-enum finish client_collect(struct client *client, int step, int32_t *ids, int *count);
+void client_wait_for_output(struct client *client, int outputs);
+/* Looks until the end, and waits for output in between; the ids are valid until the release. */
+struct request_output client_collect(struct client *client);
 
 struct story {
     int32_t prompt[POSITIONS];
@@ -51,9 +52,9 @@ struct story {
 };
 
 struct story story_of(int prompt_count, int max_tokens);
-/* Without a client nobody is told. */
-struct generation_request story_request(const struct story *story, struct client *client);
-/* Initializes the client and submits; client->generation is set before any news. */
+/* Without a client nobody is called. */
+struct request_params story_params(const struct story *story, struct client *client);
+/* Initializes the client and submits; client->request is set before any output. */
 enum status story_submit(struct scheduler *scheduler, const struct story *story,
                          struct client *client, bool gated);
 

@@ -33,22 +33,12 @@ static void skip_space(struct reader *reader) {
         reader->at++;
 }
 
-/* The four hex digits of \uXXXX, or -1. */
+/* The value of the four hex digits of \uXXXX, or -1. */
 static int hex4(const struct reader *reader, size_t at) {
-    int value = 0;
-    if (at + 4 > reader->bytes)
-        return -1;
-    for (size_t i = at; i < at + 4; i++) {
-        char c = reader->text[i];
-        int digit = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
-        if (digit < 0)
-            return -1;
-        value = value * 16 + digit;
-    }
-    return value;
+    char digits[5] = "";
+    if (at + 4 <= reader->bytes)
+        memcpy(digits, reader->text + at, 4);
+    return strspn(digits, "0123456789abcdefABCDEF") == 4 ? (int)strtol(digits, NULL, 16) : -1;
 }
 
 static void append_code_point(struct buffer *out, unsigned code) {

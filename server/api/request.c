@@ -295,54 +295,48 @@ void api_request_free(struct api_request *request) {
     memset(request, 0, sizeof *request);
 }
 
-/* Parses a body with exactly one member. */
+/* Parses a body with exactly one member, which then is the tree's child. */
 static enum status parse_member(const char *body, size_t bytes, const char *name, cJSON **tree,
-                                const cJSON **member, struct error *err) {
+                                struct error *err) {
     enum status status = parse_object(body, bytes, tree, err);
     if (status != STATUS_OK)
         return status;
-    *member = (*tree)->child;
-    if (!*member || strcmp((*member)->string, name) != 0 || (*member)->next) {
-        cJSON_Delete(*tree);
-        *tree = NULL;
-        return error_set_field(err, STATUS_INVALID, name, "the body must have one member, %s",
-                               name);
-    }
-    return STATUS_OK;
+    const cJSON *member = (*tree)->child;
+    if (member && strcmp(member->string, name) == 0 && !member->next)
+        return STATUS_OK;
+    cJSON_Delete(*tree);
+    *tree = NULL;
+    return error_set_field(err, STATUS_INVALID, name, "the body must have one member, %s", name);
 }
 
-enum status api_parse_text(const char *body, size_t bytes, const char *name, cJSON **out,
+enum status api_parse_text(const char *body, size_t bytes, const char *name, cJSON **tree,
                            const char **text, struct error *err) {
-    cJSON *tree = NULL;
-    const cJSON *member = NULL;
-    enum status status = parse_member(body, bytes, name, &tree, &member, err);
+    enum status status = parse_member(body, bytes, name, tree, err);
     if (status != STATUS_OK)
         return status;
-    if (!cJSON_IsString(member)) {
-        status = error_set_field(err, STATUS_INVALID, name, "%s must be a string, not %s", name,
-                                 type_name(member));
-        cJSON_Delete(tree);
-        return status;
-    }
-    *out = tree;
-    *text = member->valuestring;
-    return STATUS_OK;
+    *text = (*tree)->child->valuestring;
+    if (*text)
+        return STATUS_OK;
+    error_set_field(err, STATUS_INVALID, name, "%s must be a string, not %s", name,
+                    type_name((*tree)->child));
+    cJSON_Delete(*tree);
+    *tree = NULL;
+    return STATUS_INVALID;
 }
 
 enum status api_parse_ids(const char *body, size_t bytes, const char *name,
                           struct token_list *ids, struct error *err) {
     cJSON *tree = NULL;
-    const cJSON *member = NULL;
     *ids = (struct token_list){0};
-    enum status status = parse_member(body, bytes, name, &tree, &member, err);
+    enum status status = parse_member(body, bytes, name, &tree, err);
     if (status != STATUS_OK)
         return status;
-    if (!cJSON_IsArray(member))
+    if (cJSON_IsArray(tree->child))
+        status = read_ids(tree->child, name, ids, err);
+    else
         status = error_set_field(err, STATUS_INVALID, name,
                                  "%s must be a list of token ids, not %s", name,
-                                 type_name(member));
-    if (status == STATUS_OK)
-        status = read_ids(member, name, ids, err);
+                                 type_name(tree->child));
     cJSON_Delete(tree);
     if (status != STATUS_OK)
         token_list_free(ids);

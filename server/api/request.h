@@ -55,8 +55,8 @@ enum status api_request_parse(struct api_request *request, enum api_dialect dial
                               const char *body, size_t bytes, struct error *err);
 void api_request_free(struct api_request *request); /* a zeroed one is allowed */
 
-/* Parses a body with exactly one member, `name`, which is a text. The caller ends *tree
- * with cJSON_Delete(); *text points into it. */
+/* Parses a body with exactly one member, `name`, which is a text. *tree, NULL before the call and
+ * after a failure, is the caller's, who ends it with cJSON_Delete(); *text points into it. */
 enum status api_parse_text(const char *body, size_t bytes, const char *name, struct cJSON **tree,
                            const char **text, struct error *err);
 /* The same for a list of token ids, which the caller frees. */

@@ -4,7 +4,7 @@
  * counters as metadata. It is replaced in one step, so a crash or a full disk
  * at any moment leaves the previous one whole. `recipe` is the text of all
  * settings and data that shape the result; a checkpoint of another recipe is
- * refused.
+ * refused. One thread at a time for one trainer or path.
  */
 #ifndef ALPACA_TRAIN_CHECKPOINT_H
 #define ALPACA_TRAIN_CHECKPOINT_H

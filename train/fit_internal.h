@@ -1,4 +1,7 @@
-/* fit_internal.h - what train/fit*.c share: a run of `alpaca-train fit`. */
+/* fit_internal.h - what train/fit*.c share: a run of `alpaca-train fit`.
+ *
+ * Ownership: a run owns everything in it from fit_open() to fit_close(). One thread.
+ */
 #ifndef ALPACA_TRAIN_FIT_INTERNAL_H
 #define ALPACA_TRAIN_FIT_INTERNAL_H
 

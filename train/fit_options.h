@@ -1,4 +1,8 @@
-/* fit_options.h - the settings of a training run: one table, presets, checks. */
+/* fit_options.h - the settings of a training run: one table, presets, checks.
+ *
+ * Ownership: texts belong to argv, the environment or the table. Thread-safe as
+ * long as nobody changes the environment.
+ */
 #ifndef ALPACA_TRAIN_FIT_OPTIONS_H
 #define ALPACA_TRAIN_FIT_OPTIONS_H
 

@@ -1,7 +1,8 @@
 /* sample.h - a story from fp32 weights and no cache, every token by a new pass over the whole
  * story so far: slow, but it can leave out the causal mask, as this model's first server did by
- * mistake. Otherwise the stories are those of `alpaca-tell --dtype f32`. Uses the pool: one
- * caller at a time.
+ * mistake. Otherwise the stories are those of `alpaca-tell --dtype f32`.
+ * Ownership: nothing is kept; everything is borrowed for the call. Thread-safety: one caller at a
+ * time, the pool's user.
  */
 #ifndef ALPACA_TRAIN_SAMPLE_H
 #define ALPACA_TRAIN_SAMPLE_H

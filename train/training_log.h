@@ -7,7 +7,7 @@
  * valid_loss is the lower of those. A line is on disk whole or not at all;
  * training_log_open() drops the lines after `step`, which a killed run wrote after
  * its last checkpoint.
- * Not thread-safe.
+ * Ownership: the log owns its open file; training_log_close() ends it. One thread.
  */
 #ifndef ALPACA_TRAIN_TRAINING_LOG_H
 #define ALPACA_TRAIN_TRAINING_LOG_H

@@ -1,4 +1,4 @@
-/* schedule.h - how the learning rate goes over a run. Pure functions.
+/* schedule.h - how the learning rate changes over a run. Pure functions: thread-safe.
  *
  * The rate warms up linearly from 0, then follows one of these down to `final`
  * times the peak:

@@ -1,4 +1,4 @@
-/* A large model that begins as smaller ones: it tells what they tell, and can learn. */
+/* A large model that begins as smaller ones: it predicts what they predict, and can learn. */
 #include "tests/support/tiny_model.h"
 #include "train/grow.h"
 #include "train/trainer.h"

@@ -294,7 +294,7 @@ static void clipping_bounds_the_gradient(void **state) {
     close_bench(&b);
 }
 
-static void a_broken_number_stops_the_run(void **state) {
+static void a_number_that_is_not_finite_stops_the_run(void **state) {
     (void)state;
     for (int kind = 0; kind < 2; kind++) {
         struct bench b;
@@ -332,7 +332,7 @@ static void break_number(struct bench *b, float *buffer, const char *name, const
 
 /* One tensor after another breaks, each earlier than those before in the order in which breakage
  * spreads, so it is the one to be named. */
-static void the_first_broken_tensor_is_named(void **state) {
+static void the_first_tensor_that_is_not_finite_is_named(void **state) {
     (void)state;
     static const char *const in_layer[] = {
         "self_attn.in_proj_bias", "self_attn.in_proj_weight", "self_attn.out_proj.bias",
@@ -400,8 +400,8 @@ int main(void) {
         cmocka_unit_test(the_same_run_gives_the_same_bits),
         cmocka_unit_test(the_thread_count_only_changes_the_rounding),
         cmocka_unit_test(clipping_bounds_the_gradient),
-        cmocka_unit_test(a_broken_number_stops_the_run),
-        cmocka_unit_test(the_first_broken_tensor_is_named),
+        cmocka_unit_test(a_number_that_is_not_finite_stops_the_run),
+        cmocka_unit_test(the_first_tensor_that_is_not_finite_is_named),
         cmocka_unit_test(an_evaluation_is_the_mean_over_all_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

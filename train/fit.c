@@ -50,8 +50,8 @@ static enum status save_checkpoint(struct fit *f, struct error *err) {
 }
 
 /* Evaluates the weights that the model has now and keeps them when no better ones are kept. */
-static enum status judge(struct fit *f, struct evaluation *evaluation, bool *best,
-                         struct error *err) {
+static enum status evaluate_and_keep(struct fit *f, struct evaluation *evaluation, bool *best,
+                                     struct error *err) {
     double start = clock_seconds();
     enum status status = evaluate(f->model, f->pool, &f->valid, false, evaluation, err);
     if (status == STATUS_OK && evaluation->loss < f->progress.best_loss) {
@@ -67,16 +67,15 @@ static enum status judge(struct fit *f, struct evaluation *evaluation, bool *bes
 static enum status validate(struct fit *f, struct error *err) {
     struct evaluation newest, average;
     bool best = false, averaged = f->progress.step > f->average.first && f->plan.trainer.average;
-    enum status status = judge(f, &newest, &best, err);
+    enum status status = evaluate_and_keep(f, &newest, &best, err);
     if (status == STATUS_OK && averaged) {
         trainer_swap_average(&f->trainer);
-        status = judge(f, &average, &best, err);
+        status = evaluate_and_keep(f, &average, &best, err);
         trainer_swap_average(&f->trainer);
     }
     if (status != STATUS_OK)
         return status;
-    training_log_validation(&f->log, &f->progress, &newest, averaged ? &average : NULL,
-                            best);
+    training_log_validation(&f->log, &f->progress, &newest, averaged ? &average : NULL, best);
     return STATUS_OK;
 }
 
@@ -123,7 +122,7 @@ static void show_forecast(struct fit *f) {
 /* Enough has been seen of this machine to say how long the run takes. */
 enum { ENOUGH_STEPS = 10, ENOUGH_SECONDS = 5 };
 
-/* A large model's first step alone can take minutes; its micro-batches tell much sooner. */
+/* A large model's first step alone can take minutes; its micro-batches say so much sooner. */
 static void on_rows(void *context, size_t rows) {
     struct fit *f = context;
     double seconds = clock_seconds() - f->step_start;

@@ -228,25 +228,31 @@ struct wanted_norm {
     const float *weight, *bias;
 };
 
-/* The model's norm takes off another mean and divides by another deviation. The factor and the
- * shift that make up for them on the mean over the rows. */
-static void compare(const struct norm_stats *have, const struct wanted_norm *want, int rows,
-                    double *factor, double *shift) {
-    *factor = *shift = 0;
+/* The model's norm takes off another mean and divides by another deviation; these make up for
+ * them on the mean over the rows. */
+struct correction {
+    double factor, shift;
+};
+
+static struct correction compare(const struct norm_stats *have, const struct wanted_norm *want,
+                                 int rows) {
+    struct correction c = {0, 0};
     for (int r = 0; r < rows; r++) {
         double rstd = want->stats ? (double)want->stats->rstd[r] : 1;
         double mean = want->stats ? (double)want->stats->mean[r] : 0;
-        *factor += rstd / (double)have->rstd[r] / rows;
-        *shift += ((double)have->mean[r] - mean) * rstd / rows;
+        c.factor += rstd / (double)have->rstd[r] / rows;
+        c.shift += ((double)have->mean[r] - mean) * rstd / rows;
     }
+    return c;
 }
 
-static void correct(const struct wanted_norm *want, double factor, double shift, int from,
-                    float *weight, float *bias) {
+/* The weight and the bias that dimension `from` of the source's norm becomes. */
+static void correct(const struct wanted_norm *want, struct correction c, int from, float *weight,
+                    float *bias) {
     double w = want->weight ? (double)want->weight[from] : 1;
     double b = want->bias ? (double)want->bias[from] : 0;
-    *weight = (float)(w * factor);
-    *bias = (float)(b + w * shift);
+    *weight = (float)(w * c.factor);
+    *bias = (float)(b + w * c.shift);
 }
 
 static const struct norm_stats *stats_of(const struct layer_activations *a, int norm) {
@@ -261,19 +267,18 @@ static void calibrate_norm(const struct growth *g, const struct activations *mod
     float *bias = norm == 0 ? to->norm1_bias : to->norm2_bias;
     int carried = carried_layer(g, layer);
     struct wanted_norm as_it_is = {0};
-    double factor, shift;
-    compare(have, &as_it_is, rows, &factor, &shift);
+    struct correction correction = compare(have, &as_it_is, rows);
     for (int i = 0; i < g->model->config.d_model; i++)
-        correct(&as_it_is, factor, shift, i, &weight[i], &bias[i]);
+        correct(&as_it_is, correction, i, weight + i, bias + i);
     for (int i = 0; i < g->count && carried >= 0; i++) {
         const struct place *p = &g->places[i];
         const struct layer_parameters *from = &p->source->parameters.layers[carried];
         struct wanted_norm want = {stats_of(activations_layer(&sources[i], carried), norm),
                                    norm == 0 ? from->norm1_weight : from->norm2_weight,
                                    norm == 0 ? from->norm1_bias : from->norm2_bias};
-        compare(have, &want, rows, &factor, &shift);
+        correction = compare(have, &want, rows);
         for (int j = 0; j < p->source->config.d_model; j++)
-            correct(&want, factor, shift, j, &weight[p->dims[j]], &bias[p->dims[j]]);
+            correct(&want, correction, j, weight + p->dims[j], bias + p->dims[j]);
     }
 }
 

@@ -283,7 +283,7 @@ def test_a_foreign_checkpoint_is_refused(data, started):
     assert str(folder / CHECKPOINT) in fit(data, folder, status=1)
 
 
-def test_a_broken_number_stops_the_run(data, started):
+def test_a_number_that_is_not_finite_stops_the_run(data, started):
     folder, before = started
     _, metadata = tensors(folder / CHECKPOINT)
     at = 8 + struct.unpack("<Q", before[:8])[0] + 4 * 100
@@ -442,7 +442,7 @@ def test_evaluation_without_the_mask_is_worse(data, finished):
     assert abs(masked["loss"] - unmasked["loss"]) > 1e-3
 
 
-def told(data, model, *options):
+def continued(data, model, *options):
     done = subprocess.run([BINARY, "evaluate", "--data", data / "valid.txt", *options, model],
                           check=True, capture_output=True, text=True)
     return done.stdout.strip().split("\n")[-1]
@@ -450,10 +450,10 @@ def told(data, model, *options):
 
 @pytest.mark.parametrize("temperature", ["0", "1"])
 def test_a_story_beside_the_figures(data, finished, temperature):
-    """It is the one that the engine tells with its cache."""
+    """It is the one that the engine continues with its cache."""
     folder = finished("adam").folder
     options = ["--temperature", temperature, "--seed", "7"]
-    story = told(data, folder / "out", "--tell", "once upon a time", *options)
+    story = continued(data, folder / "out", "--tell", "once upon a time", *options)
     teller = subprocess.run([BINARY.parent / "alpaca-tell", "--quiet", "--numeric", "f32",
                              "--model", folder / "out", *options, "once upon a time"],
                             check=True, capture_output=True, text=True)
@@ -464,7 +464,7 @@ def test_a_story_beside_the_figures(data, finished, temperature):
 def test_a_story_without_the_mask_is_another(data):
     """With more than one layer: what the first makes of a word then depends on what follows."""
     mini, beginning = ROOT / "weights" / "mini", ["--tell", "once upon a time"]
-    assert told(data, mini, *beginning) != told(data, mini, *beginning, "--unmasked")
+    assert continued(data, mini, *beginning) != told(data, mini, *beginning, "--unmasked")
 
 
 def test_a_beginning_that_leaves_no_room(data, finished):

@@ -20,7 +20,6 @@ struct slice {
     struct token_list pieces;
     struct buffer decoded;
     uint64_t text_bytes;
-    size_t cut;
     enum status status;
     struct error error;
 };
@@ -32,7 +31,7 @@ struct loader {
     struct buffer ids, offsets;     /* of the dataset, as far as it is read */
     struct buffer text;             /* the block's clean stories, one after another */
     size_t ends[BLOCK_STORIES];     /* of each in `text` */
-    uint32_t counts[BLOCK_STORIES]; /* ids of each; 0: skipped */
+    uint32_t counts[BLOCK_STORIES]; /* ids of each; 0: it is left out */
     size_t block;                   /* stories in it */
     struct slice *slices;           /* [workers] */
 };
@@ -71,12 +70,9 @@ static enum status encode_story(const struct loader *loader, struct slice *slice
     size_t pieces = slice->pieces.count;
     bool cut = pieces + 2 > loader->source->positions;
     uint64_t kept_bytes = bytes;
-    if (cut) {
-        if (pieces > loader->source->positions - 1) { /* else only the eos goes */
-            pieces = loader->source->positions - 1;
-            status = cut_bytes(loader, slice, bytes, pieces, &kept_bytes);
-        }
-        slice->cut++;
+    if (pieces > loader->source->positions - 1) { /* if just as many, only the eos is cut */
+        pieces = loader->source->positions - 1;
+        status = cut_bytes(loader, slice, bytes, pieces, &kept_bytes);
     }
     bool stored = token_list_append(&slice->ids, loader->specials.bos);
     for (size_t i = 0; i < pieces; i++)
@@ -128,7 +124,6 @@ static enum status finish_block(struct loader *loader, struct pool *pool, struct
     }
     for (size_t i = 0; i < loader->block; i++) {
         uint32_t count = loader->counts[i];
-        dataset->skipped += count == 0;
         if (count == 0)
             continue;
         buffer_append(&loader->offsets, &offset, sizeof offset);
@@ -154,14 +149,11 @@ static enum status read_all(struct loader *loader, struct pool *pool, struct err
         if (status != STATUS_OK || !got)
             break;
         enum text_verdict verdict = text_clean(story.data, story.size, &clean, &repairs);
-        if (verdict == TEXT_NO_MEMORY ||
-            (verdict == TEXT_GOOD && !buffer_append(&loader->text, clean.data, clean.size))) {
+        if (verdict == TEXT_EMPTY || verdict == TEXT_INVALID_UTF8)
+            continue;
+        if (verdict == TEXT_NO_MEMORY || !buffer_append(&loader->text, clean.data, clean.size)) {
             status = no_memory(loader, err);
             break;
-        }
-        if (verdict != TEXT_GOOD) {
-            loader->dataset->skipped++;
-            continue;
         }
         loader->ends[loader->block++] = loader->text.size;
         if (loader->block == BLOCK_STORIES || loader->text.size >= BLOCK_BYTES)
@@ -226,7 +218,6 @@ enum status dataset_load(struct dataset *dataset, const struct dataset_source *s
         status = finish(loader, err);
     for (size_t i = 0; loader->slices && i < workers; i++) {
         dataset->text_bytes += loader->slices[i].text_bytes;
-        dataset->cut += loader->slices[i].cut;
         token_list_free(&loader->slices[i].ids);
         token_list_free(&loader->slices[i].pieces);
         buffer_free(&loader->slices[i].decoded);

@@ -27,8 +27,6 @@ struct dataset {
     size_t id_count;
     size_t rows;         /* id_count - stories: what one epoch trains on */
     size_t longest_rows; /* of any one story */
-    size_t cut;          /* stories that were longer than `positions` ids */
-    size_t skipped;      /* stories left out: empty or not UTF-8 */
     /* What bits per byte divides by: the bytes of the prepared text (after
      * text_clean(), without line ends) whose tokens are predicted. An uncut
      * story counts all its bytes; its eos adds none. A cut story of b bytes
@@ -46,7 +44,8 @@ struct dataset_source {
     size_t max_stories; /* 0: all of them */
 };
 
-/* Reads, cleans and encodes the stories; the pool's workers encode. STATUS_INVALID when there is
+/* Reads, cleans and encodes the stories; the pool's workers encode. Leaves out those that are empty
+ * or not UTF-8. STATUS_INVALID when there is
  * no story at all. */
 enum status dataset_load(struct dataset *dataset, const struct dataset_source *source,
                          struct pool *pool, struct error *err);

@@ -14,7 +14,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum story_formatat { FORMAT_LINES, FORMAT_SEPARATED, FORMAT_OBJECTS, FORMAT_ARRAY };
+enum story_format { FORMAT_LINES, FORMAT_SEPARATED, FORMAT_OBJECTS, FORMAT_ARRAY };
 
 struct story_reader {
     char **paths; /* [path_count], owned */
@@ -22,7 +22,7 @@ struct story_reader {
     size_t next_path;
     struct text_source source; /* of paths[next_path - 1], while `reading` */
     bool reading;
-    enum story_formatat format;
+    enum story_format format;
     uint64_t record; /* of the file being read, from 1 */
 };
 
@@ -176,7 +176,7 @@ static const char *foreign_format(const char *text, size_t bytes) {
     return NULL;
 }
 
-static enum story_formatat format_of(const char *text, size_t bytes) {
+static enum story_format format_of(const char *text, size_t bytes) {
     size_t first = blanks(text, bytes);
     if (first < bytes && (text[first] == '{' || text[first] == '[')) {
         size_t second = first + 1 + blanks(text + first + 1, bytes - first - 1);
@@ -259,12 +259,12 @@ static enum status next_line(struct story_reader *reader, struct buffer *story, 
     enum status status = next_text(reader, "\n", story, got, err);
     if (status == STATUS_OK && find(story->data, story->size, STORY_SEPARATOR))
         return corrupt(reader, STORY_SEPARATOR " in a file that was taken for one story a line, "
-                      "because its beginning has none", err);
+                       "because its beginning has none", err);
     return status;
 }
 
-/* Skips white space; *next is the byte after it, or '\0' at the end of the file. */
-static enum status next_byte(struct text_source *source, char *next, struct error *err) {
+/* Skips white space; *next is the byte after it, or EOF. */
+static enum status next_byte(struct text_source *source, int *next, struct error *err) {
     for (;;) {
         text_source_skip(source, blanks(text_source_data(source), text_source_size(source)));
         if (text_source_size(source) > 0 || source->at_end)
@@ -273,14 +273,18 @@ static enum status next_byte(struct text_source *source, char *next, struct erro
         if (status != STATUS_OK)
             return status;
     }
-    *next = text_source_size(source) ? *text_source_data(source) : '\0';
+    *next = text_source_size(source) ? (unsigned char)*text_source_data(source) : EOF;
     return STATUS_OK;
 }
 
+/* The next byte is the object's first, or should be. */
 static enum status read_object(struct story_reader *reader, struct buffer *story, bool *got,
                                struct error *err) {
     struct text_source *source = &reader->source;
     struct json_scan scan = {0};
+    reader->record++;
+    if (text_source_size(source) == 0 || *text_source_data(source) != '{')
+        return corrupt(reader, "expected the { of a JSON object", err);
     for (;;) {
         enum json_found found =
             json_scan_object(&scan, text_source_data(source), text_source_size(source));
@@ -309,22 +313,17 @@ static enum status read_object(struct story_reader *reader, struct buffer *story
 
 static enum status next_object(struct story_reader *reader, struct buffer *story, bool *got,
                                struct error *err) {
-    char next;
+    int next;
     enum status status = next_byte(&reader->source, &next, err);
-    if (status != STATUS_OK || (next == '\0' && text_source_size(&reader->source) == 0))
-        return status;
-    reader->record++;
-    if (next != '{')
-        return corrupt(reader, "expected the { of a JSON object", err);
-    return read_object(reader, story, got, err);
+    return status == STATUS_OK && next != EOF ? read_object(reader, story, got, err) : status;
 }
 
 /* The array's ']' is the next byte; nothing may follow it. */
 static enum status end_array(struct story_reader *reader, struct error *err) {
-    char next;
+    int next;
     text_source_skip(&reader->source, 1);
     enum status status = next_byte(&reader->source, &next, err);
-    if (status == STATUS_OK && text_source_size(&reader->source) > 0)
+    if (status == STATUS_OK && next != EOF)
         return corrupt(reader, "more text after the array's ]", err);
     return status;
 }
@@ -332,24 +331,19 @@ static enum status end_array(struct story_reader *reader, struct error *err) {
 static enum status next_element(struct story_reader *reader, struct buffer *story, bool *got,
                                 struct error *err) {
     struct text_source *source = &reader->source;
-    char next;
+    int next;
     enum status status = next_byte(source, &next, err);
     if (status == STATUS_OK && next == ']')
         return end_array(reader, err);
     if (status == STATUS_OK && reader->record > 0) {
-        if (text_source_size(source) == 0)
+        if (next == EOF)
             return corrupt(reader, "the file ends inside the array", err);
         if (next != ',')
             return corrupt(reader, "expected , or ] after this object", err);
         text_source_skip(source, 1);
         status = next_byte(source, &next, err);
     }
-    if (status != STATUS_OK)
-        return status;
-    reader->record++;
-    if (next != '{')
-        return corrupt(reader, "expected the { of a JSON object", err);
-    return read_object(reader, story, got, err);
+    return status == STATUS_OK ? read_object(reader, story, got, err) : status;
 }
 
 static enum status next_in_file(struct story_reader *reader, struct buffer *story, bool *got,

@@ -1,4 +1,4 @@
-/* story_reader.h - stories one after another from every form they come in.
+/* story_reader.h - stories one after another from every format they come in.
  *
  * Accepted are files, "-" for standard input, and folders, whose .txt, .json,
  * .jsonl and .ndjson files (compressed or not) are read in the order of their

@@ -81,7 +81,7 @@ static size_t byte_begins(const struct text_stream *stream, const struct buffer 
 }
 
 void text_stream_start(struct text_stream *stream, const struct tokenizer *tokenizer,
-                       _Bool continues) {
+                       bool continues) {
     *stream = (struct text_stream){.tokenizer = tokenizer, .at_start = !continues};
 }
 
@@ -123,7 +123,7 @@ enum status text_stream_finish(struct text_stream *stream, struct buffer *text,
     return text->failed ? no_memory(err) : STATUS_OK;
 }
 
-enum status tokenizer_token_to_piece(const struct tokenizer *tokenizer, int32_t id, _Bool at_start,
+enum status tokenizer_token_to_piece(const struct tokenizer *tokenizer, int32_t id, bool at_start,
                                      struct buffer *text, struct error *err) {
     const struct piece *piece = find_piece(&tokenizer->vocabulary, id, err);
     if (!piece)

@@ -9,7 +9,7 @@
 static const size_t model_bytes_max = (size_t)256 << 20;
 static const size_t text_bytes_max = (size_t)256 << 20;
 
-_Bool token_list_append(struct token_list *list, int32_t id) {
+bool token_list_append(struct token_list *list, int32_t id) {
     if (list->count == list->capacity) {
         size_t capacity = list->capacity ? 2 * list->capacity : 64;
         int32_t *ids = realloc(list->ids, capacity * sizeof *ids);

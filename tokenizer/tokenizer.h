@@ -14,6 +14,7 @@
 #include "base/buffer.h"
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,7 +27,7 @@ struct token_list {
     size_t capacity;
 };
 /* Appends; false when memory runs out (the list is unchanged then). */
-_Bool token_list_append(struct token_list *list, int32_t id);
+bool token_list_append(struct token_list *list, int32_t id);
 void token_list_free(struct token_list *list);
 
 /* Ids of the special pieces; -1 for one the model does not have. */
@@ -65,14 +66,14 @@ enum status tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *i
  */
 struct text_stream {
     const struct tokenizer *tokenizer;
-    _Bool at_start;       /* the next piece loses its leading space */
+    bool at_start;         /* the next piece loses its leading space */
     unsigned char held[4]; /* bytes of an unfinished character */
     int held_count;
     size_t begins; /* where in the text that of the last id begins; a byte's: its character */
 };
 /* `continues`: the ids follow earlier text, so the first piece keeps its space. */
 void text_stream_start(struct text_stream *stream, const struct tokenizer *tokenizer,
-                       _Bool continues);
+                       bool continues);
 /* Appends the text that id makes certain; special ids add none. */
 enum status text_stream_push(struct text_stream *stream, int32_t id, struct buffer *text,
                              struct error *err);
@@ -83,7 +84,7 @@ enum status text_stream_finish(struct text_stream *stream, struct buffer *text,
 /* Appends how a single id is shown: its text, but "bytes:\xNN" for a byte that is no character by
  * itself, and the name of a special id. `at_start`: without a leading space, as in a stream that
  * is at its start. */
-enum status tokenizer_token_to_piece(const struct tokenizer *tokenizer, int32_t id, _Bool at_start,
+enum status tokenizer_token_to_piece(const struct tokenizer *tokenizer, int32_t id, bool at_start,
                                      struct buffer *text, struct error *err);
 
 #endif

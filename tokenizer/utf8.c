@@ -35,7 +35,7 @@ size_t utf8_length(const char *text, size_t bytes) {
     return length;
 }
 
-_Bool utf8_unfinished(const char *text, size_t bytes) {
+bool utf8_unfinished(const char *text, size_t bytes) {
     if (bytes == 0 || bytes >= utf8_promised((unsigned char)text[0]))
         return false;
     for (size_t i = 1; i < bytes; i++)

@@ -6,6 +6,7 @@
 #ifndef ALPACA_TOKENIZER_UTF8_H
 #define ALPACA_TOKENIZER_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, 3 bytes */
@@ -19,7 +20,7 @@ size_t utf8_promised(unsigned char first);
 
 /* True when text[bytes] is the beginning of a character whose end is missing
  * (as far as its trail bytes tell; an overlong form shows when it is complete). */
-_Bool utf8_unfinished(const char *text, size_t bytes);
+bool utf8_unfinished(const char *text, size_t bytes);
 
 /* Characters of a valid text. */
 size_t utf8_count(const char *text, size_t bytes);

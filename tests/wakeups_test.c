@@ -103,6 +103,30 @@ static void test_who_was_removed_is_never_called(void **state) {
     wakeups_destroy(wakeups);
 }
 
+/* The thread begins a round with one call; the others come from whoever finishes it, or with the
+ * next round. */
+static void test_a_round_is_finished_once(void **state) {
+    (void)state;
+    struct wakeups *wakeups = open_wakeups();
+    struct listener listeners[LISTENERS];
+    for (int l = 0; l < LISTENERS; l++)
+        listen_to(&listeners[l], wakeups);
+    for (int round = 1; round <= 8; round++) {
+        for (int l = 0; l < LISTENERS; l++)
+            wakeups_add(wakeups, &listeners[l].wakeup);
+        while (atomic_load(&listeners[0].calls) < round)
+            sched_yield();
+        if (round % 2 == 0)
+            wakeups_finish_round(wakeups);
+        for (int l = 0; l < LISTENERS; l++) {
+            while (atomic_load(&listeners[l].calls) < round)
+                sched_yield();
+            assert_int_equal(atomic_load(&listeners[l].calls), round);
+        }
+    }
+    wakeups_destroy(wakeups);
+}
+
 static void test_a_flush_calls_everybody_in_order(void **state) {
     (void)state;
     struct wakeups *wakeups = open_wakeups();
@@ -126,6 +150,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_last_is_received_and_rounds_are_kept),
         cmocka_unit_test(test_who_was_removed_is_never_called),
+        cmocka_unit_test(test_a_round_is_finished_once),
         cmocka_unit_test(test_a_flush_calls_everybody_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,7 +49,7 @@ struct http_transaction {
     uint64_t discarded_bytes;
 
     pthread_mutex_t lock; /* guards the next two */
-    bool pending;         /* output came while the transaction was not suspended */
+    bool pending;         /* there may be output that nobody has looked at */
     bool suspended;
     atomic_bool ping;     /* the stream has been silent for long */
     struct wakeup wakeup;
@@ -84,7 +84,8 @@ void http_connection_awaits_request(struct http_connection *client);
 void http_connection_awaits_body(struct http_connection *client);
 void http_connection_works(struct http_connection *client);
 
-/* Suspends until http_wake(), unless output came meanwhile: then false. */
+/* Suspends until http_wake(). False when there may be output to look at now; then it has also
+ * woken the others of a round. */
 bool http_sleep(struct http_transaction *transaction);
 /* At once the first time and at a choice's end; in between in the wakeups' rounds. */
 void http_wake(void *transaction, bool choice_ended);

@@ -45,10 +45,10 @@ static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t
         transaction->out_sent = 0;
         if (transaction->over)
             return transaction->cut ? MHD_CONTENT_READER_END_WITH_ERROR
-                                 : MHD_CONTENT_READER_END_OF_STREAM;
-        refill(transaction);
-        if (transaction->out.size == 0 && !transaction->over && http_sleep(transaction))
+                                    : MHD_CONTENT_READER_END_OF_STREAM;
+        if (http_sleep(transaction))
             return 0;
+        refill(transaction);
     }
 }
 
@@ -61,7 +61,8 @@ enum MHD_Result http_stream(struct http_transaction *transaction) {
     http_add_headers(transaction, response);
     MHD_del_response_header(response, "Cache-Control", "no-store");
     MHD_add_response_header(response, "Cache-Control", "no-cache");
-    MHD_add_response_header(response, "Content-Type", completion_request_content_type(transaction->base.completion));
+    MHD_add_response_header(response, "Content-Type",
+                            completion_request_content_type(transaction->base.completion));
     MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* proxies pass it on at once */
     enum MHD_Result queued = MHD_queue_response(transaction->connection, 200, response);
     MHD_destroy_response(response);

@@ -18,23 +18,22 @@ bool http_sleep(struct http_transaction *transaction) {
     pthread_mutex_lock(&transaction->lock);
     bool sleep = !transaction->pending;
     transaction->pending = false;
-    if (sleep) {
-        transaction->suspended = true;
+    transaction->suspended = sleep;
+    if (sleep)
         MHD_suspend_connection(transaction->connection);
-    }
     pthread_mutex_unlock(&transaction->lock);
+    if (!sleep)
+        wakeups_finish_round(transaction->server->wakeups);
     return sleep;
 }
 
 static void wake_now(void *context) {
     struct http_transaction *transaction = context;
     pthread_mutex_lock(&transaction->lock);
-    if (transaction->suspended) {
-        transaction->suspended = false;
+    transaction->pending = true;
+    if (transaction->suspended)
         MHD_resume_connection(transaction->connection);
-    } else {
-        transaction->pending = true;
-    }
+    transaction->suspended = false;
     pthread_mutex_unlock(&transaction->lock);
 }
 
@@ -98,6 +97,7 @@ static struct http_transaction *create(struct http_server *server,
     transaction->connection = connection;
     transaction->client = http_connection_of(connection);
     pthread_mutex_init(&transaction->lock, NULL);
+    transaction->pending = true;
     transaction->wakeup = (struct wakeup){.call = wake_now, .context = transaction};
     struct transaction *base = &transaction->base;
     base->service = server->service;
@@ -158,7 +158,7 @@ static enum MHD_Result take_body(struct http_transaction *transaction, const cha
 /* Looks at completions that are to become one whole answer. */
 static enum MHD_Result go_on(struct http_transaction *transaction) {
     struct transaction *base = &transaction->base;
-    for (;;) {
+    while (!http_sleep(transaction)) {
         bool finished;
         struct error err = {0};
         enum status status = completion_request_advance(base->completion, &finished, &err);
@@ -173,9 +173,8 @@ static enum MHD_Result go_on(struct http_transaction *transaction) {
             transaction_answer(base, 200, completion_request_content_type(base->completion));
             return http_answer(transaction);
         }
-        if (http_sleep(transaction))
-            return MHD_YES;
     }
+    return MHD_YES;
 }
 
 enum MHD_Result http_handle(void *server, struct MHD_Connection *connection, const char *url,
@@ -195,7 +194,8 @@ enum MHD_Result http_handle(void *server, struct MHD_Connection *connection, con
     if (!transaction->base.completion)
         return http_answer(transaction);
     monitor_connection(transaction);
-    return completion_request_streams(transaction->base.completion) ? http_stream(transaction) : go_on(transaction);
+    return completion_request_streams(transaction->base.completion) ? http_stream(transaction)
+                                                                    : go_on(transaction);
 }
 
 static void record(struct http_transaction *transaction) {

@@ -14,9 +14,11 @@ struct wakeups {
     pthread_t thread;
     pthread_mutex_t lock; /* guards all below; held during calls, not during sleep */
     pthread_cond_t wake;  /* `first` for a thread that waits, or stop */
-    struct wakeup *first, *last; /* of the next round */
+    struct wakeup *first, *last; /* of the next round, or of an unfinished one */
+    int count;
     bool waits; /* for the first of a round, without a time limit */
     bool stop;
+    atomic_bool unfinished; /* a round has begun, and only its first call was made */
 };
 
 static void unlink_wakeup(struct wakeups *wakeups, struct wakeup *wakeup) {
@@ -25,16 +27,31 @@ static void unlink_wakeup(struct wakeups *wakeups, struct wakeup *wakeup) {
     wakeup->previous = wakeup->next = NULL;
     /* From now on it may be listed again: what comes during the call is not lost. */
     atomic_store(&wakeup->listed, false);
+    wakeups->count--;
 }
 
-/* Under the lock. Returns how many. */
-static int call_all(struct wakeups *wakeups) {
-    int count = 0;
-    for (; wakeups->first; count++) {
-        struct wakeup *wakeup = wakeups->first;
-        unlink_wakeup(wakeups, wakeup);
-        wakeup->call(wakeup->context);
+/* Under the lock, as all that call it. */
+static void call_first(struct wakeups *wakeups) {
+    struct wakeup *wakeup = wakeups->first;
+    unlink_wakeup(wakeups, wakeup);
+    wakeup->call(wakeup->context);
+}
+
+static void call_all(struct wakeups *wakeups) {
+    atomic_store(&wakeups->unfinished, false);
+    while (wakeups->first)
+        call_first(wakeups);
+}
+
+/* Returns how many are in the round. */
+static int begin_round(struct wakeups *wakeups) {
+    int count = wakeups->count;
+    if (atomic_load(&wakeups->unfinished)) { /* nobody has finished the round before */
+        call_all(wakeups);
+        return count;
     }
+    atomic_store(&wakeups->unfinished, count > 1);
+    call_first(wakeups);
     return count;
 }
 
@@ -50,9 +67,9 @@ static void sleep_until(uint64_t wanted_ns) {
         nanosleep(&(struct timespec){.tv_nsec = (long)(wanted_ns - now_ns)}, NULL);
 }
 
-/* After a round the wakeups sleeps before it looks again, so that a busy engine, which has news
+/* After a round the thread sleeps before it looks again, so that a busy engine, which has output
  * before every round, never has to wake it. */
-static void *herald_main(void *context) {
+static void *run_rounds(void *context) {
     struct wakeups *wakeups = context;
     pthread_mutex_lock(&wakeups->lock);
     while (!wakeups->stop) {
@@ -62,7 +79,7 @@ static void *herald_main(void *context) {
             continue;
         }
         uint64_t round_ns = clock_now_ns();
-        int calls = call_all(wakeups);
+        int calls = begin_round(wakeups);
         pthread_mutex_unlock(&wakeups->lock);
         sleep_until(round_ns + rest_ns(calls));
         pthread_mutex_lock(&wakeups->lock);
@@ -77,7 +94,7 @@ enum status wakeups_create(struct wakeups **out, struct error *err) {
         return error_set(err, STATUS_NO_MEMORY, "no memory for waking connections");
     pthread_mutex_init(&wakeups->lock, NULL);
     pthread_cond_init(&wakeups->wake, NULL);
-    errno = pthread_create(&wakeups->thread, NULL, herald_main, wakeups);
+    errno = pthread_create(&wakeups->thread, NULL, run_rounds, wakeups);
     if (errno) {
         enum status status = error_set_errno(err, "cannot start a thread");
         pthread_mutex_destroy(&wakeups->lock);
@@ -115,6 +132,7 @@ void wakeups_add(struct wakeups *wakeups, struct wakeup *wakeup) {
     wakeup->previous = wakeups->last;
     *(wakeups->last ? &wakeups->last->next : &wakeups->first) = wakeup;
     wakeups->last = wakeup;
+    wakeups->count++;
     if (wakeups->waits)
         pthread_cond_signal(&wakeups->wake);
     wakeups->waits = false;
@@ -126,6 +144,11 @@ void wakeups_remove(struct wakeups *wakeups, struct wakeup *wakeup) {
     if (atomic_load(&wakeup->listed))
         unlink_wakeup(wakeups, wakeup);
     pthread_mutex_unlock(&wakeups->lock);
+}
+
+void wakeups_finish_round(struct wakeups *wakeups) {
+    if (atomic_load(&wakeups->unfinished))
+        wakeups_flush(wakeups);
 }
 
 void wakeups_flush(struct wakeups *wakeups) {

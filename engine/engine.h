@@ -1,10 +1,10 @@
-/* engine.h - a model folder, opened and ready to tell stories.
+/* engine.h - a model folder, opened and ready to write stories.
  *
- * Brings together the three things that every program which tells stories
+ * Brings together the three things that every program which writes stories
  * needs: the weights, the tokenizer that belongs to them, and a running
- * scheduler. Stories themselves are in engine/completion.h.
+ * scheduler. The stories themselves are completions (engine/completion.h).
  *
- * Ownership: a engine owns all three; stories borrow it and must be gone
+ * Ownership: an engine owns all three; completions borrow it and must be gone
  * before engine_close(). Thread-safe once open, except close.
  */
 #ifndef ALPACA_ENGINE_ENGINE_H

@@ -259,7 +259,7 @@ static struct scheduler *create(int slots, int threads, int prefill_chunk) {
 
 /* All stories, `together` at a time, on one scheduler. When `before` is there, each prompt is
  * continued by the first half of the story generated before, and so must be the rest of it. */
-static void tell_on(struct scheduler *scheduler, int together, const struct story *before,
+static void generate_on(struct scheduler *scheduler, int together, const struct story *before,
                     struct story *stories) {
     struct request *requests[SEQUENCES];
     struct listener listener = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
@@ -279,11 +279,11 @@ static void tell_on(struct scheduler *scheduler, int together, const struct stor
     }
 }
 
-static void tell(const char *set, int threads, int together, int prefill_chunk,
+static void generate(const char *set, int threads, int together, int prefill_chunk,
                  struct story *stories) {
     assert_int_equal(kernels_select(set, NULL), STATUS_OK);
     struct scheduler *scheduler = create(together, threads, prefill_chunk);
-    tell_on(scheduler, together, NULL, stories);
+    generate_on(scheduler, together, NULL, stories);
     scheduler_destroy(scheduler);
 }
 
@@ -294,7 +294,7 @@ static void stories_are_the_same(void **state) {
     } ways[] = {{1, 1, 64}, {2, 1, 3},  {1, 2, 64}, {2, 4, 1},
                 {2, 8, 16}, {1, 32, 5}, {2, 32, 64}, {2, 64, 11}};
     static struct story expected[SEQUENCES], got[SEQUENCES];
-    tell("portable", 1, 1, 1, expected);
+    generate("portable", 1, 1, 1, expected);
     int tokens = 0, ended = 0;
     for (int s = 0; s < SEQUENCES; s++) {
         for (int i = 0; i < expected[s].count; i++) /* said of all who asked, and of no others */
@@ -310,7 +310,7 @@ static void stories_are_the_same(void **state) {
         if (kernels_select(sets[set], NULL) != STATUS_OK)
             continue;
         for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
-            tell(sets[set], ways[w].threads, ways[w].together, ways[w].prefill_chunk, got);
+            generate(sets[set], ways[w].threads, ways[w].together, ways[w].prefill_chunk, got);
             for (int s = 0; s < SEQUENCES; s++) {
                 if (memcmp(&got[s], &expected[s], sizeof got[s]) != 0)
                     fail_msg("story %d is another one: %s, %d threads, %d together, %d prompt rows",
@@ -327,14 +327,14 @@ static void remembered_beginnings_change_nothing(void **state) {
         int slots, together;
     } ways[] = {{1, 1}, {4, 1}, {64, 64}, {8, 3}, {64, 16}};
     static struct story expected[SEQUENCES], first[SEQUENCES], second[SEQUENCES];
-    tell("portable", 1, 1, 1, expected);
+    generate("portable", 1, 1, 1, expected);
     assert_int_equal(kernels_select(NULL, NULL), STATUS_OK);
     for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
         struct scheduler *scheduler = create(ways[w].slots, 2, 16);
-        tell_on(scheduler, ways[w].together, NULL, first);
+        generate_on(scheduler, ways[w].together, NULL, first);
         assert_memory_equal(first, expected, sizeof first);
         struct scheduler_stats before = scheduler_stats(scheduler);
-        tell_on(scheduler, ways[w].together, expected, second);
+        generate_on(scheduler, ways[w].together, expected, second);
         struct scheduler_stats after = scheduler_stats(scheduler);
         scheduler_destroy(scheduler);
         for (int s = 0; s < SEQUENCES; s++) {
@@ -363,7 +363,7 @@ static void reading_gives_what_generating_gave(void **state) {
     struct listener listener = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
     assert_int_equal(kernels_select(NULL, NULL), STATUS_OK);
     struct scheduler *scheduler = create(SEQUENCES, 2, 7); /* all stories stay there */
-    tell_on(scheduler, 16, NULL, generated);
+    generate_on(scheduler, 16, NULL, generated);
     int compared = 0;
     for (int s = 1; s < SEQUENCES; s += 4) { /* those that want their prompt's */
         int32_t prompt[2 * POSITIONS];

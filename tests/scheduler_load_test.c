@@ -18,11 +18,11 @@
 
 #include <cmocka.h>
 
-/* ---- stories and what they are when told alone ----------------------------------- */
+/* ---- stories and what they are alone -------------------------------------------- */
 
 enum { STORIES = 64 };
 
-/* A story and what it is when told alone. */
+/* A story and what becomes of it alone. */
 struct expected_story {
     struct story story;
     int32_t ids[POSITIONS];

@@ -41,7 +41,7 @@ static struct slot_choice take(struct fixture *f, const char *prompt) {
     return choice;
 }
 
-static struct slot_choice tell(struct fixture *f, const char *prompt, const char *story) {
+static struct slot_choice run(struct fixture *f, const char *prompt, const char *story) {
     int32_t ids[POSITIONS];
     struct slot_choice choice = take(f, prompt);
     slots_append(&f->slots, choice.slot, ids, tokens_of(story, ids));
@@ -70,7 +70,7 @@ static void another_ending_starts_where_the_story_is(void **state) {
     (void)state;
     struct fixture f;
     open(&f);
-    assert_choice(tell(&f, "once upon", " a time there was"), 0, 0, 0);
+    assert_choice(run(&f, "once upon", " a time there was"), 0, 0, 0);
     assert_choice(take(&f, "once upon a time there"), 0, 0,
                   21); /* in place; the last is computed */
     assert_choice(take(&f, "once upon a time there"), 1, 0, 21); /* from one that is running */
@@ -82,9 +82,9 @@ static void a_short_beginning_leaves_the_story_alone(void **state) {
     (void)state;
     struct fixture f;
     open(&f);
-    tell(&f, "once upon a time", " there was a cat");
-    assert_choice(tell(&f, "once more", ""), 1, 0, 5); /* copied: most of the story would be lost */
-    assert_choice(tell(&f, "once upon a time there", ""), 0, 0, 21);
+    run(&f, "once upon a time", " there was a cat");
+    assert_choice(run(&f, "once more", ""), 1, 0, 5); /* copied: most of the story would be lost */
+    assert_choice(run(&f, "once upon a time there", ""), 0, 0, 21);
     arena_destroy(&f.arena);
 }
 
@@ -110,7 +110,7 @@ static void the_only_free_slot_is_its_own_source(void **state) {
     open(&f);
     take(&f, "aaaaaaa");
     take(&f, "bbbbbbb");
-    tell(&f, "once upon a time", " there was a cat");
+    run(&f, "once upon a time", " there was a cat");
     assert_choice(take(&f, "once more"), 2, 2, 5); /* though most of it is lost */
     slots_release(&f.slots, 2);
     assert_choice(take(&f, "once upon"), 2, 2, 5); /* what is known now is "once more" */
@@ -122,7 +122,7 @@ static void free_sources_come_before_running_ones(void **state) {
     struct fixture f;
     open(&f);
     take(&f, "once upon a time");
-    tell(&f, "once upon a time", "");
+    run(&f, "once upon a time", "");
     assert_choice(take(&f, "once upon a time"), 1, 1, 15);
     arena_destroy(&f.arena);
 }

@@ -37,7 +37,7 @@ struct completion_request {
 /* The prompt that choice `index` goes on from. */
 const struct prompt *completion_request_prompt(const struct completion_request *request, int index);
 
-/* Members of a JSON object, without the commas around them: "usage"; "model", "usage", "timings". */
+/* Members of a JSON object, without commas around them: "usage"; "model", "usage", "timings". */
 void answer_write_usage(const struct completion_request *request, struct buffer *out);
 void answer_write_sums(const struct completion_request *request, struct buffer *out);
 

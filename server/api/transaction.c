@@ -30,7 +30,8 @@ void transaction_fail_with(struct transaction *transaction, const struct error *
     transaction_fail(transaction, problem, err->field, err->message);
 }
 
-void transaction_answer(struct transaction *transaction, int http_status, const char *content_type) {
+void transaction_answer(struct transaction *transaction, int http_status,
+                        const char *content_type) {
     if (transaction->answer.body.failed) {
         transaction_fail(transaction, PROBLEM_BUSY, NULL, "no memory for the answer");
         return;

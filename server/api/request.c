@@ -20,7 +20,7 @@ struct field {
     const char *help;
 };
 
-#define BOTH (API_GENERATE | API_COMPLETIONS)
+#define ALL (API_GENERATE | API_COMPLETIONS)
 #define AT(member) offsetof(struct api_request, member)
 /* FIELD_ABSENT rows are fields of OpenAI's that would change the answer's meaning and that this
  * server does not have: anything but null and the one neutral number, `max`, is refused. */
@@ -29,28 +29,28 @@ static const struct field fields[] = {
      "The beginning of the story; may be empty"},
     {"prompt", FIELD_PROMPTS, API_COMPLETIONS, 0, 0, 0, "\"\"",
      "The beginning of the story as a text or as token ids, or a list of up to 8 such beginnings"},
-    {"temperature", FIELD_FLOAT, BOTH, AT(sampling.temperature), 0, SAMPLING_TEMPERATURE_MAX, "0.7",
+    {"temperature", FIELD_FLOAT, ALL, AT(sampling.temperature), 0, SAMPLING_TEMPERATURE_MAX, "0.7",
      "How daring the words are; 0 always takes the likeliest"},
-    {"top_k", FIELD_INT, BOTH, AT(sampling.top_k), 0, SAMPLING_TOP_K_MAX, "0",
+    {"top_k", FIELD_INT, ALL, AT(sampling.top_k), 0, SAMPLING_TOP_K_MAX, "0",
      "Only the k likeliest tokens; 0 is off"},
-    {"top_p", FIELD_FLOAT, BOTH, AT(sampling.top_p), 0, 1, "1",
+    {"top_p", FIELD_FLOAT, ALL, AT(sampling.top_p), 0, 1, "1",
      "Only the likeliest tokens that together have this probability; 1 is off"},
-    {"min_p", FIELD_FLOAT, BOTH, AT(sampling.min_p), 0, 1, "0",
+    {"min_p", FIELD_FLOAT, ALL, AT(sampling.min_p), 0, 1, "0",
      "Only tokens at least this probable, relative to the likeliest; 0 is off"},
-    {"repetition_penalty", FIELD_FLOAT, BOTH, AT(sampling.repetition_penalty),
+    {"repetition_penalty", FIELD_FLOAT, ALL, AT(sampling.repetition_penalty),
      SAMPLING_REPETITION_MIN, SAMPLING_REPETITION_MAX, "1",
      "Above 1 makes words that already occurred less likely"},
-    {"max_tokens", FIELD_INT, BOTH, AT(max_tokens), 1, API_MAX_TOKENS, "",
+    {"max_tokens", FIELD_INT, ALL, AT(max_tokens), 1, API_MAX_TOKENS, "",
      "The story's length at most; by default, and never beyond, what the model has room for"},
-    {"seed", FIELD_SEED, BOTH, AT(sampling.seed), 0, (double)API_MAX_SEED, "",
+    {"seed", FIELD_SEED, ALL, AT(sampling.seed), 0, (double)API_MAX_SEED, "",
      "The same seed, prompt and settings give the same story; drawn when absent"},
-    {"stop", FIELD_STOP, BOTH, AT(stops), 0, 0, "",
+    {"stop", FIELD_STOP, ALL, AT(stops), 0, 0, "",
      "Ends the story before this text; one, or a list of up to 4"},
-    {"n", FIELD_INT, BOTH, AT(n), 1, API_MAX_STORIES, "1",
+    {"n", FIELD_INT, ALL, AT(n), 1, API_MAX_STORIES, "1",
      "Stories to tell of each prompt, together up to 8; story i has the seed seed + i"},
-    {"stream", FIELD_BOOL, BOTH, AT(stream), 0, 0, "false",
+    {"stream", FIELD_BOOL, ALL, AT(stream), 0, 0, "false",
      "Send the story as server-sent events while it is generated"},
-    {"truncate", FIELD_BOOL, BOTH, AT(truncate), 0, 0, "false",
+    {"truncate", FIELD_BOOL, ALL, AT(truncate), 0, 0, "false",
      "Forget the beginning of a prompt that is too long, instead of refusing it"},
     {"echo", FIELD_BOOL, API_COMPLETIONS, AT(echo), 0, 0, "false", "Repeat the prompt in the text"},
     {"stream_options", FIELD_STREAM_OPTIONS, API_COMPLETIONS, AT(include_usage), 0, 0, "",
@@ -61,6 +61,7 @@ static const struct field fields[] = {
     {"suffix", FIELD_ABSENT, API_COMPLETIONS, 0, 0, 0, "", "Not supported"},
 };
 enum { FIELD_COUNT = sizeof fields / sizeof *fields };
+_Static_assert(FIELD_COUNT <= 64, "one bit says whether a field was given");
 
 static const char *type_name(const cJSON *value) {
     if (cJSON_IsString(value))
@@ -240,7 +241,7 @@ static enum status parse_object(const char *body, size_t bytes, cJSON **tree, st
 
 static enum status read_members(struct api_request *request, const cJSON *tree,
                                 struct error *err) {
-    unsigned seen = 0;
+    uint64_t seen = 0;
     const cJSON *member;
     cJSON_ArrayForEach(member, tree) {
         const struct field *field = find_field(member->string, request->dialect);
@@ -249,7 +250,7 @@ static enum status read_members(struct api_request *request, const cJSON *tree,
         if (!field)
             return error_set_field(err, STATUS_INVALID, member->string,
                                    "unknown field \"%.64s\"", member->string);
-        unsigned bit = 1u << (field - fields);
+        uint64_t bit = (uint64_t)1 << (field - fields);
         if (seen & bit)
             return error_set_field(err, STATUS_INVALID, field->name, "%s is given twice",
                                    field->name);

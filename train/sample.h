@@ -1,6 +1,6 @@
 /* sample.h - a story from fp32 weights and no cache, every token by a new pass over the whole
  * story so far: slow, but it can leave out the causal mask, as this model's first server did by
- * mistake. Otherwise the stories are those of `alpaca-tell --dtype f32`.
+ * mistake. Otherwise the stories are those of `alpaca-tell --numeric f32`.
  * Ownership: nothing is kept; everything is borrowed for the call. Thread-safety: one caller at a
  * time, the pool's user.
  */

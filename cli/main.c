@@ -46,7 +46,8 @@ static const struct flag rows[] = {
     {"stop", FLAG_TEXT, AT(stop), NULL, 0, 0, "TEXT", "Ends the story before this text"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 1024, "threads",
      "Compute threads; 0 for as many as the process may use"},
-    {"quiet", FLAG_SWITCH, AT(quiet), NULL, 0, 0, "", "Only the story, not who told it"},
+    {"quiet", FLAG_SWITCH, AT(quiet), NULL, 0, 0, "",
+     "Only the story, without the line that names model and seed"},
 };
 static const struct flag_table table = {
     "alpaca-tell [options] [beginning of the story...]",
@@ -192,7 +193,7 @@ static enum status tell(struct engine *engine, const struct options *options,
     }
     print_end(&printer);
     if (!options->quiet)
-        fprintf(stderr, "(told by %s with --seed %" PRIu64 ")\n", engine->name, sampling->seed);
+        fprintf(stderr, "(by %s with --seed %" PRIu64 ")\n", engine->name, sampling->seed);
 cleanup:
     completion_free(&completion);
     token_list_free(&ids);

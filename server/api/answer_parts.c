@@ -14,12 +14,12 @@ void answer_write_usage(const struct completion_request *request, struct buffer 
 
 static void write_timings(const struct completion_request *request, struct buffer *out) {
     struct completion_summary summary = completion_request_summary(request);
-    double told_ns = (double)(summary.usage.prefill_ns + summary.usage.decode_ns);
+    double generating_ns = (double)(summary.usage.prefill_ns + summary.usage.decode_ns);
     buffer_printf(out, "\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,"
                        "\"tokens_per_second\":%.1f}",
                   (double)summary.usage.queued_ns / 1e6, (double)summary.usage.prefill_ns / 1e6,
                   (double)summary.usage.decode_ns / 1e6,
-                  told_ns > 0 ? 1e9 * summary.completion_tokens / told_ns : 0.0);
+                  generating_ns > 0 ? 1e9 * summary.completion_tokens / generating_ns : 0.0);
 }
 
 static void write_model(const struct completion_request *request, struct buffer *out) {

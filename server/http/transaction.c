@@ -129,7 +129,7 @@ static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *
     unsigned long long length = length_text ? strtoull(length_text, NULL, 10) : 0;
     base->body_too_large = length > (unsigned long long)server->service->options.body_bytes;
     /* A client that waits for "100 Continue", or that would send more than is read and thrown
-     * away, is told now that its request is refused. */
+     * away, gets the refusal now. */
     bool asks = header(connection, MHD_HTTP_HEADER_EXPECT) != NULL;
     if ((refused || base->body_too_large) && (asks || length > DISCARD_LIMIT)) {
         routes_handle(base);

@@ -27,7 +27,7 @@ enum json_found json_scan_object(struct json_scan *scan, const char *text, size_
 
 /* Appends the object's "text", or else its "story". `object` is changed: the
  * escape \u0000 becomes a space and half a surrogate pair U+FFFD, neither of
- * which could be told apart from the end of a string or from damage later. */
+ * which could be distinguished later from a string's end or from damage. */
 enum status json_story(char *object, size_t bytes, struct buffer *story, struct error *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* request_internal.h - the scheduler's side of a request.
  *
- * Only request.c and scheduler*.c include this.
+ * Only request.c and scheduler*.c include this. Ownership: a request owns its
+ * memory, which its last reference frees.
  *
  * Publishing rule: only the scheduler's thread writes. It writes a token, its
  * log-probabilities and the times, then the greater `published` with release

@@ -1,5 +1,9 @@
 /* scheduler_internal.h - what engine/scheduler*.c share: the clients' side in
- * scheduler.c, the thread that runs the model in scheduler_thread.c. */
+ * scheduler.c, the thread that runs the model in scheduler_thread.c.
+ *
+ * Ownership: the scheduler owns all of this and one reference to each request in
+ * its lists. Thread-safety: see the locking rule at struct scheduler.
+ */
 #ifndef ALPACA_ENGINE_SCHEDULER_INTERNAL_H
 #define ALPACA_ENGINE_SCHEDULER_INTERNAL_H
 
@@ -8,7 +12,6 @@
 #include "engine/request_internal.h"
 #include "engine/scheduler.h"
 #include "engine/slots.h"
-#include "model/forward.h"
 #include "model/forward.h"
 #include "model/kv_cache.h"
 

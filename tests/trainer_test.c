@@ -85,7 +85,7 @@ static void the_loss_falls_with_muon(void **state) {
     check_loss_falls(&MUON, 1e-2f);
 }
 
-static void open_narrow(struct bench *b, enum dtype dtype) {
+static void open_low_precision(struct bench *b, enum dtype dtype) {
     open_bench(b, 2, &MUON, 64, 20);
     trainer_destroy(&b->trainer);
     struct trainer_options trainer = {.optimizer = MUON, .dtype = dtype, .micro_rows = 64};
@@ -95,22 +95,22 @@ static void open_narrow(struct bench *b, enum dtype dtype) {
 static void check_follows_fp32(enum dtype dtype) {
     if (!bf16_available())
         skip();
-    struct bench exact, narrow;
+    struct bench exact, low;
     open_bench(&exact, 2, &MUON, 64, 20);
-    open_narrow(&narrow, dtype);
-    assert_int_equal(narrow.model->linears[0].linear1.dtype, dtype);
-    assert_int_equal(narrow.model->head.dtype, DTYPE_BF16);
+    open_low_precision(&low, dtype);
+    assert_int_equal(low.model->linears[0].linear1.dtype, dtype);
+    assert_int_equal(low.model->head.dtype, DTYPE_BF16);
     double a = 0, b = 0;
     for (uint64_t i = 0; i < 100; i++) {
         a = step(&exact, 1e-2f, 0.1f, i).loss;
-        b = step(&narrow, 1e-2f, 0.1f, i).loss;
+        b = step(&low, 1e-2f, 0.1f, i).loss;
         if (i == 0)
-            assert_true(relative_difference(narrow.trainer.gradients, exact.trainer.gradients,
+            assert_true(relative_difference(low.trainer.gradients, exact.trainer.gradients,
                                             exact.floats) < 2e-2);
     }
     assert_true(a < 2.0 && fabs(a - b) < 0.05);
     close_bench(&exact);
-    close_bench(&narrow);
+    close_bench(&low);
 }
 
 static void bf16_follows_fp32(void **state) {
@@ -123,12 +123,12 @@ static void int8_follows_fp32(void **state) {
     check_follows_fp32(DTYPE_INT8);
 }
 
-static void check_narrow_repeats(enum dtype dtype) {
+static void check_low_precision_repeats(enum dtype dtype) {
     if (!bf16_available())
         skip();
     struct bench a, b;
-    open_narrow(&a, dtype);
-    open_narrow(&b, dtype);
+    open_low_precision(&a, dtype);
+    open_low_precision(&b, dtype);
     for (uint64_t i = 0; i < 10; i++) {
         step(&a, 1e-3f, 0.1f, i);
         step(&b, 1e-3f, 0.1f, i);
@@ -140,12 +140,12 @@ static void check_narrow_repeats(enum dtype dtype) {
 
 static void bf16_repeats_bit_for_bit(void **state) {
     (void)state;
-    check_narrow_repeats(DTYPE_BF16);
+    check_low_precision_repeats(DTYPE_BF16);
 }
 
 static void int8_repeats_bit_for_bit(void **state) {
     (void)state;
-    check_narrow_repeats(DTYPE_INT8);
+    check_low_precision_repeats(DTYPE_INT8);
 }
 
 static void micro_batches_add_up_to_the_whole(void **state) {

@@ -120,10 +120,83 @@ def test_files_stay_small():
     assert long == []
 
 
-def test_headers_say_what_they_are_for():
-    silent = [name for name, text in sources(ROOT, ["*.h"])
-              if not text.startswith(f"/* {name.split('/')[-1]} - ")]
-    assert silent == []
+# What a header's opening comment promises. Ownership is for headers that hand out or hold memory:
+# they declare a struct with a pointer in it, or a function that frees something.
+THREAD_SAFETY = re.compile(r"\b([Tt]hreads?|caller at a time)\b")
+OWNERSHIP = re.compile(r"\b([Oo]wn(s|ed|er|ership)?|[Bb]orrow(s|ed)?|belongs? to|holds? no memory)\b")
+HANDS_OUT_MEMORY = re.compile(r"^struct \w+ {[^}]*\*|_(free|destroy|close|release)\(", re.MULTILINE)
+
+
+def header_faults(root):
+    """One line for each promise that a header does not keep."""
+    found = []
+    for path, text in sources(root, ["*.h"]):
+        opening = re.match(rf"/\* {path.split('/')[-1]} - (\S+ \S+ \S+.*?)\*/", text, re.DOTALL)
+        if not opening:
+            found.append(f"{path}: does not open with its name and purpose")
+            continue
+        code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+        if not THREAD_SAFETY.search(opening[1]):
+            found.append(f"{path}: the opening comment says nothing of threads")
+        if HANDS_OUT_MEMORY.search(code) and not OWNERSHIP.search(opening[1]):
+            found.append(f"{path}: the opening comment does not say who owns what")
+    return found
+
+
+def test_headers_say_what_they_are_for_who_owns_what_and_who_may_call():
+    assert header_faults(ROOT) == []
+
+
+def test_the_headers_check_finds_what_it_should(tmp_path):
+    headers = {
+        "good.h": "/* good.h - counts what comes. Thread-safe. */\nint good(void);\n",
+        "owns.h": "/* owns.h - a list of words.\n *\n * The list owns its words. One thread.\n */\n"
+                  "struct words {\n    char **words;\n};\nvoid words_free(struct words *words);\n",
+        "silent.h": "#ifndef SILENT_H\n",
+        "curt.h": "/* curt.h - words. Thread-safe. */\n",
+        "other.h": "/* another.h - counts what comes. Thread-safe. */\n",
+        "threads.h": "/* threads.h - counts what comes. */\n/* Thread-safe. */\nint f(void);\n",
+        "struct.h": "/* struct.h - a list of words. One thread. */\nstruct words {\n    int count;\n"
+                    "    char **words; /* owned by the list */\n};\n",
+        "frees.h": "/* frees.h - a list of words. One thread. */\nvoid words_free(struct words *w);\n",
+    }
+    for name, text in headers.items():
+        (tmp_path / name).write_text(text)
+    assert {line.split(":")[0] for line in header_faults(tmp_path)} == set(headers) - {"good.h", "owns.h"}
+
+
+# A declaration or a definition at the start of a line, with its parameters.
+FUNCTION = re.compile(r"^(?!return|else|case|typedef)[a-z][\w *]*?\b(\w+)\(((?:[^(){};]|\([^(){};]*\))*)\)"
+                      r"\s*(?:__attribute__\(\(.*?\)\)\s*)?[{;]", re.MULTILINE)
+MAX_PARAMETERS = 6
+# BLAS's own list, and the type of libmicrohttpd's callback.
+LONG_LISTS = {"blas_gemm", "http_handle"}
+
+
+def long_parameter_lists(root):
+    found = []
+    for name, text in sources(root, ["*.c", "*.h"]):
+        if name.startswith(("model/kernels/", "tests/")):
+            continue
+        code = re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\])*"', "", text, flags=re.DOTALL)
+        for function, parameters in FUNCTION.findall(code):
+            count = re.sub(r"\([^()]*\)", "", parameters).count(",") + 1
+            if count > MAX_PARAMETERS and function not in LONG_LISTS:
+                found.append(f"{name}: {function} takes {count} parameters")
+    return found
+
+
+def test_parameter_lists_are_short():
+    assert long_parameter_lists(ROOT) == []
+
+
+def test_the_parameters_check_finds_what_it_should(tmp_path):
+    (tmp_path / "a.c").write_text(
+        "static void six(int a, int b, void (*call)(int, int), int d,\n                int e, int f) {\n"
+        "    seven(1, 2, 3, 4, 5, 6, 7);\n}\n"
+        "enum status seven(int a, int b /* x, y */, int c, int d,\n                  int e, int f, int g);\n"
+        "struct x *eight(int a, int b, int c, int d, void (*call)(int), int f, int g, int h) {\n}\n")
+    assert long_parameter_lists(tmp_path) == ["a.c: seven takes 7 parameters", "a.c: eight takes 8 parameters"]
 
 
 def test_headers_are_guarded():

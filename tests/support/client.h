@@ -1,7 +1,8 @@
 /* client.h - a tiny model, stories for it, and a client that follows one request.
  *
- * The model and everything else here lives until the test program ends, except
- * what a function's comment says. Clients may be used from several threads.
+ * Ownership: the model and everything else here belongs to this file until the
+ * test program ends, except what a function's comment says. Clients may be used
+ * from several threads.
  */
 #ifndef ALPACA_TESTS_SUPPORT_CLIENT_H
 #define ALPACA_TESTS_SUPPORT_CLIENT_H

@@ -454,17 +454,17 @@ def test_a_story_beside_the_figures(data, finished, temperature):
     folder = finished("adam").folder
     options = ["--temperature", temperature, "--seed", "7"]
     story = continued(data, folder / "out", "--tell", "once upon a time", *options)
-    teller = subprocess.run([BINARY.parent / "alpaca-tell", "--quiet", "--numeric", "f32",
-                             "--model", folder / "out", *options, "once upon a time"],
-                            check=True, capture_output=True, text=True)
+    expected = subprocess.run([BINARY.parent / "alpaca-tell", "--quiet", "--numeric", "f32",
+                               "--model", folder / "out", *options, "once upon a time"],
+                              check=True, capture_output=True, text=True)
     assert story.startswith("once upon a time")
-    assert story.split() == teller.stdout.split()
+    assert story.split() == expected.stdout.split()
 
 
 def test_a_story_without_the_mask_is_another(data):
     """With more than one layer: what the first makes of a word then depends on what follows."""
     mini, beginning = ROOT / "weights" / "mini", ["--tell", "once upon a time"]
-    assert continued(data, mini, *beginning) != told(data, mini, *beginning, "--unmasked")
+    assert continued(data, mini, *beginning) != continued(data, mini, *beginning, "--unmasked")
 
 
 def test_a_beginning_that_leaves_no_room(data, finished):

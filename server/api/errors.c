@@ -6,6 +6,7 @@ static const struct problem_info problems[] = {
     [PROBLEM_INVALID] = {400, "invalid_request_error", "invalid_request", 0},
     [PROBLEM_UNAUTHORIZED] = {401, "authentication_error", "invalid_api_key", 0},
     [PROBLEM_NOT_FOUND] = {404, "invalid_request_error", "not_found", 0},
+    [PROBLEM_NO_MODEL] = {404, "invalid_request_error", "model_not_found", 0},
     [PROBLEM_METHOD] = {405, "invalid_request_error", "method_not_allowed", 0},
     [PROBLEM_TOO_LARGE] = {413, "invalid_request_error", "body_too_large", 0},
     [PROBLEM_ENCODING] = {415, "invalid_request_error", "unsupported_encoding", 0},

@@ -15,6 +15,7 @@ enum problem {
     PROBLEM_INVALID,       /* a wrong value, one out of range, or no JSON */
     PROBLEM_UNAUTHORIZED,
     PROBLEM_NOT_FOUND,
+    PROBLEM_NO_MODEL,      /* a model that is not the one served */
     PROBLEM_METHOD,
     PROBLEM_TOO_LARGE,
     PROBLEM_ENCODING,      /* a compressed body */

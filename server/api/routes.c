@@ -69,15 +69,34 @@ static void handle_completions(struct transaction *transaction) {
     start_completion(transaction, API_COMPLETIONS, ANSWER_JSON);
 }
 
-static void handle_models(struct transaction *transaction) {
-    struct service *service = transaction->service;
+static void write_model(struct transaction *transaction) {
+    const struct service *service = transaction->service;
     struct buffer *out = &transaction->answer.body;
-    buffer_append_text(out, "{\"object\":\"list\",\"data\":[{\"id\":");
+    buffer_append_text(out, "{\"id\":");
     write_model_name(transaction);
     buffer_printf(out,
                   ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"alpaca\","
-                  "\"max_model_len\":%d}]}\n",
+                  "\"max_model_len\":%d}",
                   (long long)service->started, service->engine.model->config.positions);
+}
+
+static void handle_models(struct transaction *transaction) {
+    buffer_append_text(&transaction->answer.body, "{\"object\":\"list\",\"data\":[");
+    write_model(transaction);
+    buffer_append_text(&transaction->answer.body, "]}\n");
+    transaction_answer(transaction, 200, "application/json");
+}
+
+static void handle_model(struct transaction *transaction) {
+    if (strcmp(transaction->path_id, transaction->service->engine.name) != 0) {
+        struct error err;
+        error_set(&err, STATUS_NOT_FOUND, "there is no model \"%.128s\" here",
+                  transaction->path_id);
+        transaction_fail(transaction, PROBLEM_NO_MODEL, "model", err.message);
+        return;
+    }
+    write_model(transaction);
+    buffer_append_text(&transaction->answer.body, "\n");
     transaction_answer(transaction, 200, "application/json");
 }
 
@@ -148,6 +167,7 @@ static const struct route routes[] = {
     {"/generate", METHOD_POST, false, handle_generate},
     {"/v1/completions", METHOD_POST, false, handle_completions},
     {"/v1/models", METHOD_GET, false, handle_models},
+    {"/v1/models/{id}", METHOD_GET, false, handle_model},
     {"/tokenize", METHOD_POST, false, handle_tokenize},
     {"/detokenize", METHOD_POST, false, handle_detokenize},
     {"/openapi.json", METHOD_GET, true, handle_openapi},
@@ -177,10 +197,20 @@ int routes_label_of(const struct transaction *transaction) {
     return index < METRICS_PATHS ? index : 0;
 }
 
+/* Whether this is the route's path; a route that ends in {id} takes any text in its place, which
+ * then is *id. */
+static bool is_path_of(const struct route *route, const char *path, const char **id) {
+    size_t fixed = strcspn(route->path, "{");
+    if (!route->path[fixed])
+        return strcmp(route->path, path) == 0;
+    *id = path + fixed;
+    return strncmp(route->path, path, fixed) == 0 && path[fixed];
+}
+
 void routes_find(struct transaction *transaction, const char *path) {
     transaction->page = pages_find(path);
-    for (size_t i = 0; i < ROUTE_COUNT; i++)
-        if (strcmp(routes[i].path, path) == 0)
+    for (size_t i = 0; i < ROUTE_COUNT && !transaction->route; i++)
+        if (is_path_of(&routes[i], path, &transaction->path_id))
             transaction->route = &routes[i];
 }
 

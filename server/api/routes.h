@@ -13,7 +13,7 @@
 enum method { METHOD_GET = 1, METHOD_POST = 2 };
 
 struct route {
-    const char *path;
+    const char *path; /* one that ends in {id} stands for many */
     unsigned methods;
     bool open; /* needs no API key */
     void (*handle)(struct transaction *transaction);

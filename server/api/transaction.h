@@ -35,6 +35,7 @@ struct transaction {
     const struct page *page;   /* the path is a page's */
     char method[16];
     char path[128];            /* for the log; cut */
+    const char *path_id;       /* what stands in the path for the route's {id} */
     char id[65];               /* X-Request-Id */
     const char *accept, *if_none_match; /* NULL: no such header */
     struct buffer body;

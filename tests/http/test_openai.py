@@ -72,7 +72,27 @@ def test_what_cannot_be_done_is_refused(server, field, value):
 def test_models(server):
     models = server.ask("GET", "/v1/models").json()
     assert models["object"] == "list"
-    assert models["data"][0]["id"] == server.ask("GET", "/health").json()["model"]
+    model, = models["data"]
+    assert model["id"] == server.ask("GET", "/health").json()["model"]
+    assert server.ask("GET", f"/v1/models/{model['id']}").json() == model
+
+
+@pytest.mark.parametrize("name", ["gpt-4", "alpac", "alpaca2", "alpaca/", "a%22b%0a%c3%a9", "x" * 500])
+def test_another_model_is_not_found_in_openais_words(server, name):
+    answer = server.ask("GET", f"/v1/models/{name}")
+    error = error_of(answer)
+    assert answer.status == 404
+    assert (error["type"], error["code"], error["param"]) == \
+        ("invalid_request_error", "model_not_found", "model")
+    assert name.partition("%")[0][:100] in error["message"]
+
+
+def test_a_model_wants_a_get_and_a_name(server):
+    assert server.ask("HEAD", "/v1/models/alpaca").status == 200
+    answer = server.ask("DELETE", "/v1/models/alpaca")
+    assert answer.status == 405 and answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+    assert error_of(server.ask("GET", "/v1/models/"))["code"] == "not_found"
+    assert server.metrics()['http_requests_total{path="/v1/models/{id}",method="GET",code="200"}'] > 0
 
 
 def test_tokens_there_and_back(server):

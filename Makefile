@@ -195,7 +195,7 @@ $(OUT)/obj/generated/pages_data.o: $(OUT)/generated/pages_data.c $(OUT)/compilin
 	$(call COMPILE)
 
 # ---- tests, installation ----------------------------------------------------
-test: tests ## run every test: C, HTTP, browser
+test: tests ## run every test: C, parity, Python, browser, clients
 	tests/run.sh $(OUT)
 
 # `make fuzz SECONDS=3600 FUZZ=request` looks longer, and at one target only.

@@ -8,6 +8,7 @@
 #   parity    forward, backward and optimizers against numbers that PyTorch computed
 #   python    everything that pytest finds under tests/; a path (tests/http) runs that part
 #   browser   tests/browser, in Chromium
+#   clients   tests/clients/*.mjs, through other projects' clients
 # PYTHON is the Python that has pytest. With CI=true a kind whose tools are missing is a failure.
 set -u
 
@@ -17,7 +18,7 @@ set -u
 }
 out=$(CDPATH='' cd "$1" && pwd -P) || exit 2
 shift
-[ $# -gt 0 ] || set -- c parity python browser
+[ $# -gt 0 ] || set -- c parity python browser clients
 cd "$(dirname "$0")/.." || exit 2
 python=${PYTHON:-/usr/bin/python3}
 ALPACA_BIN=$out
@@ -100,29 +101,38 @@ run_python() { # PATH
         $(($(number_before failed) + $(number_before error))) "$(number_before skipped)"
 }
 
-run_browser() {
+run_node() { # KIND
     for tool in node npm; do
         command -v $tool >/dev/null 2>&1 || {
-            lack browser $tool
+            lack "$1" $tool
             return
         }
     done
+    # npm writes this file last, so an interrupted installation is done again.
+    (
+        cd "tests/$1" || exit 1
+        { [ -e node_modules/.package-lock.json ] &&
+            [ -z "$(find package-lock.json -newer node_modules/.package-lock.json)" ]; } ||
+            npm ci --no-audit --no-fund --loglevel=error --prefer-offline \
+                --fetch-retry-mintimeout=1000
+    ) >"$log" 2>&1 </dev/null || {
+        cat "$log"
+        lack "$1" "package of npm's registry"
+        return
+    }
+    (cd "tests/$1" && npm test --silent) >"$log" 2>&1 </dev/null
+    status=$?
+    cat "$log"
+    # node's test runner ends with "# pass 3", "# fail 0", "# skipped 0".
+    add "$1" $status "$(number_after pass)" "$(number_after fail)" "$(number_after skipped)"
+}
+
+run_browser() {
     command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || {
         lack browser chromium
         return
     }
-    (
-        cd tests/browser || exit 1
-        # npm writes this file last, so an interrupted installation is done again.
-        { [ -e node_modules/.package-lock.json ] &&
-            [ -z "$(find package-lock.json -newer node_modules/.package-lock.json)" ]; } ||
-            npm ci --no-audit --no-fund --loglevel=error || exit 1
-        npm test --silent </dev/null
-    ) >"$log" 2>&1
-    status=$?
-    cat "$log"
-    # node's test runner ends with "# pass 3", "# fail 0", "# skipped 0".
-    add browser $status "$(number_after pass)" "$(number_after fail)" "$(number_after skipped)"
+    run_node browser
 }
 
 for kind in "$@"; do
@@ -132,6 +142,7 @@ for kind in "$@"; do
     parity) run_parity ;;
     python) run_python tests ;;
     browser) run_browser ;;
+    clients) run_node clients ;;
     */*) run_python "$kind" ;;
     *)
         echo "no such kind of test: $kind"

@@ -10,7 +10,7 @@ import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
-import { startProxy, startServer } from "./server.mjs";
+import { startProxy, startServer } from "../support/server.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const browserPath = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) => existsSync(path));

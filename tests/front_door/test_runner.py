@@ -1,6 +1,7 @@
 """tests/run.sh counts what it ran and never turns a failure into a success."""
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -12,9 +13,9 @@ FAILED = ("[==========] a: 12 test(s) run.\n[  PASSED  ] 10 test(s).\n"
           " 2 FAILED TEST(S)\n")
 
 
-def runner(out, *kinds, **variables):
+def runner(out, *kinds, root=ROOT, **variables):
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
-    result = subprocess.run([ROOT / "tests" / "run.sh", out, *kinds], text=True,
+    result = subprocess.run([root / "tests" / "run.sh", out, *kinds], text=True,
                             env={**environment, **variables}, stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return result.returncode, result.stdout.splitlines()
@@ -93,6 +94,35 @@ def test_a_missing_tool_is_loud_and_in_ci_a_failure(tmp_path):
     assert "NOT RUN, for lack of tools: tests" in lines
     status, lines = runner(tmp_path, "c", "python", PYTHON="/nowhere/python3", CI="true")
     assert (status, lines[-1]) == (1, "3 passed, 1 failed")
+
+
+def add_command(folder, name, script):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("kind", ["browser", "clients"])
+def test_without_the_registry_of_npm_its_tests_are_named_and_in_ci_a_failure(tmp_path, kind):
+    (tmp_path / "tests" / kind).mkdir(parents=True)
+    (tmp_path / "tests" / kind / "package-lock.json").write_text("{}")
+    shutil.copy(ROOT / "tests" / "run.sh", tmp_path / "tests")
+    add_binary(tmp_path, "a_test", PASSED, 0)
+    commands = tmp_path / "bin"
+    for name in ("node", "chromium"):
+        add_command(commands, name, "exit 0")
+    add_command(commands, "npm", 'echo "$1: self-signed certificate in certificate chain"; exit 1')
+    more = {"root": tmp_path, "PATH": f"{commands}:{os.environ['PATH']}"}
+    status, lines = runner(tmp_path, "c", kind, **more)
+    assert (status, lines[-1]) == (0, "3 passed, 0 failed")
+    assert "ci: self-signed certificate in certificate chain" in lines
+    assert f"NOT RUN, for lack of tools: {kind}" in lines
+    status, lines = runner(tmp_path, "c", kind, CI="true", **more)
+    assert (status, lines[-1]) == (1, "3 passed, 1 failed")
+    # Once the packages are there, a failure of the tests themselves is one.
+    add_command(commands, "npm", 'if [ "$1" = ci ]; then exit 0; fi; echo "# fail 2"; exit 1')
+    status, lines = runner(tmp_path, "c", kind, **more)
+    assert (status, lines[-1]) == (1, "3 passed, 2 failed")
 
 
 def test_an_unknown_kind_is_a_failure(tmp_path):

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import OpenAI from "openai";
-import { startServer } from "./server.mjs";
+import { startServer } from "../support/server.mjs";
 
 let server, client;
 const wish = { model: "any", prompt: "The sea", seed: 3, max_tokens: 20, temperature: 0.7 };

@@ -215,11 +215,11 @@ $(OUT)/bench-onednn: $(OUT)/obj/bench/onednn.o $(OUT)/obj/bench/bench_command.o 
 	$(call LINK,$(ENGINE_LIBS) -ldnnl -lgomp)
 
 install: all ## copy binaries, weights and the systemd unit under DESTDIR/PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/alpaca/weights
-	install -m 755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin
-	cp -R weights/. $(DESTDIR)$(PREFIX)/share/alpaca/weights/
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|@PREFIX@|$(PREFIX)|' deploy/alpaca.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/alpaca.service
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/alpaca/weights"
+	install -m 755 $(BINARIES) "$(DESTDIR)$(PREFIX)/bin"
+	cp -R weights/. "$(DESTDIR)$(PREFIX)/share/alpaca/weights/"
+	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
+	sed 's|@PREFIX@|$(PREFIX)|' deploy/alpaca.service > "$(DESTDIR)$(PREFIX)/lib/systemd/system/alpaca.service"
 
 clean: ## remove the build folder
 	rm -rf $(BUILD)

@@ -98,6 +98,11 @@ static void environment_name(const struct flag_table *table, const struct flag *
         *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
 }
 
+static void keep_first(enum status *first, enum status status) {
+    if (*first == STATUS_OK)
+        *first = status;
+}
+
 static enum status assign_defaults(const struct flag_table *table, void *options,
                                    struct error *err) {
     for (size_t i = 0; i < table->count; i++) {
@@ -120,16 +125,15 @@ static enum status assign_defaults(const struct flag_table *table, void *options
     }
     if (!table->env_prefix)
         return STATUS_OK;
+    enum status first = STATUS_OK;
     for (size_t i = 0; i < table->count; i++) {
         char name[96];
         environment_name(table, &table->flags[i], name, sizeof name);
         const char *text = getenv(name);
-        enum status status = text && *text ? assign(&table->flags[i], options, text, err)
-                                           : STATUS_OK;
-        if (status != STATUS_OK)
-            return status;
+        if (text && *text)
+            keep_first(&first, assign(&table->flags[i], options, text, first ? NULL : err));
     }
-    return STATUS_OK;
+    return first;
 }
 
 /* Reads one option, "--name" or "--name=value". Its value may also be `next`, the argument after
@@ -158,21 +162,24 @@ static enum status parse_option(const struct flag_table *table, void *options,
     return assign(flag, options, text ? text : next, err);
 }
 
+/* Reads on behind a mistake, which is then reported in the form that the rest asks for. */
 enum status flags_parse(const struct flag_table *table, void *options, int *argc, char **argv,
                         bool *help_shown, struct error *err) {
     int count = *argc;
     bool options_ended = false, next_taken = false;
     *help_shown = false;
     *argc = 0;
-    enum status status = assign_defaults(table, options, err);
-    for (int i = 0; i < count && status == STATUS_OK; i += 1 + next_taken) {
+    enum status first = assign_defaults(table, options, err);
+    for (int i = 0; i < count; i += 1 + next_taken) {
         char *argument = argv[i];
         next_taken = false;
+        struct error *target = first == STATUS_OK ? err : NULL;
         if (options_ended || (strncmp(argument, "--", 2) != 0 && strcmp(argument, "-h") != 0)) {
-            if (*argc == table->max_arguments)
-                return error_set(err, STATUS_INVALID, "unexpected argument \"%s\"; see --help",
-                                 argument);
-            argv[(*argc)++] = argument;
+            if (*argc < table->max_arguments)
+                argv[(*argc)++] = argument;
+            else
+                keep_first(&first, error_set(target, STATUS_INVALID,
+                                             "unexpected argument \"%s\"; see --help", argument));
         } else if (strcmp(argument, "--") == 0) {
             options_ended = true;
         } else if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
@@ -180,11 +187,16 @@ enum status flags_parse(const struct flag_table *table, void *options, int *argc
             *help_shown = true;
             return STATUS_OK;
         } else {
-            status = parse_option(table, options, argument, i + 1 < count ? argv[i + 1] : NULL,
-                                  &next_taken, err);
+            keep_first(&first, parse_option(table, options, argument,
+                                            i + 1 < count ? argv[i + 1] : NULL, &next_taken, target));
         }
     }
-    return status;
+    return first;
+}
+
+/* What is on by itself; its help shows how to switch it off. */
+static bool is_on_switch(const struct flag *flag) {
+    return flag->kind == FLAG_SWITCH && flag->fallback && strcmp(flag->fallback, "on") == 0;
 }
 
 void flags_print_help(const struct flag_table *table, FILE *out) {
@@ -194,7 +206,7 @@ void flags_print_help(const struct flag_table *table, FILE *out) {
     for (size_t i = 0; i < table->count; i++) {
         const struct flag *flag = &table->flags[i];
         char head[64], range[80];
-        snprintf(head, sizeof head, "--%s %s", flag->name,
+        snprintf(head, sizeof head, "--%s%s %s", is_on_switch(flag) ? "[no-]" : "", flag->name,
                  flag->kind == FLAG_SWITCH ? "" : *flag->unit ? flag->unit : "VALUE");
         describe_range(flag, range, sizeof range);
         fprintf(out, "  %-28s %s", head, flag->help);
@@ -207,7 +219,8 @@ void flags_print_help(const struct flag_table *table, FILE *out) {
     if (table->env_prefix) {
         char variable[96];
         environment_name(table, &table->flags[0], variable, sizeof variable);
-        fprintf(out, "\nEach option can also be set by a variable: --%s as %s, and so on.\n",
+        fprintf(out, "\nEach option can also be set by a variable: --%s as %s, and so on;\n"
+                     "one without a value by \"on\" or \"off\".\n",
                 table->flags[0].name, variable);
     }
 }
@@ -219,7 +232,8 @@ void flags_print_markdown(const struct flag_table *table, FILE *out) {
         const struct flag *flag = &table->flags[i];
         char range[80], variable[96];
         describe_range(flag, range, sizeof range);
-        fprintf(out, "| `--%s` | ", flag->name);
+        fprintf(out, "| `--%s`", flag->name);
+        fprintf(out, is_on_switch(flag) ? ", `--no-%s` | " : " | ", flag->name);
         if (table->env_prefix) {
             environment_name(table, flag, variable, sizeof variable);
             fprintf(out, "`%s` | ", variable);

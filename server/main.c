@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "model/blas.h"
 #include "model/kernels/kernels.h"
+#include "server/api/json.h"
 #include "server/health_check.h"
 #include "server/http/daemon.h"
 #include "server/options.h"
@@ -12,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Time to send the answers of stories that were cut off when the scheduler stopped. */
@@ -49,11 +51,27 @@ static void wait_for_stop_signal(void) {
     }
 }
 
+static void format_json(struct buffer *line, enum log_level level, const char *message) {
+    buffer_append_text(line, "{\"time\":\"");
+    log_append_time(line);
+    buffer_printf(line, "\",\"level\":\"%s\",\"message\":", log_level_name(level));
+    json_append_text(line, message);
+    buffer_append_text(line, "}\n");
+}
+
+static bool logs_json(const struct options *options) {
+    return strcmp(options->log_format, "json") == 0;
+}
+
 static void announce(const struct service *service, const char *url) {
     log_info("serving %s from %s at %s", service->engine.name, service->engine.folder, url);
-    printf("Alpaca tells stories at %s\n\n"
-           "  curl %s/generate -d '{\"prompt\": \"once upon a time\"}'\n\n",
-           url, url);
+    /* What keeps both outputs of a container as one log gets lines of one form too. */
+    if (logs_json(&service->options))
+        printf("{\"url\":\"%s\"}\n", url);
+    else
+        printf("Alpaca tells stories at %s\n\n"
+               "  curl %s/generate -d '{\"prompt\": \"once upon a time\"}'\n\n",
+               url, url);
     fflush(stdout);
 }
 
@@ -106,6 +124,8 @@ int main(int argc, char **argv) {
     bool done = false;
     blas_init(argv);
     enum status status = options_parse(&service.options, argc, argv, &done, &err);
+    if (logs_json(&service.options))
+        log_set_formatter(format_json);
     if (status == STATUS_OK && done)
         return EXIT_SUCCESS;
     if (status == STATUS_OK && service.options.help_markdown) {
@@ -119,6 +139,9 @@ int main(int argc, char **argv) {
                                               : serve(&service, &err);
     if (status == STATUS_OK)
         return EXIT_SUCCESS;
-    fprintf(stderr, "alpaca-server: %s\n", err.message);
+    if (logs_json(&service.options))
+        log_error("%s", err.message);
+    else
+        fprintf(stderr, "alpaca-server: %s\n", err.message);
     return EXIT_FAILURE;
 }

@@ -49,7 +49,7 @@ static const struct flag rows[] = {
     {"cors-origin", FLAG_TEXT, AT(cors_origin), NULL, 0, 0, "ORIGIN",
      "Lets pages of this origin call the API; * for all"},
     {"log-format", FLAG_TEXT, AT(log_format), "text", 0, 0, "FORM",
-     "The access log's lines: text or json"},
+     "Lines on standard error, the access log's and all others: text or json"},
     {"access-log", FLAG_SWITCH, AT(access_log), "on", 0, 0, "",
      "One line per request on standard error, never with the prompt"},
     {"verbose", FLAG_SWITCH, AT(verbose), NULL, 0, 0, "", "More lines for finding faults"},

@@ -29,7 +29,7 @@ struct options {
     int rows;
     uint64_t seed;
     double rate;
-    bool verbose;
+    bool verbose, progress;
 };
 
 static const struct flag flags[] = {
@@ -40,6 +40,7 @@ static const struct flag flags[] = {
      "start of the random numbers"},
     {"rate", FLAG_REAL, offsetof(struct options, rate), "0.5", 0, 1, "", "a share"},
     {"verbose", FLAG_SWITCH, offsetof(struct options, verbose), "off", 0, 0, "", "say more"},
+    {"progress", FLAG_SWITCH, offsetof(struct options, progress), "on", 0, 0, "", "a line a step"},
 };
 static const struct flag_table table = {
     .usage = "test [options] FILE", .summary = "Tests.", .flags = flags,
@@ -101,6 +102,8 @@ static void test_flags_are_read(void **state) {
     assert_string_equal(p.files[1], "--two");
     assert_false(parse("--verbose --no-verbose").options.verbose);
     assert_false(parse("--verbose=off").options.verbose);
+    assert_true(parse("--no-verbose").options.progress);
+    assert_false(parse("--no-progress").options.progress);
     assert_int_equal(parse("--batch-rows 1 --batch-rows 4096").options.rows, 4096); /* the last */
 }
 
@@ -128,6 +131,17 @@ static void test_wrong_flags_are_named(void **state) {
     }
 }
 
+static void test_flags_behind_a_wrong_one_are_read_too(void **state) {
+    (void)state;
+    setenv("ALPACA_TEST_RATE", "2", 1);
+    struct parsed p = parse("--batch 1 a b c --verbose --seed x --batch-rows 7");
+    assert_string_equal(p.err.field, "rate"); /* the first mistake is reported */
+    assert_int_equal(p.options.rows, 7);
+    assert_true(p.options.verbose);
+    unsetenv("ALPACA_TEST_RATE");
+    assert_string_equal(parse("--batch 1 a b c --seed x").err.field, "batch");
+}
+
 static void test_flags_from_the_environment(void **state) {
     (void)state;
     setenv("ALPACA_TEST_BATCH_ROWS", "12", 1);
@@ -137,8 +151,12 @@ static void test_flags_from_the_environment(void **state) {
     assert_int_equal(parse("--batch-rows 13").options.rows, 13); /* the command line wins */
     setenv("ALPACA_TEST_BATCH_ROWS", "twelve", 1);
     struct parsed p = parse("");
+    setenv("ALPACA_TEST_BATCH_ROWS", "12", 1);
+    setenv("ALPACA_TEST_PROGRESS", "off", 1);
+    assert_false(parse("").options.progress);
     unsetenv("ALPACA_TEST_BATCH_ROWS");
     unsetenv("ALPACA_TEST_MODEL");
+    unsetenv("ALPACA_TEST_PROGRESS");
     assert_int_equal(p.status, STATUS_INVALID);
     assert_string_equal(p.err.field, "batch-rows");
 }
@@ -158,6 +176,8 @@ static void test_flags_document_themselves(void **state) {
             assert_non_null(strstr(text, flags[f].help));
         }
         assert_non_null(strstr(text, "1 to 4096"));
+        assert_non_null(strstr(text, i ? "`--no-progress`" : "--[no-]progress"));
+        assert_null(strstr(text, i ? "`--no-verbose`" : "--[no-]verbose"));
         assert_non_null(
             strstr(text, i ? "`ALPACA_TEST_BATCH_ROWS`" : "--model as ALPACA_TEST_MODEL"));
         free(text);
@@ -507,6 +527,7 @@ int main(void) {
         cmocka_unit_test(test_flags_defaults),
         cmocka_unit_test(test_flags_are_read),
         cmocka_unit_test(test_wrong_flags_are_named),
+        cmocka_unit_test(test_flags_behind_a_wrong_one_are_read_too),
         cmocka_unit_test(test_flags_from_the_environment),
         cmocka_unit_test(test_flags_document_themselves),
         SCRATCH_TEST(test_files_are_replaced_whole_or_not),

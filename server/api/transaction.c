@@ -8,8 +8,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 void transaction_fail(struct transaction *transaction, enum problem problem, const char *param,
                    const char *message) {
@@ -53,14 +51,9 @@ void transaction_identify(struct transaction *transaction, const char *wanted) {
 static void log_json(const struct transaction *transaction, double ms, uint64_t bytes_sent,
                      bool complete) {
     struct buffer line = {0};
-    struct timespec now;
-    struct tm utc;
-    char stamp[32];
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
-    buffer_printf(&line, "{\"time\":\"%s.%03ldZ\",\"request_id\":\"%s\",\"method\":", stamp,
-                  now.tv_nsec / 1000000, transaction->id);
+    buffer_append_text(&line, "{\"time\":\"");
+    log_append_time(&line);
+    buffer_printf(&line, "\",\"request_id\":\"%s\",\"method\":", transaction->id);
     json_append_text(&line, transaction->method);
     buffer_append_text(&line, ",\"path\":");
     json_append_text(&line, transaction->path);
@@ -75,10 +68,7 @@ static void log_json(const struct transaction *transaction, double ms, uint64_t 
                       finish_reason_name(summary.finish));
     }
     buffer_append_text(&line, "}\n");
-    if (!line.failed) {
-        ssize_t ignored = write(STDERR_FILENO, line.data, line.size);
-        (void)ignored; /* nowhere left to report to */
-    }
+    log_write(&line);
     buffer_free(&line);
 }
 

@@ -118,6 +118,13 @@ static void on_library_message(void *context, const char *format, va_list argume
     log_debug("%s", text);
 }
 
+/* A fault inside the library, after which nothing it holds can be trusted. */
+static void on_library_panic(void *context, const char *file, unsigned line, const char *reason) {
+    (void)context;
+    log_error("libmicrohttpd failed at %s:%u: %s", file, line, reason ? reason : "no reason given");
+    abort();
+}
+
 static enum status start_daemon(struct http_server *server, struct error *err) {
     const struct options *options = &server->service->options;
     server->no_memory = http_make_no_memory();
@@ -126,6 +133,7 @@ static enum status start_daemon(struct http_server *server, struct error *err) {
     int threads = options->http_threads > 0 ? options->http_threads : (cpu_count() + 3) / 4;
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     flags |= MHD_is_feature_supported(MHD_FEATURE_EPOLL) == MHD_YES ? MHD_USE_EPOLL : MHD_USE_POLL;
+    MHD_set_panic_func(on_library_panic, NULL);
     server->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, http_handle, server,
         MHD_OPTION_EXTERNAL_LOGGER, on_library_message, NULL, /* first, to log the rest */

@@ -14,15 +14,16 @@ PROGRAMS = ["alpaca-server", "alpaca-train", "alpaca-tokenizer", "alpaca-bench",
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A folder that plays the root of the file system, after make install with PREFIX=/opt/alpaca."""
-    root = tmp_path_factory.mktemp("root")
+    """A folder that plays the root of the file system, after make install with a PREFIX; there are
+    blanks in the names of both."""
+    root = tmp_path_factory.mktemp("root of all")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     # The build under test, whatever its flags: nothing in it may be made again.
     result = subprocess.run(
         ["make", "-s", "-C", ROOT, "-o", "all", "install", f"BUILD={BINARIES.parent}", f"CONFIG={BINARIES.name}",
-         f"DESTDIR={root}", "PREFIX=/opt/alpaca"], env=environment, capture_output=True, text=True)
+         f"DESTDIR={root}", "PREFIX=/opt/my alpaca"], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    return root / "opt" / "alpaca"
+    return root / "opt" / "my alpaca"
 
 
 def test_programs_are_installed(installed):
@@ -33,7 +34,7 @@ def test_programs_are_installed(installed):
 
 def test_the_unit_starts_the_installed_server(installed):
     unit = (installed / "lib" / "systemd" / "system" / "alpaca.service").read_text()
-    assert "ExecStart=/opt/alpaca/bin/alpaca-server\n" in unit
+    assert 'ExecStart="/opt/my alpaca/bin/alpaca-server"\n' in unit
     assert "@" not in unit.replace("@system-service", "").replace("@privileged", "").replace(
         "@resources", "")
 

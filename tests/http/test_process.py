@@ -140,6 +140,42 @@ def test_options_come_from_variables_too(start):
     assert "POST" not in server.stop()
 
 
+def test_everything_that_a_json_log_says_is_json():
+    command = ["sh", "-c", 'ulimit -n 100; exec "$0" "$@"', BIN / "alpaca-server", "--port", "0",
+               "--model", MODEL, "--log-format", "json", "--verbose", "--body-bytes", "300"]
+    server = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    url = json.loads(server.stdout.readline())["url"]
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    for request in (b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n{}}",
+                    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                    b"GET /%22%0a%ff HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
+                    b"GET /" + b"y" * 40000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            receive_all(connection)
+    server.send_signal(signal.SIGTERM)
+    output, log = server.communicate()
+    assert server.returncode == 0 and output == ""
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert {"warn", "info", "debug"} <= {line.get("level") for line in lines}
+    assert {400, 404} <= {line.get("status") for line in lines}
+    assert lines[-1]["message"] == "stopped"
+    assert all(line["time"].endswith("Z") for line in lines)
+
+
+@pytest.mark.parametrize("arguments", [
+    ("--port", "-1"), ("nonsense",), ("--nonsense",), ("--model", 'no "such\n folder\udcff'),
+    ("--api-key-file", "/no/such/file"), ("--cpu", "abacus"), ("--host", "no.such.host.invalid"),
+    ("--health-check", "--port", "1")])
+def test_a_json_log_says_in_json_why_it_does_not_start(arguments):
+    result = run("--port", "0", "--model", MODEL, *arguments, "--log-format", "json")
+    assert result.returncode == 1 and result.stdout == ""
+    *_, last = [json.loads(line) for line in result.stderr.splitlines()]
+    assert last["level"] == "error" and last["message"]
+
+
 def test_the_documentation_has_the_table_of_options():
     table = run("--help-markdown")
     assert table.returncode == 0

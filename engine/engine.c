@@ -57,9 +57,9 @@ static enum status check_match(const struct engine *engine, struct error *err) {
 enum status engine_open(struct engine *engine, const char *folder, const char *dtype,
                         const struct scheduler_options *options, struct error *err) {
     char path[FILE_PATH_BYTES];
-    enum dtype form = DTYPE_INT8;
+    enum dtype chosen = DTYPE_INT8;
     memset(engine, 0, sizeof *engine);
-    if (dtype && (!dtype_parse(dtype, &form) || form == DTYPE_BF16))
+    if (dtype && (!dtype_parse(dtype, &chosen) || chosen == DTYPE_BF16))
         return error_set_field(err, STATUS_INVALID, "numeric",
                                "--numeric is int8 or f32, not \"%s\"", dtype);
     enum status status = STATUS_OK;
@@ -76,7 +76,7 @@ enum status engine_open(struct engine *engine, const char *folder, const char *d
     status = weights_load(engine->folder, &engine->model, err);
     if (status != STATUS_OK)
         goto fail;
-    status = model_prepare(engine->model, form, err);
+    status = model_prepare(engine->model, chosen, err);
     if (status != STATUS_OK)
         goto fail;
     status = file_join(path, engine->folder, "tokenizer.model", err);

@@ -35,8 +35,8 @@ static const struct histogram_row histogram_rows[METRICS_TIMES] = {
 
 static const char *const method_names[METRICS_METHODS] = {"GET", "HEAD", "POST", "OPTIONS",
                                                           "other"};
-static const int codes[METRICS_CODES] = {200, 204, 304, 400, 401, 404, 405, 413,
-                                         415, 499, 500, 503, 0}; /* 0: any other */
+static const int codes[METRICS_CODES] = {200, 204, 304, 400, 401, 404, 405, 413, 414,
+                                         415, 421, 431, 499, 500, 501, 503, 0}; /* 0: any other */
 
 static void observe(struct metrics *metrics, enum metrics_time time, uint64_t value_ns) {
     const struct histogram_row *row = &histogram_rows[time];

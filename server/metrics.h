@@ -21,7 +21,7 @@ enum {
     METRICS_BUCKETS = 16, /* most buckets of a histogram, without +Inf */
     METRICS_PATHS = 32,
     METRICS_METHODS = 5,
-    METRICS_CODES = 16,
+    METRICS_CODES = 24,
 };
 
 enum metrics_time {

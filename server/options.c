@@ -10,7 +10,8 @@
 
 static const struct flag rows[] = {
     {"host", FLAG_TEXT, AT(host), "127.0.0.1", 0, 0, "ADDRESS",
-     "Address to listen on; 0.0.0.0 for every IPv4 address, :: for IPv6 too"},
+     "Address to listen on; localhost for 127.0.0.1 and ::1, 0.0.0.0 for every IPv4 address, :: for "
+     "IPv6 too"},
     {"port", FLAG_INT, AT(port), "8080", 0, 65535, "PORT", "Port to listen on; 0 takes a free one"},
     {"model", FLAG_TEXT, AT(model), NULL, 0, 0, "FOLDER",
      "Model folder; by default the best one in weights/ here or beside the program"},
@@ -28,14 +29,14 @@ static const struct flag rows[] = {
     {"http-threads", FLAG_INT, AT(http_threads), "0", 0, 64, "threads",
      "Threads that speak HTTP; 0 for one for every four cores"},
     {"connections", FLAG_INT, AT(connections), "4096", 2, 1000000, "connections",
-     "Open connections at most"},
+     "Open connections at most, on each address that is listened on"},
     {"connections-per-address", FLAG_INT, AT(connections_per_address), "0", 0, 1000000,
      "connections", "The same for each client address; 0 for no limit of its own"},
     {"body-bytes", FLAG_INT, AT(body_bytes), "65536", 256, 16777216, "bytes",
      "Largest request body"},
     {"header-bytes", FLAG_INT, AT(header_bytes), "16384", 4096, 1048576, "bytes",
-     "Memory for a request's line and headers"},
-    {"idle-timeout", FLAG_INT, AT(idle_timeout_s), "60", 1, 86400, "s",
+     "A request's line and headers at most"},
+    {"idle-timeout", FLAG_INT, AT(idle_timeout_s), "75", 1, 86400, "s",
      "Closes a connection that neither sends nor takes anything for so long"},
     {"request-timeout", FLAG_INT, AT(request_timeout_s), "30", 1, 86400, "s",
      "Time for a request to arrive completely"},
@@ -48,6 +49,8 @@ static const struct flag rows[] = {
      "KEY\""},
     {"cors-origin", FLAG_TEXT, AT(cors_origin), NULL, 0, 0, "ORIGIN",
      "Lets pages of this origin call the API; * for all"},
+    {"allow-host", FLAG_TEXT, AT(allow_host), NULL, 0, 0, "NAMES",
+     "Names, separated by commas, by which a proxy asks a server that only this machine can reach"},
     {"log-format", FLAG_TEXT, AT(log_format), "text", 0, 0, "FORM",
      "Lines on standard error, the access log's and all others: text or json"},
     {"access-log", FLAG_SWITCH, AT(access_log), "on", 0, 0, "",
@@ -71,6 +74,12 @@ enum status options_parse(struct options *options, int argc, char **argv, bool *
                           struct error *err) {
     int arguments = argc - 1;
     enum status status = flags_parse(&table, options, &arguments, argv + 1, done, err);
+    size_t length = status == STATUS_OK ? strlen(options->host) : 0;
+    if (length > 2 && length - 2 < sizeof options->bare_host && options->host[0] == '[' &&
+        options->host[length - 1] == ']') { /* [::1], as in a URL */
+        memcpy(options->bare_host, options->host + 1, length - 2);
+        options->host = options->bare_host;
+    }
     if (status == STATUS_OK && strcmp(options->log_format, "text") != 0 &&
         strcmp(options->log_format, "json") != 0)
         status = error_set_field(err, STATUS_INVALID, "log-format",

@@ -23,10 +23,11 @@ struct options {
     int body_bytes, header_bytes;
     int idle_timeout_s, request_timeout_s, ping_s, stop_timeout_s;
     const char *api_key_file;
-    const char *cors_origin;
+    const char *cors_origin, *allow_host;
     const char *log_format; /* "text" or "json" */
     bool access_log, verbose;
     bool health_check, help_markdown; /* modes: do this instead of serving */
+    char bare_host[64]; /* `host`, when it was an address in brackets */
 };
 
 /* *done is set when --help was printed and there is nothing left to do. */

@@ -21,6 +21,7 @@ struct service {
     struct keys keys;
     struct metrics metrics;
     time_t started;
+    bool loopback_only; /* only this machine can reach the server */
     atomic_bool stopping; /* no new story is begun, and /ready says so */
 };
 

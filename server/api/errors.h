@@ -18,7 +18,11 @@ enum problem {
     PROBLEM_NO_MODEL,      /* a model that is not the one served */
     PROBLEM_METHOD,
     PROBLEM_TOO_LARGE,
+    PROBLEM_TARGET_TOO_LONG,
     PROBLEM_ENCODING,      /* a compressed body */
+    PROBLEM_MISDIRECTED,   /* a Host that is not this server's */
+    PROBLEM_HEADERS_TOO_LARGE,
+    PROBLEM_CODING,        /* an unknown Transfer-Encoding */
     PROBLEM_BUSY,
     PROBLEM_STOPPING,
     PROBLEM_INTERNAL,

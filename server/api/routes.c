@@ -1,6 +1,7 @@
 #include "server/api/routes.h"
 
 #include "server/api/json.h"
+#include "server/api/negotiation.h"
 #include "server/api/openapi.h"
 #include "server/api/request.h"
 
@@ -30,21 +31,6 @@ static void handle_ready(struct transaction *transaction) {
     transaction_answer(transaction, 200, "application/json");
 }
 
-/* Plain text or JSON: the one that the client names first, JSON when it names neither. */
-static enum answer_format wanted_format(const char *accept) {
-    if (!accept)
-        return ANSWER_JSON;
-    for (const char *at = accept; *at; at += strcspn(at, ","), at += *at == ',') {
-        at += strspn(at, " \t");
-        if (strncasecmp(at, "text/plain", 10) == 0)
-            return ANSWER_TEXT;
-        if (strncasecmp(at, "application/json", 16) == 0 ||
-            strncasecmp(at, "text/event-stream", 17) == 0)
-            return ANSWER_JSON;
-    }
-    return ANSWER_JSON;
-}
-
 static void start_completion(struct transaction *transaction, enum api_dialect dialect,
                              enum answer_format format) {
     struct api_request request;
@@ -62,7 +48,8 @@ static void start_completion(struct transaction *transaction, enum api_dialect d
 }
 
 static void handle_generate(struct transaction *transaction) {
-    start_completion(transaction, API_GENERATE, wanted_format(transaction->accept));
+    start_completion(transaction, API_GENERATE,
+                     accept_prefers_text(transaction->accept) ? ANSWER_TEXT : ANSWER_JSON);
 }
 
 static void handle_completions(struct transaction *transaction) {
@@ -229,7 +216,14 @@ static unsigned method_of(const char *name) {
 bool routes_refuse(struct transaction *transaction, const char *authorization,
                    const char *content_encoding) {
     const struct route *route = transaction->route;
+    const struct service *service = transaction->service;
     unsigned methods = route ? route->methods : METHOD_GET;
+    if (service->loopback_only &&
+        !host_is_local(transaction->authority, service->options.allow_host)) {
+        transaction_fail(transaction, PROBLEM_MISDIRECTED, NULL,
+                         "this server has another name; --allow-host can add this one");
+        return true;
+    }
     if (!route && !transaction->page) {
         transaction_fail(transaction, PROBLEM_NOT_FOUND, NULL, "there is nothing at this path");
         return true;
@@ -244,7 +238,7 @@ bool routes_refuse(struct transaction *transaction, const char *authorization,
         transaction->answer.allow = methods;
         return true;
     }
-    if (route && !route->open && !keys_accept(&transaction->service->keys, authorization)) {
+    if (route && !route->open && !keys_accept(&service->keys, authorization)) {
         transaction_fail(transaction, PROBLEM_UNAUTHORIZED, NULL,
                          "send a valid key: Authorization: Bearer KEY");
         return true;

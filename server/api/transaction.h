@@ -37,6 +37,7 @@ struct transaction {
     char path[128];            /* for the log; cut */
     const char *path_id;       /* what stands in the path for the route's {id} */
     char id[65];               /* X-Request-Id */
+    char authority[272];       /* the host that is asked for, and its port; "" for none */
     const char *accept, *if_none_match; /* NULL: no such header */
     struct buffer body;
     bool body_too_large;

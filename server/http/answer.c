@@ -14,11 +14,25 @@ static void add(struct MHD_Response *response, const char *name, const char *val
     MHD_add_response_header(response, name, value);
 }
 
+/* A browser asks before it sends headers of its own. No header harms here, so that all are let
+ * through; "*" would not do, which never stands for Authorization. */
+static void allow_headers(struct MHD_Connection *connection, struct MHD_Response *response) {
+    static const char usual[] = "Content-Type, Authorization, X-Request-Id";
+    const char *asked = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+                                                    "Access-Control-Request-Headers");
+    char names[2048];
+    if (asked && *asked && strlen(asked) < sizeof names - sizeof usual - 2 &&
+        asked[strspn(asked, HTTP_TOKEN_CHARACTERS ", ")] == '\0')
+        snprintf(names, sizeof names, "%s, %s", usual, asked);
+    else
+        memcpy(names, usual, sizeof usual);
+    add(response, "Access-Control-Allow-Headers", names);
+}
+
 static void add_cors(struct MHD_Response *response, const char *origin) {
     add(response, "Access-Control-Allow-Origin", origin);
     add(response, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
     add(response, "Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS");
-    add(response, "Access-Control-Allow-Headers", "Content-Type, Authorization, X-Request-Id");
     add(response, "Access-Control-Max-Age", "600");
     if (strcmp(origin, "*") != 0)
         add(response, "Vary", "Origin");
@@ -34,8 +48,10 @@ void http_add_headers(struct http_transaction *transaction, struct MHD_Response 
     add(response, "Content-Security-Policy", base->page ? PAGE_POLICY : API_POLICY);
     /* A browser asks for a page again each time; comparing the ETag costs little. */
     add(response, "Cache-Control", base->page ? "no-cache" : "no-store");
-    if (service->options.cors_origin)
+    if (service->options.cors_origin) {
         add_cors(response, service->options.cors_origin);
+        allow_headers(transaction->connection, response);
+    }
     if (atomic_load(&service->stopping))
         add(response, "Connection", "close");
 }

@@ -21,13 +21,20 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* A name may have several addresses, and localhost has two; each has a daemon of its own. */
+enum { HTTP_LISTENERS = 8 };
+struct http_listener {
+    int fd;
+    struct MHD_Daemon *daemon; /* owns fd; NULL before the start */
+};
+
 struct http_server {
     struct service *service;
-    struct MHD_Daemon *daemon;
+    struct http_listener listeners[HTTP_LISTENERS];
+    int listener_count;
     struct disconnects *disconnects;
     struct wakeups *wakeups;
     struct MHD_Response *no_memory; /* for when there is none to make an answer */
-    int listener;
     char url[128];
     atomic_int active; /* transactions between their headers and the end of their answer */
 };
@@ -46,6 +53,9 @@ struct http_transaction {
     struct http_server *server;
     struct MHD_Connection *connection;
     struct http_connection *client; /* NULL when memory ran out at accept */
+    bool begun;     /* its headers have arrived */
+    bool malformed; /* its target is */
+    size_t target_bytes;
     uint64_t discarded_bytes;
 
     pthread_mutex_t lock; /* guards the next two */
@@ -66,7 +76,24 @@ struct http_transaction {
     _Atomic uint64_t sent_ns; /* when the stream last sent something */
 };
 
-/* libmicrohttpd's callbacks (transaction.c). */
+/* A request's first line, as the library has read it. */
+struct http_line {
+    const char *method, *url, *version;
+};
+
+/* Characters of a method, a header's name and the like (RFC 9110, 5.6.2). */
+#define HTTP_TOKEN_CHARACTERS                                                                      \
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
+/* Checks a request's head, cuts off the blanks behind its headers' values, and finds the path and
+ * base.authority. False when it is refused, with an answer that must be sent at once, since where
+ * the next request would begin is not certain (framing.c). */
+bool http_read_head(struct http_transaction *transaction, const struct http_line *line,
+                    const char **path);
+bool http_target_is_malformed(const char *target);
+
+/* libmicrohttpd's callbacks: a request's first line, its headers, body and end (transaction.c). */
+size_t http_unescape(void *context, struct MHD_Connection *connection, char *text);
+void *http_expect(void *server, const char *target, struct MHD_Connection *connection);
 enum MHD_Result http_handle(void *server, struct MHD_Connection *connection, const char *url,
                             const char *method, const char *version, const char *upload,
                             size_t *upload_bytes, void **state);
@@ -75,6 +102,9 @@ void http_completed(void *server, struct MHD_Connection *connection, void **stat
 /* Ditto, for connections (connection.c). */
 void http_connection_notify(void *server, struct MHD_Connection *connection, void **context,
                             enum MHD_ConnectionNotificationCode code);
+
+/* Opens the listeners and sets the URL and whether only this machine can reach them (listen.c). */
+enum status http_listen(struct http_server *server, struct error *err);
 
 struct http_connection *http_connection_of(struct MHD_Connection *connection);
 int http_connection_fd(struct MHD_Connection *connection);

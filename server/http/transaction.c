@@ -88,8 +88,7 @@ static void copy_printable(char *to, size_t size, const char *from) {
 }
 
 static struct http_transaction *create(struct http_server *server,
-                                    struct MHD_Connection *connection, const char *url,
-                                    const char *method) {
+                                    struct MHD_Connection *connection, const char *target) {
     struct http_transaction *transaction = calloc(1, sizeof *transaction);
     if (!transaction)
         return NULL;
@@ -104,30 +103,45 @@ static struct http_transaction *create(struct http_server *server,
     base->host = (struct completion_host){&server->service->engine, &server->service->metrics,
                                           http_wake, transaction};
     base->started_ns = clock_now_ns();
-    base->accept = header(connection, MHD_HTTP_HEADER_ACCEPT);
-    base->if_none_match = header(connection, MHD_HTTP_HEADER_IF_NONE_MATCH);
-    copy_printable(base->method, sizeof base->method, method);
-    copy_printable(base->path, sizeof base->path, url);
-    transaction_identify(base, header(connection, "X-Request-Id"));
-    routes_find(base, url);
-    atomic_fetch_add(&server->active, 1);
+    /* A query may hold a prompt, which the log never has. */
+    transaction->target_bytes = strlen(target);
+    transaction->malformed = http_target_is_malformed(target);
+    copy_printable(base->method, sizeof base->method, "-");
+    copy_printable(base->path, sizeof base->path, target);
+    base->path[strcspn(base->path, "?")] = '\0';
+    transaction_identify(base, NULL);
     return transaction;
 }
 
+/* The request's first line is there. The transaction begins now already, so that the log and the
+ * metrics have what the library refuses by itself, too. */
+void *http_expect(void *server, const char *target, struct MHD_Connection *connection) {
+    return create(server, connection, target);
+}
+
 /* The headers are there, the body is not. */
-static enum MHD_Result begin(struct http_server *server, struct MHD_Connection *connection,
-                             const char *url, const char *method, void **state) {
-    struct http_transaction *transaction = create(server, connection, url, method);
-    if (!transaction)
-        return http_answer_no_memory(server, connection);
-    *state = transaction;
+static enum MHD_Result begin(struct http_transaction *transaction, const struct http_line *line) {
+    struct MHD_Connection *connection = transaction->connection;
     struct transaction *base = &transaction->base;
+    const char *path;
+    transaction->begun = true;
+    base->started_ns = clock_now_ns();
+    atomic_fetch_add(&transaction->server->active, 1);
     http_connection_awaits_body(transaction->client);
+    bool sound = http_read_head(transaction, line, &path);
+    base->accept = header(connection, MHD_HTTP_HEADER_ACCEPT);
+    base->if_none_match = header(connection, MHD_HTTP_HEADER_IF_NONE_MATCH);
+    copy_printable(base->method, sizeof base->method, line->method);
+    copy_printable(base->path, sizeof base->path, path);
+    transaction_identify(base, header(connection, "X-Request-Id"));
+    routes_find(base, path);
+    if (!sound)
+        return http_answer(transaction);
     bool refused = routes_refuse(base, header(connection, MHD_HTTP_HEADER_AUTHORIZATION),
                                  header(connection, MHD_HTTP_HEADER_CONTENT_ENCODING));
     const char *length_text = header(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
     unsigned long long length = length_text ? strtoull(length_text, NULL, 10) : 0;
-    base->body_too_large = length > (unsigned long long)server->service->options.body_bytes;
+    base->body_too_large = length > (unsigned long long)base->service->options.body_bytes;
     /* A client that waits for "100 Continue", or that would send more than is read and thrown
      * away, gets the refusal now. */
     bool asks = header(connection, MHD_HTTP_HEADER_EXPECT) != NULL;
@@ -180,10 +194,11 @@ static enum MHD_Result go_on(struct http_transaction *transaction) {
 enum MHD_Result http_handle(void *server, struct MHD_Connection *connection, const char *url,
                             const char *method, const char *version, const char *upload,
                             size_t *upload_bytes, void **state) {
-    (void)version;
     struct http_transaction *transaction = *state;
     if (!transaction)
-        return begin(server, connection, url, method, state);
+        return http_answer_no_memory(server, connection);
+    if (!transaction->begun)
+        return begin(transaction, &(struct http_line){method, url, version});
     if (*upload_bytes > 0)
         return take_body(transaction, upload, upload_bytes);
     if (transaction->base.completion) /* resumed */
@@ -210,7 +225,6 @@ static void record(struct http_transaction *transaction) {
 
 void http_completed(void *context, struct MHD_Connection *connection, void **state,
                     enum MHD_RequestTerminationCode code) {
-    (void)connection;
     struct http_server *server = context;
     struct http_transaction *transaction = *state;
     if (!transaction)
@@ -219,8 +233,12 @@ void http_completed(void *context, struct MHD_Connection *connection, void **sta
     if (transaction->monitored)
         disconnects_remove(server->disconnects, &transaction->disconnects);
     http_connection_awaits_request(transaction->client);
+    /* Without an answer of ours, the library may have given one. */
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_HTTP_STATUS);
     if (transaction->base.answer.http_status == 0)
-        transaction->base.answer.http_status = CLIENT_CLOSED_REQUEST;
+        transaction->base.answer.http_status = info ? (int)info->http_status
+                                                    : CLIENT_CLOSED_REQUEST;
     record(transaction);
     bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
     transaction_log(&transaction->base, transaction->bytes_sent, complete);
@@ -228,6 +246,7 @@ void http_completed(void *context, struct MHD_Connection *connection, void **sta
     wakeups_remove(server->wakeups, &transaction->wakeup);
     buffer_free(&transaction->out);
     pthread_mutex_destroy(&transaction->lock);
+    if (transaction->begun)
+        atomic_fetch_sub(&server->active, 1);
     free(transaction);
-    atomic_fetch_sub(&server->active, 1);
 }

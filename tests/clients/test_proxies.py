@@ -153,7 +153,7 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def server():
-    running = Server()
+    running = Server("--allow-host", "example.org")
     yield running
     running.stop()
 

@@ -125,8 +125,31 @@ def test_cors_only_when_asked(server, start):
     assert "Content-Type" in answer.headers["Access-Control-Allow-Headers"]
     assert "POST" in answer.headers["Access-Control-Allow-Methods"]
     assert answer.headers["Vary"] == "Origin"
+    assert allowed_headers(answer) == {"content-type", "authorization", "x-request-id"}
     answer = other.post("/generate", {"max_tokens": 1})
     assert answer.headers["Access-Control-Allow-Origin"] == "https://stories.example"
+
+
+def allowed_headers(answer):
+    return {name.strip().lower() for name in answer.headers["Access-Control-Allow-Headers"].split(",")}
+
+
+def test_a_preflight_lets_through_whatever_headers_it_asks_for(start):
+    """OpenAI's client in a browser sends x-stainless-os and more of the kind."""
+    server = start("--cors-origin", "*")
+    asked = ["authorization", "content-type", "x-stainless-os", "x-stainless-retry-count", "x-api_key"]
+    for separator in (",", ", "):
+        answer = server.ask("OPTIONS", "/v1/completions", headers={
+            "Origin": "https://stories.example", "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": separator.join(asked)})
+        assert answer.status == 204
+        assert allowed_headers(answer) == {*asked, "x-request-id"}
+    for strange in ("x: y", "x/y", "x" * 3000, ""):
+        answer = server.ask("OPTIONS", "/v1/completions", headers={
+            "Origin": "https://stories.example", "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": strange})
+        assert answer.status == 204
+        assert allowed_headers(answer) == {"content-type", "authorization", "x-request-id"}
 
 
 def test_request_ids(start):

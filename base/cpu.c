@@ -1,6 +1,8 @@
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "base/cpu.h"
 
+#include "base/file.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,39 +20,84 @@ static int affinity_count(void) {
     return online > 0 ? (int)online : 1;
 }
 
-static bool read_two(const char *path, char first[32], char second[32]) {
-    FILE *file = fopen(path, "r");
+/* The first numbers of a file, at most two; 0 where it has others, such as "max". */
+static void read_numbers(const char *folder, const char *name, long long numbers[2]) {
+    char path[FILE_PATH_BYTES];
+    FILE *file = file_join(path, folder, name, NULL) == STATUS_OK ? fopen(path, "r") : NULL;
+    numbers[0] = numbers[1] = 0;
     if (!file)
-        return false;
-    second[0] = '\0';
-    int count = fscanf(file, "%31s %31s", first, second);
+        return;
+    if (fscanf(file, "%lld %lld", &numbers[0], &numbers[1]) < 1)
+        numbers[0] = 0;
     fclose(file);
-    return count >= 1;
 }
 
-/* Cores that a quota of `quota` microseconds per `period` allows; 0 for no limit. */
-static int quota_cores(const char *quota, const char *period) {
-    long long quota_us = 0, period_us = 0;
-    if (sscanf(quota, "%lld", &quota_us) != 1 || sscanf(period, "%lld", &period_us) != 1)
+/* Cores that a cgroup allows: microseconds in each period, rounded up; 0 for no limit. */
+static int folder_quota(const char *folder) {
+    long long numbers[2], period[2];
+    read_numbers(folder, "cpu.max", numbers); /* version 2: "200000 100000" or "max 100000" */
+    if (numbers[0] == 0) {
+        read_numbers(folder, "cpu.cfs_quota_us", numbers); /* version 1; -1 for no limit */
+        read_numbers(folder, "cpu.cfs_period_us", period);
+        numbers[1] = period[0];
+    }
+    if (numbers[0] <= 0 || numbers[1] <= 0)
         return 0;
-    if (quota_us <= 0 || period_us <= 0)
-        return 0;
-    return (int)((quota_us + period_us - 1) / period_us);
+    return (int)((numbers[0] + numbers[1] - 1) / numbers[1]);
 }
 
-/* A container sees its own cgroup at the root of the mount, which is the case that matters. */
-static int quota_count(void) {
-    char quota[32], period[32], unused[32];
-    if (read_two("/sys/fs/cgroup/cpu.max", quota, period))
-        return quota_cores(quota, period); /* "max 100000" parses as no limit */
-    if (read_two("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", quota, unused) &&
-        read_two("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period, unused))
-        return quota_cores(quota, period);
-    return 0;
+static int smaller_quota(int a, int b) {
+    return a == 0 || (b > 0 && b < a) ? b : a;
+}
+
+/* A quota holds for all cgroups below its own. What is not mounted has none: a container finds its
+ * own cgroup at the mount's root, whatever the path says. */
+static int path_quota(const char *mount, const char *cgroup) {
+    char folder[FILE_PATH_BYTES];
+    if (file_join(folder, mount, cgroup + strspn(cgroup, "/"), NULL) != STATUS_OK)
+        return folder_quota(mount);
+    int least = 0;
+    for (size_t end = strlen(folder); end >= strlen(mount); end--) {
+        if (folder[end] != '/' && folder[end] != '\0')
+            continue;
+        folder[end] = '\0';
+        least = smaller_quota(least, folder_quota(folder));
+    }
+    return least;
+}
+
+static bool names_cpu(char *controllers) {
+    char *rest, *name = strtok_r(controllers, ",", &rest);
+    while (name && strcmp(name, "cpu") != 0)
+        name = strtok_r(NULL, ",", &rest);
+    return name;
+}
+
+int cpu_quota(const char *root) {
+    char list[FILE_PATH_BYTES], mounts[2][FILE_PATH_BYTES], line[FILE_PATH_BYTES];
+    if (file_join(list, root, "proc/self/cgroup", NULL) != STATUS_OK ||
+        file_join(mounts[0], root, "sys/fs/cgroup", NULL) != STATUS_OK ||
+        file_join(mounts[1], root, "sys/fs/cgroup/cpu", NULL) != STATUS_OK)
+        return 0;
+    int least = smaller_quota(folder_quota(mounts[0]), folder_quota(mounts[1]));
+    FILE *file = fopen(list, "r");
+    while (file && fgets(line, sizeof line, file)) { /* "0::/a.slice/b", "4:cpu,cpuacct:/a" */
+        char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
+        if (!path)
+            continue;
+        path[strcspn(path, "\n")] = '\0';
+        *path++ = '\0';
+        bool version_2 = names[1] == '\0';
+        if (version_2 || names_cpu(names + 1))
+            least = smaller_quota(least, path_quota(mounts[!version_2], path));
+    }
+    if (file)
+        fclose(file);
+    return least;
 }
 
 int cpu_count(void) {
-    int count = affinity_count(), quota = quota_count();
+    int count = affinity_count(), quota = cpu_quota("");
     if (quota > 0 && quota < count)
         count = quota;
     return count > 0 ? count : 1;

@@ -4,9 +4,11 @@
 
 #include <stdbool.h>
 
-/* Cores this process may keep busy: the smaller of its CPU affinity and its
- * cgroup's CPU quota (v2 or v1), rounded up; at least 1. */
+/* Cores this process may keep busy: the smaller of its CPU affinity and cpu_quota(""); at least 1. */
 int cpu_count(void);
+/* Cores that the CPU quotas of its cgroup and of those above it allow (version 2 or 1), rounded up;
+ * 0 for no limit. `root` stands before the paths of /proc and /sys; for tests. */
+int cpu_quota(const char *root);
 
 /* Instruction sets usable here (CPU and operating system both). */
 bool cpu_has_avx2(void);   /* AVX2 + FMA */

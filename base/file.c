@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,8 @@
 
 #ifdef __APPLE__
 #include <mach-o/dyld.h>
+#else
+#include <sys/auxv.h>
 #endif
 
 enum status file_join(char path[FILE_PATH_BYTES], const char *folder, const char *name,
@@ -191,18 +194,29 @@ static bool to_parent(char *path) {
     return slash;
 }
 
-bool file_program_folder(char path[FILE_PATH_BYTES]) {
+_Static_assert(FILE_PATH_BYTES >= PATH_MAX, "realpath() writes as much as that");
+
+bool file_program(char path[FILE_PATH_BYTES], bool *by_loader) {
+    *by_loader = false;
 #ifdef __APPLE__
     uint32_t size = FILE_PATH_BYTES;
-    if (_NSGetExecutablePath(path, &size) != 0)
-        return false;
+    return _NSGetExecutablePath(path, &size) == 0;
 #else
-    ssize_t length = readlink("/proc/self/exe", path, FILE_PATH_BYTES);
-    if (length <= 0 || length == FILE_PATH_BYTES) /* as long as that it is cut */
-        return false;
-    path[length] = '\0';
+    /* The kernel loads no interpreter for a program that is one: /proc/self/exe is then the loader. */
+    *by_loader = getauxval(AT_BASE) == 0;
+    ssize_t length = *by_loader ? 0 : readlink("/proc/self/exe", path, FILE_PATH_BYTES);
+    if (length > 0 && length < FILE_PATH_BYTES) { /* as long as that it is cut */
+        path[length] = '\0';
+        return true;
+    }
+    const char *name = (const char *)(uintptr_t)getauxval(AT_EXECFN); /* as it was called */
+    return name && realpath(name, path);
 #endif
-    return to_parent(path);
+}
+
+bool file_program_folder(char path[FILE_PATH_BYTES]) {
+    bool by_loader;
+    return file_program(path, &by_loader) && to_parent(path);
 }
 
 bool file_program_root(char path[FILE_PATH_BYTES], const char *name) {

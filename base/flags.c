@@ -130,7 +130,7 @@ static enum status assign_defaults(const struct flag_table *table, void *options
         char name[96];
         environment_name(table, &table->flags[i], name, sizeof name);
         const char *text = getenv(name);
-        if (text && *text)
+        if (text && *text && !(is_number(table->flags[i].kind) && strstr(text, "://")))
             keep_first(&first, assign(&table->flags[i], options, text, first ? NULL : err));
     }
     return first;

@@ -47,6 +47,8 @@ struct flag_table {
  * name excluded; both "--name value" and "--name=value"; "--" ends options).
  * The arguments that are no options are moved to the front of argv, and *argc
  * becomes their number. On --help prints the help and sets *help_shown.
+ * A variable that holds an address ("tcp://10.0.0.1:80") where a number belongs is ignored:
+ * Kubernetes and Docker's links set ALPACA_PORT so for a service called alpaca.
  * Errors: STATUS_INVALID with error.field naming the flag and its range. */
 enum status flags_parse(const struct flag_table *table, void *options, int *argc, char **argv,
                         bool *help_shown, struct error *err);

@@ -1,6 +1,8 @@
 /* log.h - one line per event on standard error: "time level message".
  *
- * Ownership: nothing is kept. Thread-safe: each line is written with one call;
+ * A standard error that nobody reads holds nobody up: lines are lost then, and counted in a line of
+ * their own once there is a reader again.
+ * Ownership: nothing is kept. Thread-safe: lines come one after another;
  * the settings are for the start, before there are other threads.
  */
 #ifndef ALPACA_BASE_LOG_H

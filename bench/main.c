@@ -1,4 +1,5 @@
 /* alpaca-bench: how fast the parts are, on this machine, in figures to compare. */
+#include "base/program.h"
 #include "bench/bench.h"
 #include "model/blas.h"
 
@@ -25,8 +26,7 @@ static void print_help(FILE *out) {
     fprintf(out, "\nalpaca-bench COMMAND --help lists a command's options.\n");
 }
 
-int main(int argc, char **argv) {
-    blas_init(argv);
+static int run(int argc, char **argv) {
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
         print_help(stdout);
         return 0;
@@ -37,4 +37,10 @@ int main(int argc, char **argv) {
     }
     print_help(stderr);
     return 2;
+}
+
+int main(int argc, char **argv) {
+    program_start();
+    blas_init(argv);
+    return program_end("alpaca-bench", run(argc, argv));
 }

@@ -1,5 +1,6 @@
 /* alpaca-tell: a story in the terminal, word by word. */
 #include "base/flags.h"
+#include "base/program.h"
 #include "base/rng.h"
 #include "engine/completion.h"
 #include "model/blas.h"
@@ -135,7 +136,8 @@ static void print_word(struct printer *printer) {
     buffer_clear(&printer->word);
 }
 
-static void print_text(struct printer *printer, const char *text, size_t bytes) {
+static enum status print_text(struct printer *printer, const char *text, size_t bytes,
+                              struct error *err) {
     if (!printer->width) {
         fwrite(text, 1, bytes, stdout);
     } else {
@@ -145,7 +147,8 @@ static void print_text(struct printer *printer, const char *text, size_t bytes) 
             buffer_append(&printer->word, &text[i], 1);
         }
     }
-    fflush(stdout);
+    return fflush(stdout) == 0 ? STATUS_OK
+                               : error_set_errno(err, "cannot write to standard output");
 }
 
 static void print_end(struct printer *printer) {
@@ -181,11 +184,12 @@ static enum status tell(struct engine *engine, const struct options *options,
         status = completion_start(&completion, engine, &params, err);
     if (status != STATUS_OK)
         goto cleanup;
-    print_text(&printer, prompt->data, prompt->size);
-    while (!interrupted) {
+    status = print_text(&printer, prompt->data, prompt->size, err);
+    while (!interrupted && status == STATUS_OK) {
         status = completion_advance(&completion, err);
         const char *text = completion_text(&completion, &bytes);
-        print_text(&printer, text + printed, bytes - printed);
+        if (status == STATUS_OK)
+            status = print_text(&printer, text + printed, bytes - printed, err);
         printed = bytes;
         if (status != STATUS_OK || completion.finish != FINISH_NONE)
             break;
@@ -217,6 +221,7 @@ int main(int argc, char **argv) {
     struct error err = {0};
     int word_count = argc - 1;
     bool help_shown = false;
+    program_start();
     blas_init(argv);
     enum status status =
         flags_parse(&table, &options, &word_count, argv + 1, &help_shown, &err);
@@ -236,5 +241,7 @@ cleanup:
     buffer_free(&prompt);
     if (status != STATUS_OK)
         fprintf(stderr, "alpaca-tell: %s\n", err.message);
-    return status != STATUS_OK ? EXIT_FAILURE : interrupted ? 130 : EXIT_SUCCESS;
+    return program_end("alpaca-tell", status != STATUS_OK ? EXIT_FAILURE
+                                      : interrupted       ? 130
+                                                          : EXIT_SUCCESS);
 }

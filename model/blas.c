@@ -1,9 +1,12 @@
+#define _GNU_SOURCE /* environ */
 #include "model/blas.h"
 
 #include "base/cpu.h"
+#include "base/file.h"
 
 #include <cblas.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
@@ -19,19 +22,35 @@ static bool knows_avx512(const char *core) {
     return false;
 }
 
-/* Starts this program again, as the same process, with the kernels that OpenBLAS shall use. */
+#ifdef __linux__
+/* OpenBLAS starts a thread for every core while it is loaded, before main() could set a variable
+ * against it, and ends the program where threads are limited. It asks for the number with getenv(),
+ * and the dynamic linker prefers this program's getenv() to the C library's. */
+char *getenv(const char *name) {
+    static char one[] = "1";
+    size_t length = strlen(name);
+    if (strcmp(name, "OPENBLAS_NUM_THREADS") == 0)
+        return one;
+    for (char **at = environ; at && *at; at++)
+        if (strncmp(*at, name, length) == 0 && (*at)[length] == '=')
+            return *at + length + 1;
+    return NULL;
+}
+
+/* Starts this program again, as the same process, with the kernels that OpenBLAS shall use. Where
+ * that is impossible it goes on with slower ones. */
 static void restart_with(const char *core, char **argv) {
     const char *now = getenv("OPENBLAS_CORETYPE");
+    char program[FILE_PATH_BYTES]; /* its real name, so that ps shows that and not "exe" */
+    bool by_loader;
     if (now && strcasecmp(now, core) == 0)
         return; /* it has been started again already, and would be for ever */
-    char program[4096]; /* its real name, so that ps shows that and not "exe" */
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length <= 0)
-        return; /* no /proc: slow, but right */
-    program[length] = '\0';
+    if (!file_program(program, &by_loader) || by_loader)
+        return; /* a loader of its own choice may be the only one that can start it */
     setenv("OPENBLAS_CORETYPE", core, 1);
     execv(program, argv);
 }
+#endif
 
 void blas_init(char **argv) {
 #ifdef __linux__

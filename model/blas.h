@@ -2,7 +2,7 @@
  *
  * The only door to OpenBLAS. Each call runs on the calling thread; spreading
  * work over cores is the pool's business (OpenBLAS's own threads spin and
- * collapse when another process wants the core).
+ * collapse when another process wants the core). Whatever links this starts no threads of OpenBLAS.
  * Ownership: all memory is the caller's. Thread-safe after blas_init().
  */
 #ifndef ALPACA_MODEL_BLAS_H
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Call first in main(). OpenBLAS picks its kernels before main() starts, and an
+/* Call in main() after program_start(). OpenBLAS picks its kernels before main() starts, and an
  * old version, or an OPENBLAS_CORETYPE set for the whole machine, can leave half
  * of a new CPU unused. Then this restarts the program (same process, same
  * arguments) with OPENBLAS_CORETYPE naming kernels that use all of it.

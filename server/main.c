@@ -1,5 +1,6 @@
 /* alpaca-server starts the engine and the HTTP server, waits for a signal, and stops both again. */
 #include "base/log.h"
+#include "base/program.h"
 #include "model/blas.h"
 #include "model/kernels/kernels.h"
 #include "server/api/json.h"
@@ -25,11 +26,9 @@ enum { LAST_ANSWERS_MS = 2000 };
 static int stop_pipe[2];
 
 static void on_stop_signal(int signal_number) {
-    static volatile sig_atomic_t asked;
     int code = errno;
-    if (asked) /* the second signal ends the process at once */
+    if (program_hurries())
         _exit(128 + signal_number);
-    asked = 1;
     ssize_t ignored = write(stop_pipe[1], "", 1);
     (void)ignored;
     errno = code;
@@ -97,6 +96,9 @@ static enum status open_service(struct service *service, struct error *err) {
 
 static enum status serve(struct service *service, struct error *err) {
     struct http_server *http = NULL;
+    const char *port = getenv("ALPACA_PORT");
+    if (port && strstr(port, "://")) /* base/flags.h */
+        log_warn("ALPACA_PORT=%s is ignored: Kubernetes sets it so for a service called alpaca", port);
     enum status status = catch_signals(err);
     if (status == STATUS_OK)
         status = open_service(service, err);
@@ -122,16 +124,13 @@ int main(int argc, char **argv) {
     static struct service service;
     struct error err = {0};
     bool done = false;
+    program_start();
     blas_init(argv);
     enum status status = options_parse(&service.options, argc, argv, &done, &err);
     if (logs_json(&service.options))
         log_set_formatter(format_json);
     if (status == STATUS_OK && done)
-        return EXIT_SUCCESS;
-    if (status == STATUS_OK && service.options.help_markdown) {
-        options_print_markdown();
-        return EXIT_SUCCESS;
-    }
+        return program_end("alpaca-server", EXIT_SUCCESS);
     if (service.options.verbose)
         log_set_level(LOG_DEBUG);
     if (status == STATUS_OK)

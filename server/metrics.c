@@ -148,10 +148,12 @@ static void write_process(struct buffer *out, time_t started) {
     head(out, "process_cpu_seconds_total", "counter", "User and system time.");
     buffer_printf(out, "process_cpu_seconds_total %.6f\n", stats.cpu_seconds);
     gauge(out, "process_start_time_seconds", "Start, in seconds since 1970.", (double)started);
+    gauge(out, "process_max_fds", "Open files at most.", (double)stats.max_files);
+    if (!stats.whole)
+        return;
     gauge(out, "process_resident_memory_bytes", "Resident memory.", (double)stats.resident_bytes);
     gauge(out, "process_virtual_memory_bytes", "Virtual memory.", (double)stats.virtual_bytes);
     gauge(out, "process_open_fds", "Open files.", stats.open_files);
-    gauge(out, "process_max_fds", "Open files at most.", (double)stats.max_files);
     gauge(out, "process_threads", "Threads.", stats.threads);
 }
 

@@ -84,9 +84,9 @@ enum status options_parse(struct options *options, int argc, char **argv, bool *
         strcmp(options->log_format, "json") != 0)
         status = error_set_field(err, STATUS_INVALID, "log-format",
                                  "--log-format is text or json, not \"%s\"", options->log_format);
+    if (status == STATUS_OK && options->help_markdown && !*done) {
+        flags_print_markdown(&table, stdout);
+        *done = true;
+    }
     return status;
-}
-
-void options_print_markdown(void) {
-    flags_print_markdown(&table, stdout);
 }

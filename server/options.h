@@ -30,9 +30,8 @@ struct options {
     char bare_host[64]; /* `host`, when it was an address in brackets */
 };
 
-/* *done is set when --help was printed and there is nothing left to do. */
+/* *done is set when --help or --help-markdown was printed and there is nothing left to do. */
 enum status options_parse(struct options *options, int argc, char **argv, bool *done,
                           struct error *err);
-void options_print_markdown(void);
 
 #endif

@@ -5,16 +5,17 @@
 #ifndef ALPACA_SERVER_PROCESS_STATS_H
 #define ALPACA_SERVER_PROCESS_STATS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct process_stats {
     double cpu_seconds;
+    uint64_t max_files; /* open files that the system allows */
+    bool whole;         /* there is a /proc, which says the following */
     uint64_t resident_bytes, virtual_bytes;
     int open_files, threads;
-    uint64_t max_files; /* open files that the system allows */
 };
 
-/* Where a system has no /proc, what would be read there is 0. */
 void process_stats_read(struct process_stats *stats);
 
 #endif

@@ -161,6 +161,21 @@ static void test_flags_from_the_environment(void **state) {
     assert_string_equal(p.err.field, "batch-rows");
 }
 
+static void test_an_address_in_a_variable_is_no_number(void **state) {
+    (void)state;
+    setenv("ALPACA_TEST_BATCH_ROWS", "tcp://10.96.0.7:8080", 1);
+    setenv("ALPACA_TEST_MODEL", "tcp://10.96.0.7:8080", 1); /* a text may be one */
+    struct parsed p = parse("");
+    assert_int_equal(p.status, STATUS_OK);
+    assert_int_equal(p.options.rows, 64);
+    assert_string_equal(p.options.model, "tcp://10.96.0.7:8080");
+    assert_int_equal(parse("--batch-rows 7").options.rows, 7);
+    setenv("ALPACA_TEST_BATCH_ROWS", "tcp:10.96.0.7", 1);
+    assert_int_equal(parse("").status, STATUS_INVALID);
+    unsetenv("ALPACA_TEST_BATCH_ROWS");
+    unsetenv("ALPACA_TEST_MODEL");
+}
+
 static void test_flags_document_themselves(void **state) {
     (void)state;
     void (*const printers[])(const struct flag_table *, FILE *) = {flags_print_help,
@@ -529,6 +544,7 @@ int main(void) {
         cmocka_unit_test(test_wrong_flags_are_named),
         cmocka_unit_test(test_flags_behind_a_wrong_one_are_read_too),
         cmocka_unit_test(test_flags_from_the_environment),
+        cmocka_unit_test(test_an_address_in_a_variable_is_no_number),
         cmocka_unit_test(test_flags_document_themselves),
         SCRATCH_TEST(test_files_are_replaced_whole_or_not),
         SCRATCH_TEST(test_full_disk_loses_nothing),

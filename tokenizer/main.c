@@ -1,5 +1,6 @@
 /* alpaca-tokenizer - a tokenizer on the command line: lines in, lines out. */
 #include "base/flags.h"
+#include "base/program.h"
 #include "tokenizer/tokenizer.h"
 
 #include <errno.h>
@@ -116,23 +117,21 @@ static enum status each_line(const struct tokenizer *tokenizer, line_function *f
         else if (!buffer_append(&line.text, "\n", 1))
             status = error_set(err, STATUS_NO_MEMORY, "no memory for line %zu", number);
         else if (fwrite(line.text.data, 1, line.text.size, stdout) != line.text.size)
-            status = error_set_errno(err, "cannot write");
+            status = error_set_errno(err, "cannot write to standard output");
     }
     if (status == STATUS_OK && ferror(stdin))
         status = error_set_errno(err, "cannot read");
-    if (fflush(stdout) != 0 && status == STATUS_OK)
-        status = error_set_errno(err, "cannot write");
     free(input);
     token_list_free(&line.ids);
     buffer_free(&line.text);
     return status;
 }
 
-static enum status print_info(const struct tokenizer *tokenizer, struct error *err) {
+static enum status print_info(const struct tokenizer *tokenizer) {
     struct tokenizer_specials specials = tokenizer_specials(tokenizer);
     printf("pieces %zu\nunk %d\nbos %d\neos %d\npad %d\n", tokenizer_vocab_size(tokenizer),
            (int)specials.unk, (int)specials.bos, (int)specials.eos, (int)specials.pad);
-    return fflush(stdout) == 0 ? STATUS_OK : error_set_errno(err, "cannot write");
+    return STATUS_OK;
 }
 
 static enum status run(const char *command, const struct tokenizer *tokenizer,
@@ -142,7 +141,7 @@ static enum status run(const char *command, const struct tokenizer *tokenizer,
     if (strcmp(command, "decode") == 0)
         return each_line(tokenizer, decode_line, err);
     if (strcmp(command, "info") == 0)
-        return print_info(tokenizer, err);
+        return print_info(tokenizer);
     return error_set(err, STATUS_INVALID, "unknown command \"%s\"; see --help", command);
 }
 
@@ -152,10 +151,11 @@ int main(int argc, char **argv) {
     struct tokenizer *tokenizer = NULL;
     int commands = argc - 1;
     bool help_shown = false;
+    program_start();
     enum status status =
         flags_parse(&table, &options, &commands, argv + 1, &help_shown, &err);
     if (help_shown)
-        return 0;
+        goto cleanup;
     if (status == STATUS_OK && commands == 0)
         status = error_set(&err, STATUS_INVALID, "say encode, decode or info; see --help");
     if (status == STATUS_OK && !options.model)
@@ -164,8 +164,10 @@ int main(int argc, char **argv) {
         status = tokenizer_load(&tokenizer, options.model, &err);
     if (status == STATUS_OK)
         status = run(argv[1], tokenizer, &err);
+cleanup:
     tokenizer_free(tokenizer);
     if (status != STATUS_OK)
         fprintf(stderr, "alpaca-tokenizer: %s\n", err.message);
-    return status == STATUS_OK ? 0 : status == STATUS_INVALID ? 2 : 1;
+    return program_end("alpaca-tokenizer",
+                       status == STATUS_OK ? 0 : status == STATUS_INVALID ? 2 : 1);
 }

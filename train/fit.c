@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "base/rng.h"
 #include "model/weights.h"
 #include "train/checkpoint.h"
@@ -12,14 +13,17 @@
 
 static volatile sig_atomic_t interrupted;
 
+/* The first signal asks for a checkpoint; a later one kills as usual. */
 static void on_signal(int number) {
-    (void)number;
     interrupted = 1;
+    if (program_hurries()) {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
 }
 
-/* The first signal asks for a checkpoint; a second one kills as usual. */
 static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

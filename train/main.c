@@ -1,4 +1,5 @@
 /* alpaca-train - from story files to a model folder. */
+#include "base/program.h"
 #include "model/blas.h"
 #include "train/commands.h"
 
@@ -23,8 +24,7 @@ static int usage(FILE *out, int status) {
     return status;
 }
 
-int main(int argc, char **argv) {
-    blas_init(argv);
+static int run(int argc, char **argv) {
     if (argc < 2)
         return usage(stderr, 2);
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
@@ -34,4 +34,10 @@ int main(int argc, char **argv) {
             return commands[i].run(argc - 2, argv + 2);
     fprintf(stderr, "alpaca-train: no such command: %s\n", argv[1]);
     return usage(stderr, 2);
+}
+
+int main(int argc, char **argv) {
+    program_start();
+    blas_init(argv);
+    return program_end("alpaca-train", run(argc, argv));
 }

@@ -48,13 +48,14 @@ class Answer:
 
 
 class Server:
-    def __init__(self, *options, model=None, env=None):
+    def __init__(self, *options, model=None, env=None, prefix=(), stderr=None):
         # Two ends of one file: reading must not move the place where the server writes.
         self.log_file = tempfile.NamedTemporaryFile("r")
-        arguments = [BIN / "alpaca-server", "--port", "0", "--model", model or MODEL, *options]
+        arguments = [*prefix, BIN / "alpaca-server", "--port", "0", "--model", model or MODEL,
+                     *options]
         with open(self.log_file.name, "a") as errors:
             self.process = subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE,
-                                            stderr=errors, text=True,
+                                            stderr=stderr or errors, text=True,
                                             env={**os.environ, **(env or {})})
         line = self.process.stdout.readline()
         found = re.search(r"http://(\S+):(\d+)", line)

@@ -1,4 +1,5 @@
 """The process: how it starts, how it fails to start, how it ends."""
+import contextlib
 import json
 import os
 import signal
@@ -66,7 +67,7 @@ def test_stories_that_take_too_long_are_cut_off_with_an_error(start):
     server.ended()
 
 
-def test_a_second_signal_ends_it_at_once(start):
+def test_a_later_signal_ends_it_at_once(start):
     server = start("--stop-timeout", "3600", "--slots", "1", "--numeric", "f32")
     connection = server.connect()
     # Eight stories one after another: there is work left when the first words come.
@@ -75,7 +76,9 @@ def test_a_second_signal_ends_it_at_once(start):
     server.process.send_signal(signal.SIGTERM)
     while "stopping" not in server.log():
         time.sleep(0.01)
-    server.process.send_signal(signal.SIGTERM)
+    while server.process.poll() is None:  # those within half a second are the same wish
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
     server.ended(expected=128 + signal.SIGTERM)
     connection.close()
 
@@ -153,8 +156,9 @@ def test_everything_that_a_json_log_says_is_json():
                     b"GET /" + b"y" * 40000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"):
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
-            receive_all(connection)
+            with contextlib.suppress(OSError):  # the server may be done with it by now
+                connection.shutdown(socket.SHUT_WR)
+                receive_all(connection)
     server.send_signal(signal.SIGTERM)
     output, log = server.communicate()
     assert server.returncode == 0 and output == ""

@@ -1,0 +1,37 @@
+#include "base/program.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ONE_WISH_MS = 500 };
+
+void program_start(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0) /* open() takes the lowest free number, which is fd */
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+int program_end(const char *name, int status) {
+    bool lost = ferror(stdout) != 0;
+    errno = 0;
+    if (fclose(stdout) != 0)
+        lost = true;
+    if (!lost || status != EXIT_SUCCESS)
+        return status;
+    fprintf(stderr, "%s: cannot write to standard output%s%s\n", name, errno ? ": " : "",
+            errno ? strerror(errno) : "");
+    return EXIT_FAILURE;
+}
+
+bool program_hurries(void) {
+    static atomic_ullong first_ms; /* atomic, since any thread may get the signal */
+    unsigned long long now = clock_now_ns() / 1000000 + 1, first = 0;
+    return !atomic_compare_exchange_strong(&first_ms, &first, now) && now >= first + ONE_WISH_MS;
+}

@@ -1,0 +1,24 @@
+/* program.h - what every program does at its start, at its end, and when it is asked to stop.
+ *
+ * Ownership: nothing is kept. Only main()'s thread may call these, but for program_hurries(), which
+ * signal handlers on any thread may.
+ */
+#ifndef ALPACA_BASE_PROGRAM_H
+#define ALPACA_BASE_PROGRAM_H
+
+#include <stdbool.h>
+
+/* Call first in main(). Where standard input, output or error is closed, something that can be
+ * neither read nor written takes its number, which the next file or socket would get otherwise. */
+void program_start(void);
+
+/* Call last in main(), with what it would return: closes standard output. When something could not
+ * be written there and `status` is 0, says so on standard error and returns 1. */
+int program_end(const char *name, int status);
+
+/* For handlers of signals that ask to stop: false for the first and for those less than half a
+ * second after it, true later. GNU timeout signals a process and then its group with it, so two
+ * signals at once are one wish. */
+bool program_hurries(void);
+
+#endif

@@ -26,6 +26,24 @@ enum status file_join(char path[FILE_PATH_BYTES], const char *folder, const char
                      name);
 }
 
+/* What `path` is when it is no file of bytes that can be mapped or read again. */
+static const char *kind_of(mode_t mode) {
+    return S_ISDIR(mode) ? "a folder" : S_ISFIFO(mode) ? "a pipe" : "a device or socket";
+}
+
+static enum status check_mode(const char *path, mode_t mode, struct error *err) {
+    if (S_ISREG(mode))
+        return STATUS_OK;
+    return error_set(err, STATUS_INVALID, "%s is %s, not a regular file", path, kind_of(mode));
+}
+
+enum status file_check_regular(const char *path, struct error *err) {
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return error_set_errno(err, "cannot open %s", path);
+    return check_mode(path, info.st_mode, err);
+}
+
 enum status file_read(const char *path, size_t limit_bytes, struct buffer *buffer,
                       struct error *err) {
     FILE *file = fopen(path, "rb");
@@ -54,16 +72,15 @@ enum status file_read(const char *path, size_t limit_bytes, struct buffer *buffe
 
 enum status file_map_open(struct file_map *map, const char *path, struct error *err) {
     *map = (struct file_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* or a pipe would be waited for */
     if (fd < 0)
         return error_set_errno(err, "cannot open %s", path);
     enum status status = STATUS_OK;
     struct stat info;
     if (fstat(fd, &info) != 0) {
         status = error_set_errno(err, "cannot read %s", path);
-    } else if (!S_ISREG(info.st_mode)) {
-        status = error_set(err, STATUS_INVALID, "%s is not a regular file", path);
-    } else if (info.st_size > 0) { /* mmap refuses length 0; an empty view needs none */
+    } else if ((status = check_mode(path, info.st_mode, err)) == STATUS_OK && info.st_size > 0) {
+        /* mmap refuses length 0; an empty view needs none. */
         void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
             status = error_set_errno(err, "cannot map %s", path);

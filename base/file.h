@@ -23,7 +23,10 @@ enum status file_join(char path[FILE_PATH_BYTES], const char *folder, const char
 enum status file_read(const char *path, size_t limit_bytes, struct buffer *buffer,
                       struct error *err);
 
-/* A read-only view of a file. */
+/* STATUS_INVALID says what else `path` is: a folder, a pipe (which may never end), a device. */
+enum status file_check_regular(const char *path, struct error *err);
+
+/* A read-only view of a regular file. */
 struct file_map {
     const unsigned char *data;
     size_t size;

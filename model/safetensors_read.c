@@ -1,5 +1,7 @@
 #include "model/safetensors_internal.h"
 
+#include "base/foreign.h"
+
 #include <cjson/cJSON.h>
 
 #include <errno.h>
@@ -290,7 +292,10 @@ enum status safetensors_open(struct safetensors *file, const char *path, struct 
         return status;
     status = parse_file(file, &reason);
     if (status != STATUS_OK) {
+        const char *name = foreign_name((const char *)file->map.data, file->map.size);
         safetensors_close(file);
+        if (name)
+            return error_set(err, status, "%s is %s", path, name);
         error_set_field(err, status, reason.field, "%.200s: %.190s", path, reason.message);
     }
     return status;

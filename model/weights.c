@@ -1,6 +1,7 @@
 #include "model/weights.h"
 
 #include "base/file.h"
+#include "base/foreign.h"
 
 #include <cjson/cJSON.h>
 
@@ -119,12 +120,18 @@ enum status config_read(const char *path, struct model_config *config, struct er
     struct error reason = {0};
     struct buffer text = {0};
     *config = (struct model_config){0};
-    enum status status = file_read(path, config_limit_bytes, &text, err);
+    enum status status = file_check_regular(path, err);
+    if (status == STATUS_OK)
+        status = file_read(path, config_limit_bytes, &text, err);
     if (status == STATUS_OK && text.size == 0)
         status = error_set(err, STATUS_CORRUPT, "%s is empty", path);
     else if (status == STATUS_OK) {
-        status = parse_config(text.data, text.size, config, &reason);
-        if (status != STATUS_OK)
+        size_t mark = utf8_mark(text.data, text.size);
+        status = parse_config(text.data + mark, text.size - mark, config, &reason);
+        const char *name = status == STATUS_OK ? NULL : foreign_name(text.data, text.size);
+        if (name)
+            error_set(err, status, "%s is %s", path, name);
+        else if (status != STATUS_OK)
             error_set_field(err, status, reason.field, "%.200s: %.190s", path, reason.message);
     }
     buffer_free(&text);
@@ -240,6 +247,24 @@ static enum status check_finite(const struct model *model, struct error *err) {
     return STATUS_OK;
 }
 
+/* Says what a folder without a model.safetensors holds instead. */
+static enum status name_other_weights(const char *folder, struct error *err) {
+    static const struct {
+        const char *file, *words;
+    } others[] = {
+        {"model.safetensors.index.json", "weights in several files (sharded); write them as one"},
+        {"pytorch_model.bin", "PyTorch's pickled weights; save them as one"},
+        {"pytorch_model.bin.index.json", "PyTorch's pickled weights in several files; save them as "
+                                         "one"},
+    };
+    char path[FILE_PATH_BYTES];
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (file_join(path, folder, others[i].file, NULL) == STATUS_OK && file_exists(path))
+            return error_set(err, STATUS_UNSUPPORTED, "%s: %s model.safetensors (there is a %s)",
+                             folder, others[i].words, others[i].file);
+    return STATUS_NOT_FOUND;
+}
+
 enum status weights_load(const char *folder, struct model **out, struct error *err) {
     struct model_config config;
     struct safetensors file = {0};
@@ -254,6 +279,8 @@ enum status weights_load(const char *folder, struct model **out, struct error *e
         status = file_join(path, folder, "model.safetensors", err);
     if (status == STATUS_OK)
         status = safetensors_open(&file, path, err);
+    if (status == STATUS_NOT_FOUND)
+        return name_other_weights(folder, err);
     if (status != STATUS_OK)
         return status;
     status = check_tensors(&file, &config, &reason);

@@ -1,6 +1,7 @@
 #include "server/keys.h"
 
 #include "base/file.h"
+#include "base/foreign.h"
 
 #include <string.h>
 #include <strings.h>
@@ -10,10 +11,10 @@ enum { KEYS_FILE_LIMIT = 1 << 20 };
 /* The next line that holds a key, without the white space around it. */
 static const char *next_key(const char **at, size_t *length) {
     while (**at) {
-        const char *begin = *at, *end = begin + strcspn(begin, "\n");
+        const char *begin = *at, *end = begin + strcspn(begin, "\r\n");
         *at = *end ? end + 1 : end;
-        begin += strspn(begin, " \t\r");
-        while (end > begin && strchr(" \t\r", end[-1]))
+        begin += strspn(begin, " \t");
+        while (end > begin && strchr(" \t", end[-1]))
             end--;
         if (begin < end && *begin != '#') {
             *length = (size_t)(end - begin);
@@ -27,7 +28,13 @@ enum status keys_load(struct keys *keys, const char *path, struct error *err) {
     size_t length;
     *keys = (struct keys){0};
     enum status status = file_read(path, KEYS_FILE_LIMIT, &keys->text, err);
-    const char *at = keys->text.data ? keys->text.data : "";
+    const char *at = keys->text.data ? keys->text.data : "", *name;
+    if (status == STATUS_OK && (name = foreign_name(at, keys->text.size)) != NULL)
+        status = error_set(err, STATUS_INVALID, "%s is %s", path, name);
+    else if (status == STATUS_OK && memchr(at, '\0', keys->text.size))
+        status = error_set(err, STATUS_INVALID, "%s holds a NUL byte, so it is no text", path);
+    if (utf8_mark(at, keys->text.size)) /* as white space before the first line */
+        memset(keys->text.data, '\n', 3);
     if (status == STATUS_OK && !next_key(&at, &length))
         status = error_set(err, STATUS_INVALID, "%s holds no key", path);
     keys->required = true;

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 struct keys {
-    struct buffer text; /* the file: one key a line, # begins a comment line */
+    struct buffer text; /* the file: one key a line, # begins a comment line; lines may end in CR */
     bool required;      /* false without a file: then every request is accepted */
 };
 

@@ -40,6 +40,33 @@ static void test_only_the_keys_of_the_file_are_accepted(void **state) {
     keys_free(&keys);
 }
 
+static void test_keys_of_other_systems(void **state) {
+    (void)state;
+    struct keys keys;
+    struct error err = {0};
+    const char *path = scratch_write_text(&scratch, "keys", "\xEF\xBB\xBF" "first\rsecond\r");
+    assert_int_equal(keys_load(&keys, path, &err), STATUS_OK);
+    assert_true(keys_accept(&keys, "Bearer first"));
+    assert_true(keys_accept(&keys, "Bearer second"));
+    assert_false(keys_accept(&keys, "Bearer \xEF\xBB\xBF" "first"));
+    keys_free(&keys);
+    static const struct {
+        const char *bytes;
+        size_t count;
+        const char *words;
+    } cases[] = {
+        {"\xFF\xFEk\0e\0y\0", 8, "UTF-16"}, {"\xFE\xFF\0k\0e\0y", 8, "UTF-16"},
+        {"k\0e\0y\0\n\0", 8, "UTF-16"},     {"\0k\0e\0y", 6, "UTF-16"},
+        {"key\nk\0y", 7, "NUL"},             {"\xEF\xBB\xBF", 3, "no key"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        path = scratch_write(&scratch, "keys", cases[i].bytes, cases[i].count);
+        assert_int_equal(keys_load(&keys, path, &err), STATUS_INVALID);
+        if (!strstr(err.message, cases[i].words))
+            fail_msg("\"%s\" does not say \"%s\"", err.message, cases[i].words);
+    }
+}
+
 static void test_a_file_without_a_key_is_an_error(void **state) {
     (void)state;
     struct keys keys;
@@ -56,6 +83,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_without_a_file_everyone_may),
         SCRATCH_TEST(test_only_the_keys_of_the_file_are_accepted),
+        SCRATCH_TEST(test_keys_of_other_systems),
         SCRATCH_TEST(test_a_file_without_a_key_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

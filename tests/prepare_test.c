@@ -170,6 +170,23 @@ static void drops_and_counts(void **state) {
     assert_int_equal(report.valid_stories, 2);
 }
 
+static void one_story_is_enough_to_train_on(void **state) {
+    (void)state;
+    struct prepare_report report;
+    const char *input = scratch_write_text(&scratch, "in.txt", "\xEF\xBB\xBF" "One\xEF\xBB\xBF day.");
+    assert_int_equal(prepare(input, NULL, 0, 1, &report), STATUS_OK);
+    assert_file("out/train.txt", "One day.\n");
+    assert_file("out/valid.txt", "");
+    assert_file("out/vocab.txt", "One day.\n");
+    const char *inputs[] = {input};
+    struct prepare_options options = {.inputs = inputs, .input_count = 1, .valid_share = 1,
+                                      .out = scratch_path(&scratch, "out"), .vocab_share = 1};
+    struct error err;
+    assert_int_equal(prepare_run(&options, &report, &err), STATUS_INVALID);
+    assert_non_null(strstr(err.message, "all 1 stories fell to validation"));
+    assert_string_equal(err.field, "valid-share");
+}
+
 enum { MANY = 4000 };
 
 /* MANY different stories, in either direction. */
@@ -313,6 +330,7 @@ int main(void) {
         SCRATCH_TEST(set_remembers_each_text),
         SCRATCH_TEST(hash_is_the_published_one),
         SCRATCH_TEST(drops_and_counts),
+        SCRATCH_TEST(one_story_is_enough_to_train_on),
         SCRATCH_TEST(split_is_a_partition),
         SCRATCH_TEST(split_depends_on_seed_and_text_alone),
         SCRATCH_TEST(vocabulary_takes_the_first_share),

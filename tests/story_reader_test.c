@@ -63,6 +63,9 @@ static void lines(void **state) {
                  "One.|Two. {\"text\": 1}|[Three]|");
     assert_reads(scratch_write_text(&scratch, "bracket.txt", "[Three]\nfour\n"), "[Three]|four|");
     assert_reads(scratch_write_text(&scratch, "mark.txt", "\xEF\xBB\xBFOne.\n"), "One.|");
+    assert_reads(scratch_write_text(&scratch, "mac.txt", "One.\rTwo.\r"), "One.|Two.|");
+    assert_reads(scratch_write_text(&scratch, "windows.txt", "One.\r\nTwo.\r\n"), "One.\r|Two.\r|");
+    assert_reads(scratch_write_text(&scratch, "alone.txt", "One."), "One.|");
     assert_reads(scratch_write_text(&scratch, "empty.txt", ""), "");
     assert_reads(scratch_write_text(&scratch, "blank.txt", "\n \n"), "| |");
 }
@@ -77,6 +80,58 @@ static void json_objects(void **state) {
     assert_reads(scratch_write_text(&scratch, "spread.json",
                                     "\n{\n  \"words\": [1, {}],\n  \"text\": \"spread out\"\n}\n"),
                  "spread out|");
+}
+
+static void json_strings(void **state) {
+    (void)state;
+    const char *expected = "A \"cat\".|Two\nlines|";
+    static const char *const texts[] = {
+        "[\"A \\\"cat\\\".\", \"Two\\nlines\"]", "[\n \"A \\\"cat\\\".\",\n \"Two\\nlines\"\n]\n",
+        "\"A \\\"cat\\\".\"\n\"Two\\nlines\"\n", "\"A \\\"cat\\\".\"\r\n\r\n\"Two\\nlines\"",
+        "\xEF\xBB\xBF[\"A \\\"cat\\\".\", {\"text\": \"Two\\nlines\"}]"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        assert_reads(scratch_write_text(&scratch, i % 2 ? "a.json" : "a.txt", texts[i]), expected);
+    /* Text that only looks like it stays text. */
+    assert_reads(scratch_write_text(&scratch, "said.txt", "\"Go!\" said Tom.\n\"Yes.\"\n"),
+                 "\"Go!\" said Tom.|\"Yes.\"|");
+    assert_reads(scratch_write_text(&scratch, "title.txt", "[\"Tom\" is a title]\nOne.\n"),
+                 "[\"Tom\" is a title]|One.|");
+    assert_reads(scratch_write_text(&scratch, "half.txt", "\"Yes.\"\n\"No.\n"), "\"Yes.\"|\"No.|");
+    assert_fails(scratch_write_text(&scratch, "a.json", "[[\"One.\"]]"), STATUS_UNSUPPORTED,
+                 "a.json holds no JSON of stories");
+    assert_fails(scratch_write_text(&scratch, "a.jsonl", "One.\nTwo.\n"), STATUS_UNSUPPORTED,
+                 "no JSON of stories");
+    assert_fails(scratch_write_text(&scratch, "b.json", "[\"One.\", 2]"), STATUS_CORRUPT,
+                 "record 2: expected the {");
+    assert_fails(scratch_write_text(&scratch, "c.json", "[\"One.\", \"\\q\"]"), STATUS_CORRUPT,
+                 "record 2: not valid JSON");
+}
+
+static void csv_with_a_header(void **state) {
+    (void)state;
+    assert_reads(scratch_write_text(&scratch, "kaggle.csv",
+                                    "text\n\"One day, Tom said \"\"hi\"\".\n\nThe end.\"\nTwo\n"),
+                 "One day, Tom said \"hi\".\n\nThe end.|Two|");
+    assert_reads(scratch_write_text(&scratch, "typed.txt",
+                                    ",\"story\",title\r\n0,\"a,b\",\"t\nu\"\r\n\r\n1,c,d"),
+                 "a,b|c|");
+    assert_reads(scratch_write_text(&scratch, "both.csv", "story,text\nno,yes\n"), "yes|");
+    assert_reads(scratch_write_text(&scratch, "old.csv", "\xEF\xBB\xBFtext,n\rOne.,1\rTwo.,2\r"),
+                 "One.|Two.|");
+    assert_reads(scratch_write_text(&scratch, "header.csv", "text\n"), "");
+    static const struct {
+        const char *text;
+        const char *words;
+    } cases[] = {
+        {"title,body\na,b\n", "hostile.csv is CSV without a column \"text\" or \"story\""},
+        {"One story.\n", "is CSV without a column"},
+        {"n,text\n1,a\n2\n", "record 2: a CSV record with too few columns"},
+        {"text\na\n\"b\n", "record 2: not valid CSV: a quote without its end"},
+        {"text\n\"b\" c\n", "record 1: not valid CSV: text after a closing quote"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_fails(scratch_write_text(&scratch, "hostile.csv", cases[i].text),
+                     i < 2 ? STATUS_UNSUPPORTED : STATUS_CORRUPT, cases[i].words);
 }
 
 static void json_array(void **state) {
@@ -179,6 +234,9 @@ static void records_over_the_ends_of_reads(void **state) {
         {"big.json", "[", "{\"story\":\"", "\"},", "{\"story\":\"end\"}]"},
         {"big.jsonl", "", "{\"text\":\"", "\"}\n", "{\"text\":\"end\"}"},
         {"big.txt", "", "", "\n", "end"},
+        {"mac.txt", "", "", "\r", "end"},
+        {"strings.json", "[", "\"", "\",", "\"end\"]"},
+        {"big.csv", "text,n\n", "\"", "\",\"1\n\"\n", "end,1"},
         {"separated.txt", "", "", STORY_SEPARATOR, "end"},
     };
     for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
@@ -209,9 +267,10 @@ static void folder_in_order(void **state) {
     scratch_write_text(&scratch, "set/a.json", "[{\"story\":\"a\"}]");
     scratch_write_text(&scratch, "set/c.JSONL", "{\"text\":\"c\"}");
     scratch_write_text(&scratch, "set/README.md", "not a story");
+    scratch_write_text(&scratch, "set/d.csv", "text\nd\n");
     scratch_write_text(&scratch, "set/.hidden.txt", "nor this");
     scratch_write_text(&scratch, "set/inner.txt/x.txt", "nor this");
-    assert_reads(scratch_path(&scratch, "set"), "a|b1|b2|c|");
+    assert_reads(scratch_path(&scratch, "set"), "a|b1|b2|c|d|");
     scratch_write_text(&scratch, "bare/README.md", "nothing");
     assert_fails(scratch_path(&scratch, "bare"), STATUS_NOT_FOUND, "no story files");
     assert_fails(scratch_path(&scratch, "missing"), STATUS_NOT_FOUND, "missing");
@@ -307,6 +366,16 @@ static void foreign_files_are_named(void **state) {
     assert_fails(scratch_write(&scratch, "a.json", tar, sizeof tar), STATUS_UNSUPPORTED, "tar");
     assert_fails(scratch_write(&scratch, "b.txt", "\xFF\xFE" "a\0", 4), STATUS_UNSUPPORTED,
                  "UTF-16");
+    assert_fails(scratch_write(&scratch, "b.txt", "O\0n\0e\0.\0\r\0\n\0", 12), STATUS_UNSUPPORTED,
+                 "UTF-16 without");
+    assert_fails(scratch_write(&scratch, "b.json", "\0[\0\"\0a\0\"\0]", 10), STATUS_UNSUPPORTED,
+                 "UTF-16 without");
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n";
+    assert_fails(scratch_write_text(&scratch, "a.txt", pointer), STATUS_UNSUPPORTED, "Git LFS");
+    assert_fails(scratch_write_text(&scratch, "a.jsonl.xz", pointer), STATUS_UNSUPPORTED,
+                 "a.jsonl.xz is a Git LFS pointer");
+    assert_fails(scratch_write_text(&scratch, "a.json", "<!DOCTYPE html><html>"), STATUS_UNSUPPORTED,
+                 "a web page");
     assert_fails(scratch_write_text(&scratch, "c.txt", "PAR1...."), STATUS_UNSUPPORTED, "Parquet");
 }
 
@@ -328,6 +397,8 @@ int main(void) {
         SCRATCH_TEST(lines),
         SCRATCH_TEST(json_objects),
         SCRATCH_TEST(json_array),
+        SCRATCH_TEST(json_strings),
+        SCRATCH_TEST(csv_with_a_header),
         SCRATCH_TEST(json_escapes_that_are_no_text),
         SCRATCH_TEST(hostile_json),
         SCRATCH_TEST(deep_json_is_an_error),

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -207,6 +208,52 @@ static void test_missing_files_are_named(void **state) {
     assert_load_fails(STATUS_CORRUPT, "model.safetensors");
 }
 
+static void test_other_weights_are_named(void **state) {
+    (void)state;
+    save(SAFETENSORS_F32);
+    const char *path = scratch_write_text(
+        &scratch, "model/model.safetensors",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n");
+    assert_load_fails(STATUS_CORRUPT, "model.safetensors is a Git LFS pointer");
+    scratch_write_text(&scratch, "model/model.safetensors", "PK\x03\x04 archive/data.pkl");
+    assert_load_fails(STATUS_CORRUPT, "a zip archive, as torch.save() writes");
+    remove(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_load_fails(STATUS_INVALID, "model.safetensors is a pipe"); /* and does not wait for it */
+    remove(path);
+    scratch_write_text(&scratch, "model/pytorch_model.bin", "");
+    assert_load_fails(STATUS_UNSUPPORTED, "PyTorch's pickled weights");
+    scratch_write_text(&scratch, "model/model.safetensors.index.json", "{}");
+    assert_load_fails(STATUS_UNSUPPORTED, "weights in several files (sharded)");
+    remove(scratch_path(&scratch, "model/model.safetensors.index.json"));
+    remove(scratch_path(&scratch, "model/pytorch_model.bin"));
+}
+
+static void test_config_of_other_systems(void **state) {
+    (void)state;
+    struct model_config config;
+    struct error err;
+    const char *path = scratch_path(&scratch, "config.json");
+    assert_int_equal(config_write(path, "tiny", &tiny, NULL), STATUS_OK);
+    char *text = scratch_read(&scratch, "config.json"), marked[1000] = "\xEF\xBB\xBF", wide[2000] = "";
+    size_t bytes = strlen(text);
+    strcat(marked, text);
+    for (size_t i = 0; i < bytes; i++)
+        wide[2 * i] = text[i];
+    free(text);
+    path = scratch_write_text(&scratch, "config.json", marked);
+    assert_int_equal(config_read(path, &config, &err), STATUS_OK);
+    assert_memory_equal(&config, &tiny, sizeof config);
+    path = scratch_write(&scratch, "config.json", wide, 2 * bytes);
+    assert_int_equal(config_read(path, &config, &err), STATUS_CORRUPT);
+    assert_non_null(strstr(err.message, "config.json is UTF-16"));
+    remove(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(config_read(path, &config, &err), STATUS_INVALID);
+    assert_non_null(strstr(err.message, "config.json is a pipe"));
+    remove(path);
+}
+
 static void test_full_disk_keeps_the_old_model(void **state) {
     (void)state;
     struct rlimit saved, tight;
@@ -359,6 +406,8 @@ int main(void) {
         cmocka_unit_test(test_wrong_tensors_are_refused),
         cmocka_unit_test(test_values_that_are_no_numbers_are_refused),
         cmocka_unit_test(test_missing_files_are_named),
+        cmocka_unit_test(test_other_weights_are_named),
+        cmocka_unit_test(test_config_of_other_systems),
         cmocka_unit_test(test_full_disk_keeps_the_old_model),
         cmocka_unit_test(test_too_long_paths_are_refused),
         cmocka_unit_test(test_config_round_trip),

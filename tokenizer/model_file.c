@@ -1,5 +1,6 @@
 #include "tokenizer/model_file.h"
 
+#include "base/foreign.h"
 #include "tokenizer/protobuf.h"
 
 #include <stdlib.h>
@@ -197,11 +198,13 @@ enum status model_file_read(struct model_file *file, const char *bytes, size_t c
         else
             status = read_part(file, &field, name, err);
     }
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         settle(file);
-    else
-        model_file_free(file);
-    return status;
+        return STATUS_OK;
+    }
+    model_file_free(file);
+    const char *foreign = status == STATUS_CORRUPT ? foreign_name(bytes, count) : NULL;
+    return foreign ? error_set(err, status, "%s is %s", name, foreign) : status;
 }
 
 void model_file_free(struct model_file *file) {

@@ -98,7 +98,9 @@ enum status tokenizer_load_bytes(struct tokenizer **tokenizer, const void *bytes
 enum status tokenizer_load(struct tokenizer **tokenizer, const char *path, struct error *err) {
     struct buffer file = {0};
     *tokenizer = NULL;
-    enum status status = file_read(path, model_bytes_max, &file, err);
+    enum status status = file_check_regular(path, err);
+    if (status == STATUS_OK)
+        status = file_read(path, model_bytes_max, &file, err);
     if (status == STATUS_OK && !buffer_reserve(&file, 0)) /* an empty file is read as such */
         status = error_set(err, STATUS_NO_MEMORY, "no memory to load %s", path);
     if (status != STATUS_OK) {

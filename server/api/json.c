@@ -1,5 +1,6 @@
 #include "server/api/json.h"
 
+#include "base/foreign.h"
 #include "tokenizer/utf8.h"
 
 #include <cjson/cJSON.h>
@@ -225,18 +226,20 @@ static enum status read_value(struct reader *reader, int depth, cJSON *value) {
 }
 
 enum status json_parse(const char *text, size_t bytes, struct cJSON **tree, struct error *err) {
-    struct reader reader = {.text = text, .bytes = bytes, .err = err};
+    struct reader reader = {.text = text, .at = utf8_mark(text, bytes), .bytes = bytes, .err = err};
     cJSON *root = cJSON_CreateNull();
     enum status status = root ? read_value(&reader, 1, root) : no_memory(&reader);
     skip_space(&reader);
     if (status == STATUS_OK && reader.at != bytes)
         status = fail(&reader, "more text after the value");
     buffer_free(&reader.token);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         *tree = root;
-    else
-        cJSON_Delete(root);
-    return status;
+        return STATUS_OK;
+    }
+    cJSON_Delete(root);
+    const char *foreign = status == STATUS_INVALID ? foreign_name(text, bytes) : NULL;
+    return foreign ? error_set(err, status, "the body is %s", foreign) : status;
 }
 
 void json_append_bytes(struct buffer *out, const char *text, size_t bytes) {

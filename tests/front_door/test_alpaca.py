@@ -12,7 +12,8 @@ import subprocess
 import pytest
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "alpaca"
-REAL_TOOLS = ["cat", "dirname", "env", "make", "ln", "mkdir", "mv", "readlink", "rm", "tr", "chmod", "touch"]
+REAL_TOOLS = ["cat", "dirname", "env", "head", "make", "ln", "mkdir", "mv", "readlink", "rm", "sed",
+              "tr", "chmod", "touch", "wc"]
 LIBRARIES = ["libmicrohttpd", "libcjson", "openblas", "cmocka"]
 
 MAKEFILE = r"""
@@ -331,6 +332,25 @@ def test_a_failed_spm_train_leaves_the_old_vocabulary(world, tmp_path):
     (tmp_path / "out.model").write_text("old")
     assert world.run("train", "vocabulary", "text", "out.model", cwd=tmp_path).returncode != 0
     assert (tmp_path / "out.model").read_text() == "old"
+
+
+def test_a_text_too_small_for_the_vocabulary_is_named(world, tmp_path):
+    for name in ("spm_encode", "spm_decode"):
+        world.fake(name, "exit 0")
+    world.fake("spm_train", "echo 'Internal: [] Vocabulary size too high (4000). "
+               "Please set it to a value <= 63.' >&2; exit 1")
+    (tmp_path / "text").write_text("a story\n")
+    result = world.run("train", "vocabulary", "text", "out.model", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "enough for 63 pieces at most, and the models have 4000" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == []
+
+
+def test_what_is_no_text_for_the_vocabulary_is_named(world, tmp_path):
+    (tmp_path / "wide").write_bytes("a story\n".encode("utf-16"))
+    for name, words in (("wide", "no text in UTF-8 (is it UTF-16?)"), (".", "is a folder")):
+        result = world.run("train", "vocabulary", name, "out.model", cwd=tmp_path)
+        assert result.returncode == 1 and words in result.stderr
 
 
 def test_the_script_is_portable_shell():

@@ -31,23 +31,23 @@ static void read_file(const uint8_t *data, size_t size) {
     buffer_free(&story);
 }
 
-/* The end of an object is found at the same place however the bytes arrive. */
-static size_t scan_object(const char *text, size_t size) {
+/* The end of a value is found at the same place however the bytes arrive. */
+static size_t scan_value(const char *text, size_t size) {
     struct json_scan whole = {0}, parts = {0};
-    enum json_found found = json_scan_object(&whole, text, size), bit_by_bit = JSON_MORE;
+    enum json_found found = json_scan_value(&whole, text, size), bit_by_bit = JSON_MORE;
     for (size_t given = 0; given <= size && bit_by_bit == JSON_MORE; given++)
-        bit_by_bit = json_scan_object(&parts, text, given);
+        bit_by_bit = json_scan_value(&parts, text, given);
     FUZZ_CHECK(found == bit_by_bit && whole.seen == parts.seen && whole.seen <= size);
     return found == JSON_COMPLETE ? whole.seen : size;
 }
 
-static void read_object(const uint8_t *data, size_t size) {
-    struct fence object = fence_create(size);
+static void read_value(const uint8_t *data, size_t size) {
+    struct fence value = fence_create(size);
     struct buffer story = {0};
     struct error err = {0};
-    memcpy(object.data, data, size);
-    size_t bytes = scan_object(object.data, size);
-    enum status status = json_story(object.data, bytes, &story, &err);
+    memcpy(value.data, data, size);
+    size_t bytes = scan_value(value.data, size);
+    enum status status = json_story(value.data, bytes, &story, &err);
     if (status != STATUS_OK) {
         fuzz_check_error((int)status, &err);
         FUZZ_CHECK(status == STATUS_CORRUPT || status == STATUS_INVALID);
@@ -55,11 +55,11 @@ static void read_object(const uint8_t *data, size_t size) {
         FUZZ_CHECK(story.size <= size && !memchr(story.data, '\0', story.size));
     }
     buffer_free(&story);
-    fence_destroy(&object);
+    fence_destroy(&value);
 }
 
 void fuzz_stories(const uint8_t *data, size_t size) {
     read_file(data, size);
-    if (size && data[0] == '{')
-        read_object(data, size);
+    if (size && (data[0] == '{' || data[0] == '"'))
+        read_value(data, size);
 }

@@ -13,7 +13,7 @@ WRONG_JSON = [
     b'{"prompt": "\\x"}', b'{"prompt": "\\u12"}', b'{"prompt": "\\u0000"}', b'{"prompt": "a\\ud800b"}',
     b'{"prompt": "\\udc00"}', b'{"prompt": "\\ud800\\u0041"}', b'{"prompt": "\xff"}',
     b'{"prompt": "\xc0\x80"}', b'{"prompt": "\xed\xa0\x80"}', b'{"prompt": "\xf5\x80\x80\x80"}',
-    b'{"prompt": "a\x00b"}', b'\xef\xbb\xbf{}', b'{"temperature": NaN}', b'{"temperature": Infinity}',
+    b'{"prompt": "a\x00b"}', b'{"temperature": NaN}', b'{"temperature": Infinity}',
     b'{"temperature": +1}', b'{"temperature": 01}', b'{"temperature": 1.}', b'{"temperature": .5}',
     b'{"temperature": 0x1}', b'{"temperature": 1e}', b'{"stream": True}', b'{"prompt": tru}',
     b'{"prompt": "a" /* comment */}', b'\x00', b'{}\x00',
@@ -27,6 +27,19 @@ def test_what_is_no_json_is_refused_with_its_place(server, body):
     error = error_of(answer)
     assert "JSON" in error["message"] and "byte" in error["message"]
     assert error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_body_in_utf_16_is_named(server, coding):
+    answer = server.post("/tokenize", '{"text": "caf\u00e9"}'.encode(coding))
+    assert answer.status == 400
+    assert "UTF-16" in error_of(answer)["message"] and "UTF-8" in error_of(answer)["message"]
+
+
+def test_a_byte_order_mark_before_a_body_is_skipped(server):
+    body = '{"text": "caf\u00e9"}'.encode()
+    marked = server.post("/tokenize", b"\xef\xbb\xbf" + body)
+    assert marked.status == 200 and marked.json() == server.post("/tokenize", body).json()
 
 
 @pytest.mark.parametrize("body, kind", [

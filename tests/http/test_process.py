@@ -121,6 +121,24 @@ def test_no_model_anywhere_is_one_clear_line(tmp_path):
     assert result.stderr.count("\n") == 1 and "--model" in result.stderr
 
 
+@pytest.mark.parametrize("special", ["config.json", "model.safetensors", "tokenizer.model"])
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a Git LFS pointer"])
+def test_what_stands_in_a_models_place_is_named(tmp_path, special, kind):
+    for name in ("config.json", "model.safetensors", "tokenizer.model"):
+        if name != special:
+            (tmp_path / name).symlink_to(MODEL / name)
+    if kind == "a pipe":
+        os.mkfifo(tmp_path / special)
+    elif kind == "a folder":
+        (tmp_path / special).mkdir()
+    else:
+        (tmp_path / special).write_text("version https://git-lfs.github.com/spec/v1\n"
+                                        "oid sha256:4d7a214614ab2935\nsize 12345\n")
+    result = run("--port", 0, "--model", tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1 and f"{special} is {kind}" in result.stderr
+
+
 @pytest.mark.parametrize("broken", ["config.json", "model.safetensors", "tokenizer.model"])
 @pytest.mark.parametrize("how", ["missing", "empty", "cut", "nonsense"])
 def test_a_broken_model_is_one_clear_line(tmp_path, broken, how):

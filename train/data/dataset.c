@@ -2,6 +2,7 @@
 
 #include "base/buffer.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "train/data/story_reader.h"
 #include "train/data/text_clean.h"
@@ -140,7 +141,7 @@ static enum status finish_block(struct loader *loader, struct pool *pool, struct
 static enum status read_all(struct loader *loader, struct pool *pool, struct error *err) {
     struct story_reader *reader = NULL;
     struct buffer story = {0}, clean = {0};
-    size_t repairs = 0;
+    size_t repairs = 0, invalid = 0;
     enum status status = story_reader_open(&reader, loader->source->path, err);
     size_t limit = loader->source->max_stories ? loader->source->max_stories : SIZE_MAX;
     while (status == STATUS_OK && loader->dataset->stories + loader->block < limit) {
@@ -149,6 +150,7 @@ static enum status read_all(struct loader *loader, struct pool *pool, struct err
         if (status != STATUS_OK || !got)
             break;
         enum text_verdict verdict = text_clean(story.data, story.size, &clean, &repairs);
+        invalid += verdict == TEXT_INVALID_UTF8;
         if (verdict == TEXT_EMPTY || verdict == TEXT_INVALID_UTF8)
             continue;
         if (verdict == TEXT_NO_MEMORY || !buffer_append(&loader->text, clean.data, clean.size)) {
@@ -161,6 +163,8 @@ static enum status read_all(struct loader *loader, struct pool *pool, struct err
     }
     if (status == STATUS_OK && loader->block)
         status = finish_block(loader, pool, err);
+    if (invalid)
+        log_warn("%s: %zu stories are not UTF-8 and were left out", loader->source->path, invalid);
     story_reader_close(reader);
     buffer_free(&story);
     buffer_free(&clean);

@@ -150,11 +150,20 @@ enum status prepare_run(const struct prepare_options *options, struct prepare_re
         status = read_stories(&run, options->valid, true, &report->valid, err);
     for (size_t i = 0; i < options->input_count && status == STATUS_OK; i++)
         status = read_stories(&run, options->inputs[i], false, &report->inputs, err);
+    if (status == STATUS_OK && report->train_stories == 0 && report->valid_stories > 0 &&
+        !options->valid)
+        status = error_set_field(err, STATUS_INVALID, "valid-share",
+                                 "all %llu stories fell to validation and none is left to train on; "
+                                 "give more stories, another --seed, --valid FILE or --valid-share 0",
+                                 (unsigned long long)report->valid_stories);
     if (status == STATUS_OK && report->train_stories == 0)
         status = error_set(err, STATUS_INVALID, "no training stories are left of %llu read",
                            (unsigned long long)report->inputs.read);
     if (status == STATUS_OK && options->valid && report->valid_stories == 0)
         status = error_set_field(err, STATUS_INVALID, "valid", "no stories in %s", options->valid);
+    if (status == STATUS_OK && report->valid_stories == 0 && options->valid_share > 0)
+        log_warn("no story is held out for validation, which `fit` needs: give --valid FILE, more "
+                 "stories or a larger --valid-share");
     if (status == STATUS_OK)
         status = commit_part(&run.train, err);
     if (status == STATUS_OK)

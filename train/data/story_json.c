@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum json_found json_scan_object(struct json_scan *scan, const char *text, size_t bytes) {
+enum json_found json_scan_value(struct json_scan *scan, const char *text, size_t bytes) {
     while (scan->seen < bytes) {
         char c = text[scan->seen++];
         if (scan->in_string) {
@@ -14,8 +14,11 @@ enum json_found json_scan_object(struct json_scan *scan, const char *text, size_
                 scan->escaped = false;
             else if (c == '\\')
                 scan->escaped = true;
-            else if (c == '"')
+            else if (c == '"') {
                 scan->in_string = false;
+                if (scan->depth == 0)
+                    return JSON_COMPLETE;
+            }
         } else if (c == '"') {
             scan->in_string = true;
         } else if (c == '{' || c == '[') {
@@ -67,27 +70,27 @@ static void repair_escapes(char *object, size_t bytes) {
     }
 }
 
-enum status json_story(char *object, size_t bytes, struct buffer *story, struct error *err) {
+enum status json_story(char *value, size_t bytes, struct buffer *story, struct error *err) {
     /* A raw NUL would end the string for cJSON without a word. */
-    if (memchr(object, '\0', bytes))
+    if (memchr(value, '\0', bytes))
         return error_set(err, STATUS_CORRUPT, "a NUL byte inside the JSON");
-    repair_escapes(object, bytes);
+    repair_escapes(value, bytes);
     errno = 0; /* cJSON only says that it failed; malloc() says whether memory was why */
-    cJSON *tree = cJSON_ParseWithLength(object, bytes);
+    cJSON *tree = cJSON_ParseWithLength(value, bytes);
     if (!tree && errno == ENOMEM)
-        return error_set(err, STATUS_NO_MEMORY, "no memory to read the object");
+        return error_set(err, STATUS_NO_MEMORY, "no memory to read the value");
     if (!tree)
         return error_set(err, STATUS_CORRUPT, "not valid JSON");
     enum status status = STATUS_OK;
     const char *name = "text";
-    const cJSON *value = cJSON_GetObjectItemCaseSensitive(tree, name);
-    if (!value)
-        value = cJSON_GetObjectItemCaseSensitive(tree, name = "story");
-    if (!value)
+    const cJSON *text = tree;
+    if (cJSON_IsObject(tree) && !(text = cJSON_GetObjectItemCaseSensitive(tree, name)))
+        text = cJSON_GetObjectItemCaseSensitive(tree, name = "story");
+    if (!text)
         status = error_set(err, STATUS_INVALID, "neither \"text\" nor \"story\" in the object");
-    else if (!cJSON_IsString(value))
+    else if (!cJSON_IsString(text))
         status = error_set(err, STATUS_INVALID, "\"%s\" is not a string", name);
-    else if (!buffer_append_text(story, value->valuestring))
+    else if (!buffer_append_text(story, text->valuestring))
         status = error_set(err, STATUS_NO_MEMORY, "no memory for the story");
     cJSON_Delete(tree);
     return status;

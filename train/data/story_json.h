@@ -1,4 +1,4 @@
-/* story_json.h - finding and reading one JSON object among many.
+/* story_json.h - finding and reading one JSON object or string among many.
  * Thread-safe.
  */
 #ifndef ALPACA_TRAIN_DATA_STORY_JSON_H
@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Looks for the end of an object that may arrive in parts: start from {0}. */
+/* Looks for the end of an object or a string that may arrive in parts: start from {0}. */
 struct json_scan {
     size_t seen; /* bytes looked at so far */
     int depth;   /* open braces and brackets */
@@ -20,14 +20,14 @@ struct json_scan {
 
 enum json_found { JSON_MORE, JSON_COMPLETE, JSON_BROKEN };
 
-/* Goes on over text[bytes], whose first byte is the object's '{' in every call.
- * JSON_COMPLETE: the object is text[0 .. scan->seen). JSON_BROKEN: a line break
+/* Goes on over text[bytes], whose first byte is the value's '{' or '"' in every call.
+ * JSON_COMPLETE: the value is text[0 .. scan->seen). JSON_BROKEN: a line break
  * inside a string, so that one lost quote does not swallow the file. */
-enum json_found json_scan_object(struct json_scan *scan, const char *text, size_t bytes);
+enum json_found json_scan_value(struct json_scan *scan, const char *text, size_t bytes);
 
-/* Appends the object's "text", or else its "story". `object` is changed: the
+/* Appends the string, or of an object its "text", or else its "story". `value` is changed: the
  * escape \u0000 becomes a space and half a surrogate pair U+FFFD, neither of
  * which could be distinguished later from a string's end or from damage. */
-enum status json_story(char *object, size_t bytes, struct buffer *story, struct error *err);
+enum status json_story(char *value, size_t bytes, struct buffer *story, struct error *err);
 
 #endif

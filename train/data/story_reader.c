@@ -1,7 +1,9 @@
 #include "train/data/story_reader.h"
 
 #include "base/file.h"
+#include "base/foreign.h"
 #include "base/log.h"
+#include "train/data/story_csv.h"
 #include "train/data/story_json.h"
 #include "train/data/text_source.h"
 
@@ -14,7 +16,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum story_format { FORMAT_LINES, FORMAT_SEPARATED, FORMAT_OBJECTS, FORMAT_ARRAY };
+enum story_format { FORMAT_LINES, FORMAT_SEPARATED, FORMAT_CSV, FORMAT_VALUES, FORMAT_ARRAY };
 
 struct story_reader {
     char **paths; /* [path_count], owned */
@@ -23,6 +25,8 @@ struct story_reader {
     struct text_source source; /* of paths[next_path - 1], while `reading` */
     bool reading;
     enum story_format format;
+    const char *line_end; /* of FORMAT_LINES */
+    int column;           /* of FORMAT_CSV */
     uint64_t record; /* of the file being read, from 1 */
 };
 
@@ -44,12 +48,15 @@ static bool ends_with(const char *name, size_t length, const char *suffix) {
     return length > count && strncasecmp(name + length - count, suffix, count) == 0;
 }
 
+/* The length of the name without the suffix that says how the file is packed. */
+static size_t base_length(const char *name) {
+    return text_source_tool(name) ? (size_t)(strrchr(name, '.') - name) : strlen(name);
+}
+
 /* Inside a folder the name decides, since a README may lie there too. */
 static bool has_story_name(const char *name) {
-    static const char *const suffixes[] = {".txt", ".json", ".jsonl", ".ndjson"};
-    size_t length = strlen(name);
-    if (text_source_tool(name))
-        length = (size_t)(strrchr(name, '.') - name);
+    static const char *const suffixes[] = {".txt", ".json", ".jsonl", ".ndjson", ".csv"};
+    size_t length = base_length(name);
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if (ends_with(name, length, suffixes[i]))
             return true;
@@ -68,7 +75,7 @@ static enum status add_entry(struct story_reader *reader, const char *folder, co
         return status;
     if (has_story_name(name))
         return add_path(reader, path, err);
-    log_info("%s: skipped, not a .txt, .json, .jsonl or .ndjson file", path);
+    log_info("%s: skipped, not a .txt, .json, .jsonl, .ndjson or .csv file", path);
     return STATUS_OK;
 }
 
@@ -89,7 +96,7 @@ static enum status list_folder(struct story_reader *reader, const char *folder,
         status = error_set_errno(err, "cannot read %s", folder);
     closedir(entries);
     if (status == STATUS_OK && reader->path_count == 0)
-        return error_set(err, STATUS_NOT_FOUND, "no story files (.txt, .json, .jsonl, .ndjson) in "
+        return error_set(err, STATUS_NOT_FOUND, "no story files (.txt, .json, .jsonl, .ndjson, .csv) in "
                          "%s", folder);
     if (status == STATUS_OK)
         qsort(reader->paths, reader->path_count, sizeof *reader->paths, compare_paths);
@@ -150,30 +157,30 @@ static const char *find(const char *text, size_t bytes, const char *word) {
     return NULL;
 }
 
-/* What we cannot read but recognize, in words. */
-static const char *foreign_format(const char *text, size_t bytes) {
-    static const struct {
-        const char *magic;
-        size_t at, bytes;
-        const char *advice;
-    } formats[] = {
-        {"\xFD"
-         "7zXZ",
-         0, 5, "packed with xz; end its name in .xz"},
-        {"\x1F\x8B", 0, 2, "packed with gzip; end its name in .gz"},
-        {"\x28\xB5\x2F\xFD", 0, 4, "packed with zstd; end its name in .zst"},
-        {"PK\x03\x04", 0, 4, "a zip archive; unpack it first"},
-        {"PAR1", 0, 4, "a Parquet file; take the text or JSON files instead"},
-        {"ustar", 257, 5, "a tar archive; unpack it and give the folder"},
-        {"\xFF\xFE", 0, 2, "UTF-16; convert it to UTF-8"},
-        {"\xFE\xFF", 0, 2, "UTF-16; convert it to UTF-8"},
-    };
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        if (bytes >= formats[i].at + formats[i].bytes &&
-            memcmp(text + formats[i].at, formats[i].magic, formats[i].bytes) == 0)
-            return formats[i].advice;
+/* Whether the list that begins here, after its '[', has a string as its first element. */
+static bool lists_strings(const char *text, size_t bytes) {
+    struct json_scan scan = {0};
+    enum json_found found = json_scan_value(&scan, text, bytes);
+    size_t next = scan.seen + blanks(text + scan.seen, bytes - scan.seen);
+    return found == JSON_MORE ||
+           (found == JSON_COMPLETE && (next == bytes || text[next] == ',' || text[next] == ']'));
+}
+
+/* Whether every line is one JSON string; a line that the end of `text` cuts is not looked at. */
+static bool has_string_lines(const char *text, size_t bytes) {
+    size_t lines = 0;
+    for (size_t at = 0; (at += blanks(text + at, bytes - at)) < bytes; lines++) {
+        struct json_scan scan = {0};
+        if (text[at] != '"')
+            return false;
+        enum json_found found = json_scan_value(&scan, text + at, bytes - at);
+        if (found != JSON_COMPLETE)
+            return found == JSON_MORE && lines;
+        at += scan.seen;
+        if (at < bytes && text[at] != '\n' && text[at] != '\r')
+            return false;
     }
-    return NULL;
+    return lines;
 }
 
 static enum story_format format_of(const char *text, size_t bytes) {
@@ -182,11 +189,39 @@ static enum story_format format_of(const char *text, size_t bytes) {
         size_t second = first + 1 + blanks(text + first + 1, bytes - first - 1);
         char next = second < bytes ? text[second] : '\0';
         if (text[first] == '{' && (next == '"' || next == '}'))
-            return FORMAT_OBJECTS;
-        if (text[first] == '[' && (next == '{' || next == ']'))
+            return FORMAT_VALUES;
+        if (text[first] == '[' && (next == '{' || next == ']' ||
+                                   (next == '"' && lists_strings(text + second, bytes - second))))
             return FORMAT_ARRAY;
     }
+    if (csv_story_column(text, bytes) >= 0)
+        return FORMAT_CSV;
+    if (has_string_lines(text, bytes))
+        return FORMAT_VALUES;
     return find(text, bytes, STORY_SEPARATOR) ? FORMAT_SEPARATED : FORMAT_LINES;
+}
+
+/* A file whose name promises JSON or CSV is not taken for plain text. */
+static enum status check_name(const struct story_reader *reader, bool empty, struct error *err) {
+    const char *path = reader->source.path;
+    size_t length = base_length(path);
+    if (empty || (reader->format != FORMAT_LINES && reader->format != FORMAT_SEPARATED))
+        return STATUS_OK;
+    if (ends_with(path, length, ".csv"))
+        return error_set(err, STATUS_UNSUPPORTED,
+                         "%s is CSV without a column \"text\" or \"story\" in its first line", path);
+    if (ends_with(path, length, ".json") || ends_with(path, length, ".jsonl") ||
+        ends_with(path, length, ".ndjson"))
+        return error_set(err, STATUS_UNSUPPORTED,
+                         "%s holds no JSON of stories: objects, strings, or an array of them", path);
+    return STATUS_OK;
+}
+
+/* The header of a CSV file, which what has been looked at holds whole. */
+static void skip_record(struct text_source *source) {
+    struct csv_scan scan = {0};
+    csv_scan_record(&scan, text_source_data(source), text_source_size(source));
+    text_source_skip(source, scan.seen);
 }
 
 static enum status start_file(struct story_reader *reader, struct error *err) {
@@ -200,18 +235,24 @@ static enum status start_file(struct story_reader *reader, struct error *err) {
         return status;
     const char *text = text_source_data(source);
     size_t bytes = text_source_size(source);
-    const char *advice = foreign_format(text, bytes);
-    if (advice)
-        return error_set(err, STATUS_UNSUPPORTED, "%s is %s", source->path, advice);
-    if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark */
-        text_source_skip(source, 3);
-        text += 3;
-        bytes -= 3;
-    }
-    reader->format = format_of(text, bytes < STORY_SNIFF_BYTES ? bytes : STORY_SNIFF_BYTES);
+    const char *foreign = foreign_name(text, bytes);
+    if (foreign)
+        return error_set(err, STATUS_UNSUPPORTED, "%s is %s%s", source->path, foreign,
+                         strncmp(foreign, "packed", 6) == 0 ? ", or let its name end in .xz, .gz or "
+                                                              ".zst, as it is packed" : "");
+    size_t mark = utf8_mark(text, bytes), sniffed;
+    text_source_skip(source, mark);
+    text += mark;
+    bytes -= mark;
+    sniffed = bytes < STORY_SNIFF_BYTES ? bytes : STORY_SNIFF_BYTES;
+    reader->format = format_of(text, sniffed);
+    reader->line_end = memchr(text, '\r', sniffed) && !memchr(text, '\n', sniffed) ? "\r" : "\n";
+    reader->column = csv_story_column(text, sniffed);
     if (reader->format == FORMAT_ARRAY)
         text_source_skip(source, blanks(text, bytes) + 1);
-    return STATUS_OK;
+    if (reader->format == FORMAT_CSV)
+        skip_record(source);
+    return check_name(reader, blanks(text, bytes) == bytes, err);
 }
 
 /* ---- one record ------------------------------------------------------------- */
@@ -256,7 +297,7 @@ static enum status next_text(struct story_reader *reader, const char *end_mark,
 
 static enum status next_line(struct story_reader *reader, struct buffer *story, bool *got,
                              struct error *err) {
-    enum status status = next_text(reader, "\n", story, got, err);
+    enum status status = next_text(reader, reader->line_end, story, got, err);
     if (status == STATUS_OK && find(story->data, story->size, STORY_SEPARATOR))
         return corrupt(reader, STORY_SEPARATOR " in a file that was taken for one story a line, "
                        "because its beginning has none", err);
@@ -277,17 +318,44 @@ static enum status next_byte(struct text_source *source, int *next, struct error
     return STATUS_OK;
 }
 
-/* The next byte is the object's first, or should be. */
-static enum status read_object(struct story_reader *reader, struct buffer *story, bool *got,
+static enum status next_record(struct story_reader *reader, struct buffer *story, bool *got,
+                               struct error *err) {
+    struct text_source *source = &reader->source;
+    struct csv_scan scan = {0};
+    int next;
+    enum status status = next_byte(source, &next, err); /* passes blank lines */
+    if (status != STATUS_OK || next == EOF)
+        return status;
+    reader->record++;
+    while (!csv_scan_record(&scan, text_source_data(source), text_source_size(source))) {
+        if (scan.seen > STORY_LIMIT_BYTES)
+            return too_long(reader, err);
+        if (source->at_end)
+            break;
+        status = text_source_fill(source, err);
+        if (status != STATUS_OK)
+            return status;
+    }
+    struct error inner;
+    status = csv_field(text_source_data(source), scan.seen, reader->column, story, &inner);
+    text_source_skip(source, scan.seen);
+    *got = status == STATUS_OK;
+    return status == STATUS_CORRUPT ? corrupt(reader, inner.message, err)
+                                    : *got ? status : error_set(err, status, "%s", inner.message);
+}
+
+/* The next byte is the first of an object or string, or should be. */
+static enum status read_value(struct story_reader *reader, struct buffer *story, bool *got,
                                struct error *err) {
     struct text_source *source = &reader->source;
     struct json_scan scan = {0};
     reader->record++;
-    if (text_source_size(source) == 0 || *text_source_data(source) != '{')
-        return corrupt(reader, "expected the { of a JSON object", err);
+    char first = text_source_size(source) ? *text_source_data(source) : '\0';
+    if (first != '{' && first != '"')
+        return corrupt(reader, "expected the { of a JSON object or the quote of a string", err);
     for (;;) {
         enum json_found found =
-            json_scan_object(&scan, text_source_data(source), text_source_size(source));
+            json_scan_value(&scan, text_source_data(source), text_source_size(source));
         if (found == JSON_BROKEN)
             return corrupt(reader, "not valid JSON: a line break inside a string", err);
         if (scan.seen > STORY_LIMIT_BYTES)
@@ -295,14 +363,14 @@ static enum status read_object(struct story_reader *reader, struct buffer *story
         if (found == JSON_COMPLETE)
             break;
         if (source->at_end)
-            return corrupt(reader, "the file ends inside this object", err);
+            return corrupt(reader, "the file ends inside this value", err);
         enum status status = text_source_fill(source, err);
         if (status != STATUS_OK)
             return status;
     }
     struct error inner;
-    char *object = source->window.data + source->begin;
-    enum status status = json_story(object, scan.seen, story, &inner);
+    char *value = source->window.data + source->begin;
+    enum status status = json_story(value, scan.seen, story, &inner);
     if (status != STATUS_OK)
         return error_set(err, status, "%s: record %llu: %s", source->path,
                          (unsigned long long)reader->record, inner.message);
@@ -311,11 +379,11 @@ static enum status read_object(struct story_reader *reader, struct buffer *story
     return STATUS_OK;
 }
 
-static enum status next_object(struct story_reader *reader, struct buffer *story, bool *got,
+static enum status next_value(struct story_reader *reader, struct buffer *story, bool *got,
                                struct error *err) {
     int next;
     enum status status = next_byte(&reader->source, &next, err);
-    return status == STATUS_OK && next != EOF ? read_object(reader, story, got, err) : status;
+    return status == STATUS_OK && next != EOF ? read_value(reader, story, got, err) : status;
 }
 
 /* The array's ']' is the next byte; nothing may follow it. */
@@ -339,11 +407,11 @@ static enum status next_element(struct story_reader *reader, struct buffer *stor
         if (next == EOF)
             return corrupt(reader, "the file ends inside the array", err);
         if (next != ',')
-            return corrupt(reader, "expected , or ] after this object", err);
+            return corrupt(reader, "expected , or ] after this value", err);
         text_source_skip(source, 1);
         status = next_byte(source, &next, err);
     }
-    return status == STATUS_OK ? read_object(reader, story, got, err) : status;
+    return status == STATUS_OK ? read_value(reader, story, got, err) : status;
 }
 
 static enum status next_in_file(struct story_reader *reader, struct buffer *story, bool *got,
@@ -353,8 +421,10 @@ static enum status next_in_file(struct story_reader *reader, struct buffer *stor
         return next_line(reader, story, got, err);
     case FORMAT_SEPARATED:
         return next_text(reader, STORY_SEPARATOR, story, got, err);
-    case FORMAT_OBJECTS:
-        return next_object(reader, story, got, err);
+    case FORMAT_CSV:
+        return next_record(reader, story, got, err);
+    case FORMAT_VALUES:
+        return next_value(reader, story, got, err);
     case FORMAT_ARRAY:
         return next_element(reader, story, got, err);
     }

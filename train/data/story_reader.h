@@ -1,13 +1,19 @@
 /* story_reader.h - stories one after another from every format they come in.
  *
  * Accepted are files, "-" for standard input, and folders, whose .txt, .json,
- * .jsonl and .ndjson files (compressed or not) are read in the order of their
+ * .jsonl, .ndjson and .csv files (compressed or not) are read in the order of their
  * names. Files whose name ends in .xz, .gz or .zst are unpacked by running xz,
  * gzip or zstd. What a file holds is found from its first bytes:
- *   [ {        a JSON array of objects with "text" or "story"
- *   {          such objects one after another (JSONL)
- *   otherwise  text: stories separated by <|endoftext|> if that occurs in the
- *              first STORY_SNIFF_BYTES, one story a line if not
+ *   [ { or [ "  a JSON array of objects with "text" or "story", or of strings
+ *   {           such objects one after another (JSONL)
+ *   "           strings one after another, if each line so far is one
+ *   a,text,b    CSV, whose first line names a column "text" or "story"
+ *   otherwise   text: stories separated by <|endoftext|> if that occurs in the
+ *               first STORY_SNIFF_BYTES, one story a line if not; without any LF
+ *               there a CR ends a line
+ * A file named .json, .jsonl, .ndjson or .csv is never taken for text. A UTF-8
+ * byte order mark is skipped; UTF-16 and other files that are known are refused
+ * by name.
  * Memory is bounded: one record at a time, of at most STORY_LIMIT_BYTES.
  *
  * Ownership: the caller owns the reader and the buffers. One thread at a time.

@@ -144,6 +144,8 @@ static size_t space_length(const unsigned char *text, size_t bytes) {
         return 1;
     if (text[0] == 0xC2 && bytes >= 2 && text[1] < 0xA0)
         return 2; /* U+0080 to U+009F, U+0085 (next line) among them */
+    if (text[0] == 0xEF && bytes >= 3 && text[1] == 0xBB && text[2] == 0xBF)
+        return 3; /* U+FEFF: a byte order mark, left inside where files were joined */
     if (text[0] == 0xE2 && bytes >= 3 && text[1] == 0x80 && (text[2] == 0xA8 || text[2] == 0xA9))
         return 3;
     if (text[0] == '<' && bytes >= sizeof separator - 1 &&

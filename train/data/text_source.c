@@ -1,5 +1,7 @@
 #include "train/data/text_source.h"
 
+#include "base/foreign.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -75,6 +77,11 @@ enum status text_source_open(struct text_source *source, const char *path, struc
     if (source->fd < 0)
         return error_set_errno(err, "cannot open %s", path);
     source->tool = text_source_tool(path);
+    char start[512]; /* of a packed file; nothing of a pipe, which cannot be read twice */
+    ssize_t count = source->tool ? pread(source->fd, start, sizeof start, 0) : 0;
+    const char *stub = count > 0 ? foreign_stub(start, (size_t)count) : NULL;
+    if (stub)
+        return error_set(err, STATUS_UNSUPPORTED, "%s is %s", path, stub);
     return source->tool ? start_tool(source, err) : STATUS_OK;
 }
 

@@ -83,7 +83,7 @@ static void call_sampler(void *context) {
     const int32_t history[] = {1, 2, 3};
     for (size_t i = 0; i < VOCAB; i++)
         w->y[i] = w->x[i];
-    sampler_next(w->sampler, &w->sampling, w->y, history, 3);
+    sampler_next(w->sampler, &w->sampling, w->y, history, 3, 3);
 }
 
 static void bench_linears(struct work *w, double peak_gops) {

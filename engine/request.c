@@ -14,9 +14,10 @@ const char *finish_reason_name(enum finish_reason finish) {
 enum status request_create(struct request **out, const struct request_params *params,
                            int max_tokens, struct error *err) {
     size_t tokens = (size_t)params->prompt_count + (size_t)max_tokens;
-    size_t logprobs = params->logprobs ? tokens : 0;
+    size_t logprobs = params->logprobs ? tokens : 0, biases = (size_t)params->sampling.bias_count;
     struct request *request = calloc(1, sizeof *request + tokens * sizeof(int32_t) +
-                                            logprobs * sizeof(struct token_logprobs));
+                                            logprobs * sizeof(struct token_logprobs) +
+                                            biases * sizeof(struct logit_bias));
     *out = NULL;
     if (!request)
         return error_set(err, STATUS_NO_MEMORY, "no memory for another story");
@@ -30,8 +31,12 @@ enum status request_create(struct request **out, const struct request_params *pa
     request->max_tokens = max_tokens;
     request->top_logprobs = params->top_logprobs;
     request->prompt_logprobs = params->logprobs && params->prompt_logprobs;
+    struct token_logprobs *behind = (struct token_logprobs *)(void *)(request->tokens + tokens);
     if (params->logprobs) /* aligned: floats and ids behind ids */
-        request->logprobs = (struct token_logprobs *)(void *)(request->tokens + tokens);
+        request->logprobs = behind;
+    if (biases > 0)
+        request->sampling.biases = memcpy(behind + logprobs, params->sampling.biases,
+                                          biases * sizeof(struct logit_bias));
     memcpy(request->tokens, params->prompt, (size_t)params->prompt_count * sizeof(int32_t));
     *out = request;
     return STATUS_OK;
@@ -49,8 +54,8 @@ void request_emit(struct request *request, int32_t token, enum finish_reason fin
                   uint64_t now_ns) {
     uint64_t last_ns = atomic_load_explicit(&request->last_ns, memory_order_relaxed), gap_ns = 0;
     assert(!atomic_load(&request->finish));
-    /* Also when the first thing the model says is eos. */
-    if (request->total == request->prompt_count && (token >= 0 || finish == FINISH_STOP))
+    /* Also when the first thing the model says is eos, or it may say nothing. */
+    if (request->total == request->prompt_count && (token >= 0 || finish == FINISH_STOP || finish == FINISH_LENGTH))
         atomic_store_explicit(&request->first_ns, now_ns, memory_order_release);
     if (token >= 0) {
         assert(request->total < request->prompt_count + request->max_tokens);
@@ -102,8 +107,10 @@ struct request_usage request_usage(const struct request *request) {
     uint64_t last_ns = atomic_load(&request->last_ns); /* in the opposite order of writing */
     uint64_t first_ns = atomic_load(&request->first_ns);
     uint64_t admitted_ns = atomic_load(&request->admitted_ns);
-    if (admitted_ns)
+    if (admitted_ns) {
         usage.queued_ns = admitted_ns - request->submitted_ns;
+        usage.cached_tokens = request->cached_tokens;
+    }
     if (first_ns)
         usage.prefill_ns = first_ns - admitted_ns;
     if (last_ns)

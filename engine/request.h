@@ -34,11 +34,20 @@ enum finish_reason {
 /* As the API names it: "running", "stop", "length", ... */
 const char *finish_reason_name(enum finish_reason finish);
 
+/* How full the queue may be for a request to join it. */
+enum queue_share {
+    QUEUE_ALL,    /* any place will do */
+    QUEUE_HALF,   /* half of the places are left to others: for one more of the same client's */
+    QUEUE_BEYOND, /* never full: for the next of a client's that has no other there any more, as it
+                     would wait in vain if others always came first */
+};
+
 struct request_params {
     const int32_t *prompt; /* copied; at least one id, at most positions - 1 */
     int prompt_count;
-    int max_tokens; /* at least 1; cut to positions - prompt_count */
-    struct sampling sampling;
+    int max_tokens; /* cut to positions - prompt_count; 0: the prompt is computed, no more */
+    struct sampling sampling; /* its biases are copied */
+    enum queue_share queue_share;
     bool logprobs;        /* keep each token's log-probability (sampler.h), ... */
     int top_logprobs;     /* ... those of so many likeliest tokens, up to TOP_LOGPROBS_MAX, ... */
     bool prompt_logprobs; /* ... and those of the prompt, which then is computed as a whole, not
@@ -51,6 +60,7 @@ struct request_params {
 
 struct request_usage {
     int prompt_tokens, completion_tokens; /* the final eos is not counted */
+    int cached_tokens; /* of the prompt: those that the kv cache had already */
     uint64_t queued_ns;                   /* submitted until admitted to the batch */
     uint64_t prefill_ns;                  /* admitted until the first token */
     uint64_t decode_ns;                   /* first token until the last */

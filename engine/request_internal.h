@@ -29,8 +29,9 @@ struct request {
     uint64_t submitted_ns;
     _Atomic uint64_t admitted_ns, first_ns, last_ns; /* 0: not yet */
 
-    struct sampling sampling; /* fixed from here on */
+    struct sampling sampling; /* fixed from here on; its biases are behind the log-probabilities */
     int prompt_count, max_tokens;
+    int cached_tokens; /* written before `admitted_ns` */
     int top_logprobs;
     bool prompt_logprobs;
     struct token_logprobs *logprobs; /* of each of `tokens`, behind them; NULL: not asked for */

@@ -7,8 +7,9 @@
 /* ---- the clients' side ------------------------------------------------------------ */
 
 /* Free slots count too: what waits for them is taken in by the very next step. */
-static bool has_room(const struct scheduler *s) {
-    return s->waiting_count < s->options.queue + s->slots.free;
+static bool has_room(const struct scheduler *s, enum queue_share share) {
+    int queue = share == QUEUE_HALF ? s->options.queue / 2 : s->options.queue;
+    return share == QUEUE_BEYOND || s->waiting_count < queue + s->slots.free;
 }
 
 static enum status check_params(const struct scheduler *s, const struct request_params *params,
@@ -24,13 +25,13 @@ static enum status check_params(const struct scheduler *s, const struct request_
                                    "token ids must be 0 to %d, not %d", c->vocab - 1,
                                    params->prompt[i]);
     }
-    if (params->max_tokens < 1)
+    if (params->max_tokens < 0)
         return error_set_field(err, STATUS_INVALID, "max_tokens",
-                               "max_tokens must be at least 1, not %d", params->max_tokens);
+                               "max_tokens must be at least 0, not %d", params->max_tokens);
     if (params->logprobs && (params->top_logprobs < 0 || params->top_logprobs > TOP_LOGPROBS_MAX))
         return error_set_field(err, STATUS_INVALID, "logprobs", "logprobs must be 0 to %d, not %d",
                                TOP_LOGPROBS_MAX, params->top_logprobs);
-    return sampling_check(&params->sampling, err);
+    return sampling_check(&params->sampling, c->vocab, err);
 }
 
 enum status scheduler_submit(struct scheduler *s, const struct request_params *params,
@@ -49,7 +50,7 @@ enum status scheduler_submit(struct scheduler *s, const struct request_params *p
     pthread_mutex_lock(&s->lock);
     if (s->stopping) {
         status = error_set(err, STATUS_STOPPED, "the service is shutting down");
-    } else if (!has_room(s)) {
+    } else if (!has_room(s, params->queue_share)) {
         status = error_set(err, STATUS_BUSY, "%d stories are running and %d are waiting",
                            s->running_count, s->waiting_count);
     } else {
@@ -70,7 +71,7 @@ enum status scheduler_submit(struct scheduler *s, const struct request_params *p
 
 bool scheduler_has_room(struct scheduler *s) {
     pthread_mutex_lock(&s->lock);
-    bool room = !s->stopping && has_room(s);
+    bool room = !s->stopping && has_room(s, QUEUE_ALL);
     pthread_mutex_unlock(&s->lock);
     return room;
 }

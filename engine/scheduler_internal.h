@@ -33,7 +33,7 @@ struct step {
     int *sampled_rows;              /* [slots] the batch row of each of them */
     int sampled_count;
     float *logits;                  /* [slots, vocab] */
-    int32_t *tokens;                /* [slots] what was sampled */
+    int32_t *tokens;                /* [slots] what was sampled; -1 for eos or nothing */
     enum finish_reason *finishes;   /* [slots] */
     struct prompt_logprob *prompt_logprobs; /* [prefill_chunk] */
     int *prompt_logprob_rows;       /* [prefill_chunk] the batch row whose logits give each */

@@ -55,7 +55,7 @@ static void admit_waiting(struct scheduler *s, uint64_t now_ns) {
         if (choice.source != choice.slot && choice.shared > 0)
             s->step.copies[s->step.copy_count++] = choice;
         request->slot = choice.slot;
-        request->computed = choice.shared;
+        request->computed = request->cached_tokens = choice.shared;
         s->prefix_queries += (uint64_t)request->prompt_count;
         s->prefix_hits += (uint64_t)choice.shared;
         s->running[s->running_count++] = request;
@@ -199,17 +199,21 @@ static void sample(void *context, int worker, int workers) {
         struct request *request = step->sampled[i];
         struct sampler *sampler = s->samplers[worker];
         float *logits = step->logits + i * (size_t)c->vocab;
+        if (request->max_tokens == 0) {
+            step->tokens[i] = -1;
+            step->finishes[i] = FINISH_LENGTH;
+            continue;
+        }
         if (request->logprobs)
             sampler_compute_logprobs(sampler, logits);
-        step->tokens[i] = sampler_next(sampler, &request->sampling, logits, request->tokens,
-                                       request->total);
+        int32_t token = sampler_next(sampler, &request->sampling, logits, request->tokens,
+                                     request->prompt_count, request->total);
         if (request->logprobs) /* seen by nobody until the token is published */
             request->logprobs[request->total] =
-                sampler_logprobs(sampler, step->tokens[i], request->top_logprobs);
-        step->finishes[i] = step->tokens[i] == c->eos_id ? FINISH_STOP
-                            : request->total + 1 == request->prompt_count + request->max_tokens
-                                ? FINISH_LENGTH
-                                : FINISH_NONE;
+                sampler_logprobs(sampler, token, request->top_logprobs);
+        bool last = request->total + 1 == request->prompt_count + request->max_tokens;
+        step->finishes[i] = token == c->eos_id ? FINISH_STOP : last ? FINISH_LENGTH : FINISH_NONE;
+        step->tokens[i] = token == c->eos_id ? -1 : token;
     }
 }
 
@@ -229,12 +233,12 @@ static void remove_running(struct scheduler *s, const struct request *request) {
 static void emit(struct scheduler *s) {
     struct step *step = &s->step;
     uint64_t now_ns = clock_now_ns();
-    int stopped = 0, ended = 0;
+    int generated = 0, ended = 0;
     for (int i = 0; i < step->sampled_count; i++) {
-        stopped += step->finishes[i] == FINISH_STOP;
+        generated += step->tokens[i] >= 0;
         ended += step->finishes[i] != FINISH_NONE;
     }
-    atomic_fetch_add(&s->generated_tokens, (uint64_t)(step->sampled_count - stopped));
+    atomic_fetch_add(&s->generated_tokens, (uint64_t)generated);
     atomic_fetch_add(&s->prompt_tokens, (uint64_t)step->prefill_rows);
     atomic_fetch_add(&s->steps, 1);
     atomic_store(&s->last_step_ns, now_ns);
@@ -247,8 +251,7 @@ static void emit(struct scheduler *s) {
     }
 
     for (int i = 0; i < step->sampled_count; i++) {
-        int32_t token = step->finishes[i] == FINISH_STOP ? -1 : step->tokens[i];
-        request_emit(step->sampled[i], token, step->finishes[i], now_ns);
+        request_emit(step->sampled[i], step->tokens[i], step->finishes[i], now_ns);
         if (step->finishes[i] != FINISH_NONE)
             request_drop(step->sampled[i]);
     }

@@ -17,7 +17,7 @@ struct sampler {
     int32_t *suppressed; /* [suppressed_count] */
     int32_t *candidates; /* [vocab] ids that the filters so far have left */
     double *block_sums;  /* [blocks of BLOCK weights] */
-    uint32_t *seen;      /* [vocab] the round in which a token was last penalized */
+    uint32_t *seen;      /* [vocab] the round in which a token was last marked */
     uint32_t round;
     float *row;          /* [vocab] the logits of the log-probabilities; -infinity for NaN */
     float row_max;
@@ -28,7 +28,26 @@ struct sampling sampling_defaults(void) {
     return (struct sampling){.temperature = 0.7f, .top_p = 1.0f, .repetition_penalty = 1.0f};
 }
 
-enum status sampling_check(const struct sampling *s, struct error *err) {
+static enum status check_biases(const struct sampling *s, int vocab, struct error *err) {
+    if (s->bias_count < 0 || s->bias_count > SAMPLING_BIASES_MAX)
+        return error_set_field(err, STATUS_INVALID, "logit_bias",
+                               "logit_bias must have at most %d ids, not %d", SAMPLING_BIASES_MAX,
+                               s->bias_count);
+    for (int i = 0; i < s->bias_count; i++) {
+        const struct logit_bias *b = &s->biases[i];
+        if (b->id < 0 || b->id >= vocab)
+            return error_set_field(err, STATUS_INVALID, "logit_bias",
+                                   "the token ids of logit_bias must be 0 to %d, not %d",
+                                   vocab - 1, b->id);
+        if (!(b->bias >= -SAMPLING_BIAS_MAX && b->bias <= SAMPLING_BIAS_MAX)) /* NaN too */
+            return error_set_field(err, STATUS_INVALID, "logit_bias",
+                                   "the biases of logit_bias must be %g to %g, not %g",
+                                   -SAMPLING_BIAS_MAX, SAMPLING_BIAS_MAX, (double)b->bias);
+    }
+    return STATUS_OK;
+}
+
+enum status sampling_check(const struct sampling *s, int vocab, struct error *err) {
     const struct {
         const char *field;
         double value, min, max;
@@ -39,6 +58,8 @@ enum status sampling_check(const struct sampling *s, struct error *err) {
         {"min_p", s->min_p, 0, 1},
         {"repetition_penalty", s->repetition_penalty, SAMPLING_REPETITION_MIN,
          SAMPLING_REPETITION_MAX},
+        {"presence_penalty", s->presence_penalty, -SAMPLING_PENALTY_MAX, SAMPLING_PENALTY_MAX},
+        {"frequency_penalty", s->frequency_penalty, -SAMPLING_PENALTY_MAX, SAMPLING_PENALTY_MAX},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         if (!(ranges[i].value >= ranges[i].min && ranges[i].value <= ranges[i].max)) /* NaN too */
@@ -46,7 +67,7 @@ enum status sampling_check(const struct sampling *s, struct error *err) {
                                    "%s must be %g to %g, not %g", ranges[i].field, ranges[i].min,
                                    ranges[i].max, ranges[i].value);
     }
-    return STATUS_OK;
+    return check_biases(s, vocab, err);
 }
 
 enum status sampler_create(struct sampler **out, int vocab, const int32_t *suppressed,
@@ -88,21 +109,55 @@ void sampler_destroy(struct sampler *sampler) {
 
 /* ---- the logits, before they become weights ---------------------------------- */
 
-/* Each token once, however often it occurs. */
-static void penalize(struct sampler *sampler, float penalty, float *logits, const int32_t *history,
-                     int count) {
+/* Forgets all marks. */
+static void begin_round(struct sampler *sampler) {
     if (++sampler->round == 0) { /* wrapped: old marks could look fresh */
         memset(sampler->seen, 0, (size_t)sampler->vocab * sizeof *sampler->seen);
         sampler->round = 1;
     }
+}
+
+/* Whether it is the first mark of this token in this round. */
+static bool mark(struct sampler *sampler, int32_t id) {
+    assert(id >= 0 && id < sampler->vocab);
+    bool first = sampler->seen[id] != sampler->round;
+    sampler->seen[id] = sampler->round;
+    return first;
+}
+
+/* Each token once, however often it occurs. */
+static void penalize_repetition(struct sampler *sampler, float penalty, float *logits,
+                                const int32_t *history, int count) {
+    begin_round(sampler);
     for (int i = 0; i < count; i++) {
         int32_t id = history[i];
-        assert(id >= 0 && id < sampler->vocab);
-        if (sampler->seen[id] == sampler->round)
-            continue;
-        sampler->seen[id] = sampler->round;
-        logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
+        if (mark(sampler, id))
+            logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
     }
+}
+
+static void penalize_generated(struct sampler *sampler, const struct sampling *s, float *logits,
+                               const int32_t *generated, int count) {
+    begin_round(sampler);
+    for (int i = 0; i < count; i++) {
+        bool first = mark(sampler, generated[i]);
+        logits[generated[i]] -= s->frequency_penalty + (first ? s->presence_penalty : 0);
+    }
+}
+
+/* A token that is impossible anyway can be forced by nobody. */
+static void apply_biases(struct sampler *sampler, const struct sampling *s, float *logits) {
+    bool forced = false;
+    begin_round(sampler);
+    for (int i = 0; i < s->bias_count; i++) {
+        int32_t id = s->biases[i].id;
+        float bias = s->biases[i].bias;
+        logits[id] = bias <= (float)-SAMPLING_BIAS_MAX ? -INFINITY : logits[id] + bias;
+        if (bias >= (float)SAMPLING_BIAS_MAX && logits[id] > -INFINITY)
+            forced |= mark(sampler, id);
+    }
+    for (int32_t id = 0; id < sampler->vocab && forced; id++)
+        logits[id] = sampler->seen[id] == sampler->round ? logits[id] : -INFINITY;
 }
 
 static bool contains(const int32_t *ids, int count, int32_t id) {
@@ -297,12 +352,16 @@ static int32_t draw(double *sums, const float *weights, int vocab, double unifor
 }
 
 int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
-                     const int32_t *history, int count) {
+                     const int32_t *history, int prompt, int count) {
     int vocab = sampler->vocab;
     if (sampling->repetition_penalty != 1.0f)
-        penalize(sampler, sampling->repetition_penalty, logits, history, count);
+        penalize_repetition(sampler, sampling->repetition_penalty, logits, history, count);
+    if (sampling->presence_penalty != 0 || sampling->frequency_penalty != 0)
+        penalize_generated(sampler, sampling, logits, history + prompt, count - prompt);
     for (int i = 0; i < sampler->suppressed_count; i++)
         logits[sampler->suppressed[i]] = -INFINITY;
+    if (sampling->bias_count > 0)
+        apply_biases(sampler, sampling, logits);
     float max = repair_and_max(logits, vocab);
     if (sampling->temperature <= 0 || max == -INFINITY)
         return first_best(sampler, logits, max);

@@ -1,14 +1,17 @@
 /* sampler.h - from a row of logits to the next token.
  *
- * In this order: repetition penalty on every token that already occurs, never
- * a suppressed token, greedy at temperature 0, else temperature, then top-k,
- * then top-p (nucleus), then min-p, each on what the one before left, and a
- * draw. Ties go to the lower id, in every filter. The draw is a pure function of
+ * In this order: repetition penalty on every token that already occurs, presence
+ * and frequency penalties on those that were generated, never a suppressed token,
+ * logit biases, greedy at temperature 0, else temperature, then top-k, then top-p
+ * (nucleus), then min-p, each on what the one before left, and a draw. The biases
+ * come last of what changes a logit, so that no penalty weakens a ban or a force.
+ * Ties go to the lower id, in every filter. The draw is a pure function of
  * (seed, position) and goes over what is left in the order of ids, so a story
  * depends on nothing but its prompt, settings and seed. Logits that are NaN are
  * never drawn.
  * Sources: Keskar et al. 2019 (repetition penalty, CTRL); Fan et al. 2018
- * (top-k); Holtzman et al. 2019 (top-p); Nguyen et al. 2024 (min-p).
+ * (top-k); Holtzman et al. 2019 (top-p); Nguyen et al. 2024 (min-p); OpenAI's API
+ * reference (presence_penalty, frequency_penalty, logit_bias).
  *
  * Log-probabilities are the model's own: natural logarithms of the softmax of
  * its logits, before all of the above. They are computed row by row in one
@@ -28,6 +31,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Added to a token's logit: -100 bans the token, and as soon as one has 100, only those that have
+ * it can come. */
+struct logit_bias {
+    int32_t id;
+    float bias;
+};
+
 struct sampling {
     float temperature;        /* 0: the most likely token */
     int top_k;                /* 0: off */
@@ -35,6 +45,11 @@ struct sampling {
     float min_p;              /* 0: off */
     float repetition_penalty; /* 1: off */
     uint64_t seed;
+    /* Subtracted from the logit of every token that was generated: `presence_penalty` once,
+     * `frequency_penalty` as often as it was. The prompt's tokens do not count. 0: off */
+    float presence_penalty, frequency_penalty;
+    const struct logit_bias *biases; /* [bias_count] the setter's, who keeps them while in use */
+    int bias_count;
 };
 
 /* What each field may be; the API's and the flags' ranges come from here. */
@@ -42,10 +57,13 @@ struct sampling {
 #define SAMPLING_TOP_K_MAX 4000
 #define SAMPLING_REPETITION_MIN 0.5
 #define SAMPLING_REPETITION_MAX 2.0
+#define SAMPLING_PENALTY_MAX 2.0 /* presence and frequency; the least is its negative */
+#define SAMPLING_BIAS_MAX 100.0  /* likewise */
+enum { SAMPLING_BIASES_MAX = 300 };
 
 struct sampling sampling_defaults(void); /* temperature 0.7, everything else off, seed 0 */
-/* STATUS_INVALID naming the field and its range. */
-enum status sampling_check(const struct sampling *sampling, struct error *err);
+/* STATUS_INVALID naming the field and its range. `vocab` is what ids of biases must be below. */
+enum status sampling_check(const struct sampling *sampling, int vocab, struct error *err);
 
 struct sampler;
 /* `suppressed[suppressed_count]` are ids that are never drawn (-1 entries are skipped); copied. */
@@ -54,9 +72,10 @@ enum status sampler_create(struct sampler **sampler, int vocab, const int32_t *s
 void sampler_destroy(struct sampler *sampler); /* NULL is allowed */
 
 /* The next token for `logits[vocab]` (overwritten). `history[count]` are the
- * sequence's tokens so far; the draw's position is `count`. */
+ * sequence's tokens so far, from `prompt` on those that were generated; the draw's position is
+ * `count`. */
 int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
-                     const int32_t *history, int count);
+                     const int32_t *history, int prompt, int count);
 
 enum { TOP_LOGPROBS_MAX = 5 };
 

@@ -17,6 +17,9 @@
 
 enum { MAX_VOCAB = 4000 };
 
+#define OF(temperature, top_k, top_p, min_p, repetition, seed)                                     \
+    {temperature, top_k, top_p, min_p, repetition, seed, 0, 0, NULL, 0}
+
 static int32_t next(int vocab, const struct sampling *sampling, const float *logits,
                     const int32_t *history, int count, const int32_t *suppressed,
                     int suppressed_count) {
@@ -24,7 +27,7 @@ static int32_t next(int vocab, const struct sampling *sampling, const float *log
     struct sampler *sampler;
     assert_int_equal(sampler_create(&sampler, vocab, suppressed, suppressed_count, NULL), STATUS_OK);
     memcpy(copy, logits, (size_t)vocab * sizeof *copy);
-    int32_t id = sampler_next(sampler, sampling, copy, history, count);
+    int32_t id = sampler_next(sampler, sampling, copy, history, 0, count);
     sampler_destroy(sampler);
     return id;
 }
@@ -114,11 +117,12 @@ static void test_agrees_with_the_reference(void **state) {
     (void)state;
     static const int vocabs[] = {1, 2, 7, 63, 64, 65, 1000, 4000};
     static const struct sampling settings[] = {
-        {0.7f, 0, 1, 0, 1, 0},        {1.0f, 40, 1, 0, 1, 0},          {2.0f, 0, 0.9f, 0, 1, 0},
-        {1.0f, 0, 0.3f, 0, 1, 0},     {1.5f, 0, 1, 0.05f, 1, 0},       {0.9f, 0, 1, 0, 1.3f, 0},
-        {1.2f, 50, 0.8f, 0, 1, 0},    {1.0f, 100, 0.95f, 0.02f, 1.1f, 0},
-        {2.0f, 3, 0.99f, 0.3f, 0.8f, 0},
-        {0.01f, 0, 0.5f, 0, 1, 0},    {2.0f, 1500, 0.999f, 0, 1, 0},
+        OF(0.7f, 0, 1, 0, 1, 0),           OF(1.0f, 40, 1, 0, 1, 0),
+        OF(2.0f, 0, 0.9f, 0, 1, 0),        OF(1.0f, 0, 0.3f, 0, 1, 0),
+        OF(1.5f, 0, 1, 0.05f, 1, 0),       OF(0.9f, 0, 1, 0, 1.3f, 0),
+        OF(1.2f, 50, 0.8f, 0, 1, 0),       OF(1.0f, 100, 0.95f, 0.02f, 1.1f, 0),
+        OF(2.0f, 3, 0.99f, 0.3f, 0.8f, 0), OF(0.01f, 0, 0.5f, 0, 1, 0),
+        OF(2.0f, 1500, 0.999f, 0, 1, 0),
     };
     float logits[MAX_VOCAB];
     int32_t history[30];
@@ -150,8 +154,8 @@ static void test_agrees_with_the_reference(void **state) {
 
 /* ---- each setting alone --------------------------------------------------------------- */
 
-static const struct sampling greedy = {0, 0, 1, 0, 1, 7};
-static const struct sampling plain = {1, 0, 1, 0, 1, 7};
+static const struct sampling greedy = OF(0, 0, 1, 0, 1, 7);
+static const struct sampling plain = OF(1, 0, 1, 0, 1, 7);
 
 static void test_greedy_takes_the_most_likely(void **state) {
     (void)state;
@@ -159,7 +163,7 @@ static void test_greedy_takes_the_most_likely(void **state) {
     assert_int_equal(next(5, &greedy, logits, NULL, 0, NULL, 0), 1); /* the lower of a tie */
     const int32_t suppressed[] = {-1, 1};
     assert_int_equal(next(5, &greedy, logits, NULL, 0, suppressed, 2), 3);
-    struct sampling filtered = {0, 3, 0.5f, 0.1f, 1, 1}; /* filters cannot drop the first */
+    struct sampling filtered = OF(0, 3, 0.5f, 0.1f, 1, 1); /* filters cannot drop the first */
     assert_int_equal(next(5, &filtered, logits, NULL, 0, NULL, 0), 1);
 }
 
@@ -199,16 +203,16 @@ static void test_draws_follow_the_distribution(void **state) {
         struct sampling sampling;
         double expected[4];
     } cases[] = {
-        {{1, 0, 1, 0, 1, 0}, {0.5, 0.25, 0.15, 0.1}},
-        {{0.5f, 0, 1, 0, 1, 0}, {0.25 / 0.345, 0.0625 / 0.345, 0.0225 / 0.345, 0.01 / 0.345}},
-        {{1, 2, 1, 0, 1, 0}, {2.0 / 3, 1.0 / 3, 0, 0}},
-        {{1, 1, 1, 0, 1, 0}, {1, 0, 0, 0}},
-        {{1, 0, 0.4f, 0, 1, 0}, {1, 0, 0, 0}},        /* the first alone reaches it */
-        {{1, 0, 0.6f, 0, 1, 0}, {2.0 / 3, 1.0 / 3, 0, 0}}, /* the one that passes stays in */
-        {{1, 0, 0, 0, 1, 0}, {1, 0, 0, 0}},           /* at least one */
-        {{1, 0, 1, 0.4f, 1, 0}, {2.0 / 3, 1.0 / 3, 0, 0}},
-        {{1, 0, 1, 1, 1, 0}, {1, 0, 0, 0}},
-        {{1, 3, 0.8f, 0, 1, 0}, {2.0 / 3, 1.0 / 3, 0, 0}}, /* top-p of what top-k left */
+        {OF(1, 0, 1, 0, 1, 0), {0.5, 0.25, 0.15, 0.1}},
+        {OF(0.5f, 0, 1, 0, 1, 0), {0.25 / 0.345, 0.0625 / 0.345, 0.0225 / 0.345, 0.01 / 0.345}},
+        {OF(1, 2, 1, 0, 1, 0), {2.0 / 3, 1.0 / 3, 0, 0}},
+        {OF(1, 1, 1, 0, 1, 0), {1, 0, 0, 0}},
+        {OF(1, 0, 0.4f, 0, 1, 0), {1, 0, 0, 0}},        /* the first alone reaches it */
+        {OF(1, 0, 0.6f, 0, 1, 0), {2.0 / 3, 1.0 / 3, 0, 0}}, /* the one that passes stays in */
+        {OF(1, 0, 0, 0, 1, 0), {1, 0, 0, 0}},           /* at least one */
+        {OF(1, 0, 1, 0.4f, 1, 0), {2.0 / 3, 1.0 / 3, 0, 0}},
+        {OF(1, 0, 1, 1, 1, 0), {1, 0, 0, 0}},
+        {OF(1, 3, 0.8f, 0, 1, 0), {2.0 / 3, 1.0 / 3, 0, 0}}, /* top-p of what top-k left */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         double share[4];
@@ -263,7 +267,7 @@ static void test_a_draw_depends_on_seed_and_position_only(void **state) {
         logits[i] = (float)rng_normal(3, (uint64_t)i);
     for (int i = 0; i < DRAWS; i++) {
         memcpy(copy, logits, sizeof copy);
-        first[i] = sampler_next(sampler, &plain, copy, history, i);
+        first[i] = sampler_next(sampler, &plain, copy, history, 0, i);
         differing_position += first[i] != first[0];
     }
     struct sampling other = plain;
@@ -271,7 +275,7 @@ static void test_a_draw_depends_on_seed_and_position_only(void **state) {
     for (int i = DRAWS - 1; i >= 0; i--) { /* another order, another sampler, other calls between */
         assert_int_equal(next(VOCAB, &plain, logits, history, i, NULL, 0), first[i]);
         memcpy(copy, logits, sizeof copy);
-        differing_seed += sampler_next(sampler, &other, copy, history, i) != first[i];
+        differing_seed += sampler_next(sampler, &other, copy, history, 0, i) != first[i];
     }
     assert_true(differing_seed > DRAWS / 2 && differing_position > DRAWS / 2);
     sampler_destroy(sampler);
@@ -282,8 +286,8 @@ static void test_a_draw_depends_on_seed_and_position_only(void **state) {
 static void test_broken_logits_are_survived(void **state) {
     (void)state;
     static const struct sampling settings[] = {
-        {0, 0, 1, 0, 1, 1}, {1, 0, 1, 0, 1, 1}, {1, 5, 0.9f, 0.1f, 1.2f, 1},
-        {1e-38f, 0, 1, 0, 0.5f, 1}, {1e-45f, 0, 0.5f, 0, 2, 1}, {2, 0, 0, 1, 2, 1},
+        OF(0, 0, 1, 0, 1, 1), OF(1, 0, 1, 0, 1, 1), OF(1, 5, 0.9f, 0.1f, 1.2f, 1),
+        OF(1e-38f, 0, 1, 0, 0.5f, 1), OF(1e-45f, 0, 0.5f, 0, 2, 1), OF(2, 0, 0, 1, 2, 1),
     };
     enum { VOCAB = 100 };
     const int32_t suppressed[] = {0, 1, 3}, history[] = {2, 5, 7, 50};
@@ -313,29 +317,29 @@ static void test_broken_logits_are_survived(void **state) {
 static void test_sampling_check(void **state) {
     (void)state;
     struct sampling s = sampling_defaults();
-    assert_int_equal(sampling_check(&s, NULL), STATUS_OK);
+    assert_int_equal(sampling_check(&s, MAX_VOCAB, NULL), STATUS_OK);
     assert_true(s.temperature == 0.7f && s.top_k == 0 && s.top_p == 1 && s.min_p == 0 &&
                 s.repetition_penalty == 1);
     static const struct {
         struct sampling sampling;
         const char *field;
     } cases[] = {
-        {{-0.1f, 0, 1, 0, 1, 0}, "temperature"}, {{2.1f, 0, 1, 0, 1, 0}, "temperature"},
-        {{NAN, 0, 1, 0, 1, 0}, "temperature"},   {{1, -1, 1, 0, 1, 0}, "top_k"},
-        {{1, 4001, 1, 0, 1, 0}, "top_k"},        {{1, 0, 1.01f, 0, 1, 0}, "top_p"},
-        {{1, 0, -0.5f, 0, 1, 0}, "top_p"},       {{1, 0, NAN, 0, 1, 0}, "top_p"},
-        {{1, 0, 1, 1.5f, 1, 0}, "min_p"},        {{1, 0, 1, -1, 1, 0}, "min_p"},
-        {{1, 0, 1, 0, 0.4f, 0}, "repetition_penalty"},
-        {{1, 0, 1, 0, INFINITY, 0}, "repetition_penalty"},
+        {OF(-0.1f, 0, 1, 0, 1, 0), "temperature"}, {OF(2.1f, 0, 1, 0, 1, 0), "temperature"},
+        {OF(NAN, 0, 1, 0, 1, 0), "temperature"},   {OF(1, -1, 1, 0, 1, 0), "top_k"},
+        {OF(1, 4001, 1, 0, 1, 0), "top_k"},        {OF(1, 0, 1.01f, 0, 1, 0), "top_p"},
+        {OF(1, 0, -0.5f, 0, 1, 0), "top_p"},       {OF(1, 0, NAN, 0, 1, 0), "top_p"},
+        {OF(1, 0, 1, 1.5f, 1, 0), "min_p"},        {OF(1, 0, 1, -1, 1, 0), "min_p"},
+        {OF(1, 0, 1, 0, 0.4f, 0), "repetition_penalty"},
+        {OF(1, 0, 1, 0, INFINITY, 0), "repetition_penalty"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error err = {0};
-        assert_int_equal(sampling_check(&cases[i].sampling, &err), STATUS_INVALID);
+        assert_int_equal(sampling_check(&cases[i].sampling, MAX_VOCAB, &err), STATUS_INVALID);
         assert_string_equal(err.field, cases[i].field);
     }
-    const struct sampling edges[] = {{0, 0, 0, 0, 0.5f, 0}, {2, 4000, 1, 1, 2, UINT64_MAX}};
+    const struct sampling edges[] = {OF(0, 0, 0, 0, 0.5f, 0), OF(2, 4000, 1, 1, 2, UINT64_MAX)};
     for (int i = 0; i < 2; i++)
-        assert_int_equal(sampling_check(&edges[i], NULL), STATUS_OK);
+        assert_int_equal(sampling_check(&edges[i], MAX_VOCAB, NULL), STATUS_OK);
 }
 
 /* ---- log-probabilities -------------------------------------------------------------------- */
@@ -409,7 +413,7 @@ static void test_logprobs_outlast_the_draw(void **state) {
     enum { VOCAB = 200 };
     float logits[VOCAB], copy[VOCAB];
     const int32_t history[] = {5, 6, 7}, suppressed[] = {0, 1, 3};
-    struct sampling s = {1.3f, 20, 0.9f, 0.01f, 1.4f, 3};
+    struct sampling s = OF(1.3f, 20, 0.9f, 0.01f, 1.4f, 3);
     struct sampler *sampler;
     assert_int_equal(sampler_create(&sampler, VOCAB, suppressed, 3, NULL), STATUS_OK);
     for (int i = 0; i < VOCAB; i++)
@@ -418,7 +422,7 @@ static void test_logprobs_outlast_the_draw(void **state) {
     sampler_compute_logprobs(sampler, logits);
     struct token_logprobs before = sampler_logprobs(sampler, drawn, 5);
     memcpy(copy, logits, sizeof copy);
-    assert_int_equal(sampler_next(sampler, &s, copy, history, 3), drawn);
+    assert_int_equal(sampler_next(sampler, &s, copy, history, 0, 3), drawn);
     struct token_logprobs after = sampler_logprobs(sampler, drawn, 5);
     assert_memory_equal(&before, &after, sizeof before);
     sampler_destroy(sampler);

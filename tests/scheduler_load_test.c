@@ -83,7 +83,8 @@ static bool run_alone(struct expected_story *expected) {
         forward_logits_range(&context, 0, 1, logits);
         memcpy(unchanged, logits, sizeof logits);
         int count = computed + 1;
-        int32_t id = sampler_next(sampler, &story->sampling, logits, tokens, count);
+        int32_t id = sampler_next(sampler, &story->sampling, logits, tokens,
+                                  story->prompt_count, count);
         nearest = fminf(nearest, clearance(unchanged, &story->sampling, id, count));
         if (id == EOS) {
             expected->finish = FINISH_STOP;

@@ -115,7 +115,7 @@ static void test_wrong_requests_are_refused(void **state) {
     REFUSED(story.prompt_count = POSITIONS, "prompt");
     REFUSED(story.prompt[2] = VOCAB, "prompt");
     REFUSED(story.prompt[0] = -1, "prompt");
-    REFUSED(story.max_tokens = 0, "max_tokens");
+    REFUSED(story.max_tokens = -1, "max_tokens");
     REFUSED(story.sampling.temperature = NAN, "temperature");
     REFUSED(story.sampling.top_p = 2, "top_p");
     REFUSED(top = TOP_LOGPROBS_MAX + 1, "logprobs");

@@ -12,7 +12,7 @@ struct sample {
     struct sampler *sampler;
     float *logits; /* [vocab] */
     int32_t *ids;  /* [positions] */
-    int count;
+    int prompt, count; /* ids of the beginning; of it and the story so far */
 };
 
 static enum status sample_open(struct sample *s, struct error *err) {
@@ -50,6 +50,7 @@ static enum status read_prompt(struct sample *s, const char *prompt, struct erro
         s->ids[s->count++] = c->bos_id;
         for (size_t i = 0; i < pieces.count; i++)
             s->ids[s->count++] = pieces.ids[i];
+        s->prompt = s->count;
     }
     token_list_free(&pieces);
     return status;
@@ -62,14 +63,14 @@ static int32_t next_token(struct sample *s) {
     const struct forward_context context = {s->options->model, s->options->pool, &s->activations};
     forward(&context, &batch);
     forward_logits_range(&context, s->count - 1, 1, s->logits);
-    return sampler_next(s->sampler, s->options->sampling, s->logits, s->ids, s->count);
+    return sampler_next(s->sampler, s->options->sampling, s->logits, s->ids, s->prompt, s->count);
 }
 
 enum status sample_story(const struct sample_options *options, const char *prompt,
                          struct buffer *text, struct error *err) {
     const struct model_config *c = &options->model->config;
     struct sample s = {.options = options};
-    enum status status = sampling_check(options->sampling, err);
+    enum status status = sampling_check(options->sampling, c->vocab, err);
     if (status != STATUS_OK)
         return status;
     status = sample_open(&s, err);

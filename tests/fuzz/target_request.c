@@ -78,9 +78,9 @@ static void check_prompt(const struct api_prompt *prompt) {
 }
 
 static void check_request(const struct api_request *request) {
-    FUZZ_CHECK(sampling_check(&request->sampling, NULL) == STATUS_OK);
+    FUZZ_CHECK(sampling_check(&request->sampling, INT32_MAX, NULL) == STATUS_OK);
     FUZZ_CHECK(request->n >= 1 && request->n <= API_MAX_STORIES);
-    FUZZ_CHECK(request->max_tokens >= 1 && request->max_tokens <= API_MAX_TOKENS);
+    FUZZ_CHECK(request->max_tokens >= 0 && request->max_tokens <= API_MAX_TOKENS);
     FUZZ_CHECK(request->sampling.seed <= API_MAX_SEED);
     FUZZ_CHECK(request->logprobs >= -1 && request->logprobs <= TOP_LOGPROBS_MAX);
     FUZZ_CHECK(request->prompt_count >= 1 &&

@@ -69,9 +69,9 @@ enum status scheduler_submit(struct scheduler *s, const struct request_params *p
     return STATUS_OK;
 }
 
-bool scheduler_has_room(struct scheduler *s) {
+bool scheduler_has_room(struct scheduler *s, enum queue_share share) {
     pthread_mutex_lock(&s->lock);
-    bool room = !s->stopping && has_room(s, QUEUE_ALL);
+    bool room = !s->stopping && has_room(s, share);
     pthread_mutex_unlock(&s->lock);
     return room;
 }

@@ -56,7 +56,7 @@ enum status scheduler_create(struct scheduler **scheduler, const struct model *m
 enum status scheduler_submit(struct scheduler *scheduler, const struct request_params *params,
                              struct request **request, struct error *err);
 /* Whether a submit would find a place now; a hint that costs no tokenizing. */
-bool scheduler_has_room(struct scheduler *scheduler);
+bool scheduler_has_room(struct scheduler *scheduler, enum queue_share share);
 struct scheduler_stats scheduler_stats(struct scheduler *scheduler);
 /* Adds the times of all steps from now on to *profile; NULL ends it. Only while the scheduler
  * is idle, and *profile is read only then. */

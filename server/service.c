@@ -7,7 +7,7 @@
 enum status service_has_room(struct service *service, struct error *err) {
     if (atomic_load(&service->stopping))
         return error_set(err, STATUS_STOPPED, "the server is shutting down");
-    if (!scheduler_has_room(service->engine.scheduler))
+    if (!scheduler_has_room(service->engine.scheduler, QUEUE_ALL))
         return error_set(err, STATUS_BUSY, "all places are taken; try again in a moment");
     return STATUS_OK;
 }

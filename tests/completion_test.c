@@ -249,7 +249,7 @@ static void test_a_completion_may_be_dropped_at_any_moment(void **state) {
     (void)state;
     struct bell bell = BELL;
     for (uint64_t seed = 0; seed < 50; seed++) {
-        while (!scheduler_has_room(engine.scheduler)) /* the dropped ones go with the next step */
+        while (!scheduler_has_room(engine.scheduler, QUEUE_ALL)) /* the dropped ones go with the next step */
             sched_yield();
         struct completion completion = start("the", seed, 1000, NULL, 0, &bell);
         completion_free(&completion);
@@ -288,26 +288,126 @@ static struct completion_request *request_for(const char *body, struct metrics *
     return request;
 }
 
-/* A request that needs more places than there are leaves none of them taken. */
-static void test_a_completion_request_starts_whole_or_not_at_all(void **state) {
+/* Waits for all choices; the answer up to its times, which the caller frees. */
+static char *answer_of(struct completion_request *request, struct bell *bell) {
+    struct buffer answer = {0};
+    struct error err = {0};
+    bool finished = false;
+    for (;;) {
+        assert_int_equal(completion_request_advance(request, &finished, &err), STATUS_OK);
+        if (finished)
+            break;
+        wait_ring(bell);
+    }
+    completion_request_write_answer(request, &answer);
+    *strstr(answer.data, "\"model\"") = '\0';
+    return answer.data;
+}
+
+/* 4 slots and 8 places in the queue are for 12 stories, not for 64. */
+static void test_choices_beyond_the_places_come_in_turn(void **state) {
     (void)state;
-    struct bell bell = BELL;
+    static const char body[] = "{\"n\": 32, \"temperature\": 2, \"max_tokens\": 8, \"seed\": 1}";
+    struct bell bells[] = {BELL, BELL};
     struct completion_request *requests[2];
     struct error err = {0};
-    int started = 0;
     wait_until_idle();
-    for (int i = 0; i < 2; i++) { /* 4 slots and 8 places in the queue: one fits, not two */
-        requests[i] = request_for("{\"n\": 8, \"temperature\": 2, \"seed\": 1}", NULL, &bell, &err);
-        if (requests[i])
-            started++;
-        else
-            assert_int_equal(err.status, STATUS_BUSY);
+    for (int i = 0; i < 2; i++) {
+        requests[i] = request_for(body, NULL, &bells[i], &err);
+        assert_non_null(requests[i]);
+        assert_true(scheduler_has_room(engine.scheduler, QUEUE_ALL));
     }
-    assert_in_range(started, 1, 2); /* the first may have been quick */
+    char *answers[] = {answer_of(requests[0], &bells[0]), answer_of(requests[1], &bells[1])};
+    assert_string_equal(answers[0], answers[1]);
     for (int i = 0; i < 2; i++)
         completion_request_free(requests[i]);
+    for (int i = 0; i < 32; i += 7) { /* each is the same alone */
+        char one[96];
+        snprintf(one, sizeof one, "{\"temperature\": 2, \"max_tokens\": 8, \"seed\": %d}", 1 + i);
+        requests[0] = request_for(one, NULL, &bells[0], &err);
+        char *alone = answer_of(requests[0], &bells[0]);
+        alone[strlen(alone) - 1] = '}'; /* not the comma */
+        assert_non_null(strstr(answers[0], alone));
+        completion_request_free(requests[0]);
+        free(alone);
+    }
+    free(answers[0]);
+    free(answers[1]);
+}
+
+/* From here until the bell's lock is given back, the scheduler stands still with nothing to do. */
+static struct completion_request *hold_scheduler(struct bell *bell) {
+    struct error err = {0};
     wait_until_idle();
-    assert_true(scheduler_has_room(engine.scheduler));
+    uint64_t before = scheduler_stats(engine.scheduler).finished;
+    pthread_mutex_lock(&bell->lock);
+    struct completion_request *request = request_for("{\"max_tokens\": 0}", NULL, bell, &err);
+    while (scheduler_stats(engine.scheduler).finished == before)
+        sched_yield();
+    return request;
+}
+
+static int fill_queue(struct completion_request **requests, int most, struct bell *bell) {
+    struct error err = {0};
+    int count = 0;
+    while (count < most && (requests[count] = request_for("{\"seed\": 2}", NULL, bell, &err)))
+        count++;
+    assert_int_equal(err.status, STATUS_BUSY);
+    return count;
+}
+
+/* Its choices leave half of the queue to others; but when others have taken all of it while none of
+ * its choices is there, the next one still gets in. */
+static void test_choices_share_the_queue_with_other_clients(void **state) {
+    (void)state;
+    struct bell gate = BELL, bell = BELL, other = BELL;
+    struct completion_request *others[17];
+    struct error err = {0};
+    bool finished;
+    struct completion_request *held = hold_scheduler(&gate);
+    struct completion_request *request =
+        request_for("{\"n\": 32, \"max_tokens\": 1, \"seed\": 1}", NULL, &bell, &err);
+    assert_int_equal(scheduler_stats(engine.scheduler).waiting, 4 + 4);
+    int count = fill_queue(others, 17, &other);
+    assert_int_equal(count, 4);
+    pthread_mutex_unlock(&gate.lock);
+    completion_request_free(held);
+
+    held = hold_scheduler(&gate);
+    count += fill_queue(others + count, 17 - count, &other);
+    assert_int_equal(count, 4 + 12);
+    assert_int_equal(completion_request_advance(request, &finished, &err), STATUS_OK);
+    assert_false(finished);
+    assert_int_equal(scheduler_stats(engine.scheduler).waiting, 12 + 1);
+    pthread_mutex_unlock(&gate.lock);
+    completion_request_free(held);
+    free(answer_of(request, &bell));
+    completion_request_free(request);
+    while (count > 0)
+        completion_request_free(others[--count]);
+    wait_until_idle();
+}
+
+static void test_a_cancelled_request_starts_no_more_choices(void **state) {
+    (void)state;
+    struct bell bell = BELL;
+    struct metrics metrics = {0};
+    struct error err = {0};
+    bool finished;
+    wait_until_idle();
+    uint64_t before = scheduler_stats(engine.scheduler).finished;
+    struct completion_request *request =
+        request_for("{\"n\": 32, \"seed\": 1}", &metrics, &bell, &err);
+    assert_non_null(request);
+    completion_request_cancel(request);
+    wait_until_idle();
+    uint64_t ended = scheduler_stats(engine.scheduler).finished - before;
+    assert_in_range(ended, 1, 31);
+    assert_int_equal(completion_request_advance(request, &finished, &err), STATUS_OK);
+    completion_request_end(request);
+    wait_until_idle();
+    assert_int_equal(scheduler_stats(engine.scheduler).finished - before, ended);
+    completion_request_free(request);
 }
 
 /* The client of a stream left: the log's summary and the metrics say the same. */
@@ -335,7 +435,9 @@ int main(void) {
         cmocka_unit_test(test_a_cancelled_completion_ends),
         cmocka_unit_test(test_a_completion_may_be_dropped_at_any_moment),
         cmocka_unit_test(test_prompts_are_measured_in_tokens),
-        cmocka_unit_test(test_a_completion_request_starts_whole_or_not_at_all),
+        cmocka_unit_test(test_choices_beyond_the_places_come_in_turn),
+        cmocka_unit_test(test_choices_share_the_queue_with_other_clients),
+        cmocka_unit_test(test_a_cancelled_request_starts_no_more_choices),
         cmocka_unit_test(test_what_runs_when_nobody_listens_is_cancelled),
     };
     return cmocka_run_group_tests(tests, open_engine, close_engine);

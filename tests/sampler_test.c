@@ -314,6 +314,88 @@ static void test_broken_logits_are_survived(void **state) {
     assert_int_equal(next(1, &plain, one, NULL, 0, only, 1), 0); /* nothing left: still an id */
 }
 
+/* Token 1 was generated twice, and is in the prompt too; token 0 has not occurred. */
+static void test_penalties_count_what_was_generated(void **state) {
+    (void)state;
+    const int32_t history[] = {1, 1, 1, 2, 1, 2, 1}; /* the first three are the prompt's */
+    const struct {
+        float presence, frequency, repetition;
+        float left; /* of a logit of 4 */
+    } cases[] = {{0, 0, 1, 4}, {1.5f, 0, 1, 2.5f}, {0, 0.5f, 1, 3}, {2, 2, 1, -2}, {-2, -1, 1, 8},
+                 {1, 0.25f, 2, 0.5f}};
+    struct sampler *sampler;
+    assert_int_equal(sampler_create(&sampler, 3, NULL, 0, NULL), STATUS_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sampling s = greedy;
+        s.presence_penalty = cases[i].presence;
+        s.frequency_penalty = cases[i].frequency;
+        s.repetition_penalty = cases[i].repetition;
+        float below[] = {cases[i].left - 0.01f, 4, -50}, above[] = {cases[i].left + 0.01f, 4, -50};
+        assert_int_equal(sampler_next(sampler, &s, below, history, 3, 7), 1);
+        assert_int_equal(sampler_next(sampler, &s, above, history, 3, 7), 0);
+    }
+    sampler_destroy(sampler);
+}
+
+static void test_logit_biases(void **state) {
+    (void)state;
+    const float logits[] = {1, 5, 3, -INFINITY, 2};
+    const int32_t suppressed[] = {4};
+    const struct {
+        struct logit_bias biases[3];
+        int count;
+        int32_t expected;
+    } cases[] = {
+        {{{1, -2.5f}}, 1, 2},            {{{1, -1.5f}}, 1, 1},
+        {{{0, 4.5f}}, 1, 0},             {{{1, -100}, {2, -100}}, 2, 0},
+        {{{0, 100}}, 1, 0},              {{{0, 100}, {2, 100}, {1, 99}}, 3, 2},
+        {{{3, 100}}, 1, 1}, /* an impossible token cannot be forced, ... */
+        {{{4, 100}}, 1, 1}, /* ... and a suppressed one neither */
+        {{{0, 100}, {4, 100}}, 2, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sampling s = greedy;
+        s.biases = cases[i].biases;
+        s.bias_count = cases[i].count;
+        s.frequency_penalty = 2;
+        assert_int_equal(next(5, &s, logits, NULL, 0, suppressed, 1), cases[i].expected);
+        s.temperature = 2;
+        s.top_k = 1;
+        assert_int_equal(next(5, &s, logits, NULL, 0, suppressed, 1), cases[i].expected);
+    }
+    /* A force outlasts what penalties say of a token that came 60 times. */
+    int32_t history[60] = {0};
+    struct logit_bias force = {0, 100};
+    struct sampling s = plain;
+    s.biases = &force;
+    s.bias_count = 1;
+    s.frequency_penalty = s.presence_penalty = s.repetition_penalty = 2;
+    assert_int_equal(next(5, &s, logits, history, 60, NULL, 0), 0);
+}
+
+static void test_wrong_biases_are_found(void **state) {
+    (void)state;
+    static struct logit_bias many[SAMPLING_BIASES_MAX + 1];
+    const struct {
+        struct logit_bias bias;
+        enum status expected;
+    } cases[] = {{{0, 100}, STATUS_OK}, {{9, -100}, STATUS_OK}, {{10, 1}, STATUS_INVALID},
+                 {{-1, 1}, STATUS_INVALID}, {{1, 100.5f}, STATUS_INVALID},
+                 {{1, -101}, STATUS_INVALID}, {{1, NAN}, STATUS_INVALID}};
+    struct sampling s = plain;
+    struct error err = {0};
+    s.bias_count = 1;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        s.biases = &cases[i].bias;
+        assert_int_equal(sampling_check(&s, 10, &err), cases[i].expected);
+        assert_string_equal(err.field, cases[i].expected == STATUS_OK ? "" : "logit_bias");
+    }
+    s.biases = many;
+    for (s.bias_count = SAMPLING_BIASES_MAX; s.bias_count <= SAMPLING_BIASES_MAX + 1; s.bias_count++)
+        assert_int_equal(sampling_check(&s, 10, &err),
+                         s.bias_count > SAMPLING_BIASES_MAX ? STATUS_INVALID : STATUS_OK);
+}
+
 static void test_sampling_check(void **state) {
     (void)state;
     struct sampling s = sampling_defaults();
@@ -340,6 +422,13 @@ static void test_sampling_check(void **state) {
     const struct sampling edges[] = {OF(0, 0, 0, 0, 0.5f, 0), OF(2, 4000, 1, 1, 2, UINT64_MAX)};
     for (int i = 0; i < 2; i++)
         assert_int_equal(sampling_check(&edges[i], MAX_VOCAB, NULL), STATUS_OK);
+    for (int i = 0; i < 4; i++) {
+        struct error err = {0};
+        struct sampling penalties = plain;
+        *(i / 2 ? &penalties.presence_penalty : &penalties.frequency_penalty) = i % 2 ? 2.1f : -3;
+        assert_int_equal(sampling_check(&penalties, MAX_VOCAB, &err), STATUS_INVALID);
+        assert_string_equal(err.field, i / 2 ? "presence_penalty" : "frequency_penalty");
+    }
 }
 
 /* ---- log-probabilities -------------------------------------------------------------------- */
@@ -488,6 +577,9 @@ int main(void) {
         cmocka_unit_test(test_ties_go_to_the_lower_id),
         cmocka_unit_test(test_a_draw_depends_on_seed_and_position_only),
         cmocka_unit_test(test_broken_logits_are_survived),
+        cmocka_unit_test(test_penalties_count_what_was_generated),
+        cmocka_unit_test(test_logit_biases),
+        cmocka_unit_test(test_wrong_biases_are_found),
         cmocka_unit_test(test_sampling_check),
         cmocka_unit_test(test_logprobs_are_those_of_the_softmax),
         cmocka_unit_test(test_top_logprobs_are_the_highest_in_order),

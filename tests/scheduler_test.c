@@ -118,6 +118,8 @@ static void test_wrong_requests_are_refused(void **state) {
     REFUSED(story.max_tokens = -1, "max_tokens");
     REFUSED(story.sampling.temperature = NAN, "temperature");
     REFUSED(story.sampling.top_p = 2, "top_p");
+    const struct logit_bias bias = {VOCAB, 1};
+    REFUSED((story.sampling.biases = &bias, story.sampling.bias_count = 1), "logit_bias");
     REFUSED(top = TOP_LOGPROBS_MAX + 1, "logprobs");
     REFUSED(top = -1, "logprobs");
 #undef REFUSED
@@ -137,19 +139,110 @@ static void test_wrong_requests_are_refused(void **state) {
 
 /* ---- waiting, canceling, leaving ------------------------------------------------ */
 
+/* One slot and two places behind it. */
+static void test_shares_of_the_queue(void **state) {
+    (void)state;
+    struct scheduler *scheduler = client_scheduler(1, 2, 1, 8);
+    struct story story = story_of(3, 10);
+    struct client clients[5];
+    static const struct {
+        enum queue_share share;
+        enum status expected;
+    } steps[] = {{QUEUE_HALF, STATUS_OK}, {QUEUE_HALF, STATUS_BUSY}, {QUEUE_ALL, STATUS_OK},
+                 {QUEUE_ALL, STATUS_BUSY}, {QUEUE_BEYOND, STATUS_OK}};
+    client_set_eos_bias(-100);
+    assert_true(scheduler_has_room(scheduler, QUEUE_HALF));
+    struct client running;
+    assert_int_equal(story_submit(scheduler, &story, &running, true), STATUS_OK);
+    client_wait_for_output(&running, 1); /* from here the scheduler stands still */
+    for (int i = 0; i < 5; i++) {
+        struct request_params params = story_params(&story, &clients[i]);
+        params.queue_share = steps[i].share;
+        client_init(&clients[i], false);
+        assert_int_equal(scheduler_has_room(scheduler, steps[i].share),
+                         steps[i].expected == STATUS_OK);
+        assert_int_equal(scheduler_submit(scheduler, &params, &clients[i].request, NULL),
+                         steps[i].expected);
+    }
+    client_open_gate(&running);
+    for (int i = 0; i < 5; i++) {
+        if (!clients[i].request)
+            continue;
+        assert_int_equal(client_collect(&clients[i]).finish, FINISH_LENGTH);
+        request_release(clients[i].request);
+    }
+    request_release(running.request);
+    scheduler_destroy(scheduler);
+}
+
+static void test_no_tokens_at_all_still_read_the_prompt(void **state) {
+    (void)state;
+    struct scheduler *scheduler = client_scheduler(2, 2, 2, 4);
+    struct story story = story_of(20, 0), next = story_of(20, 1);
+    struct client client;
+    struct request_params params = story_params(&story, &client);
+    params.logprobs = params.prompt_logprobs = true;
+    for (int i = 0; i < 2; i++) {
+        client_init(&client, false);
+        assert_int_equal(scheduler_submit(scheduler, &params, &client.request, NULL), STATUS_OK);
+        struct request_output output = client_collect(&client);
+        assert_int_equal(output.finish, FINISH_LENGTH);
+        assert_int_equal(output.count, 0);
+        struct request_usage usage = request_usage(client.request);
+        assert_int_equal(usage.completion_tokens, 0);
+        assert_int_equal(usage.cached_tokens, 0); /* as all its rows' logits are wanted */
+        assert_true(usage.prefill_ns > 0);
+        for (int t = 1; t < 20; t++)
+            assert_true(request_prompt_logprobs(client.request, t)->own < 0);
+        request_release(client.request);
+    }
+    assert_int_equal(scheduler_stats(scheduler).generated_tokens, 0);
+    assert_int_equal(scheduler_stats(scheduler).prompt_tokens, 40);
+    assert_int_equal(story_submit(scheduler, &next, &client, false), STATUS_OK);
+    client_collect(&client);
+    assert_int_equal(request_usage(client.request).cached_tokens, 19); /* all but the last */
+    request_release(client.request);
+    scheduler_destroy(scheduler);
+}
+
+/* The submitter's biases may go at once. */
+static void test_a_request_keeps_its_biases(void **state) {
+    (void)state;
+    struct scheduler *scheduler = client_scheduler(1, 1, 1, 8);
+    struct story story = story_of(3, 6);
+    struct client running, biased;
+    struct logit_bias biases[] = {{9, 100}, {EOS, -100}};
+    client_set_eos_bias(-100);
+    assert_int_equal(story_submit(scheduler, &story, &running, true), STATUS_OK);
+    client_wait_for_output(&running, 1); /* the other is still waiting */
+    story.sampling.biases = biases;
+    story.sampling.bias_count = 2;
+    assert_int_equal(story_submit(scheduler, &story, &biased, false), STATUS_OK);
+    biases[0] = biases[1] = (struct logit_bias){VOCAB, NAN};
+    client_open_gate(&running);
+    client_collect(&running);
+    struct request_output output = client_collect(&biased);
+    assert_int_equal(output.count, 6);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(output.ids[i], 9);
+    request_release(running.request);
+    request_release(biased.request);
+    scheduler_destroy(scheduler);
+}
+
 static void test_full_queue_and_cancelled_waiters(void **state) {
     (void)state;
     struct scheduler *scheduler = client_scheduler(1, 2, 1, 8);
     struct story story = story_of(3, 10);
     struct client running, first, second, third;
     client_set_eos_bias(-100);
-    assert_true(scheduler_has_room(scheduler));
+    assert_true(scheduler_has_room(scheduler, QUEUE_ALL));
     assert_int_equal(story_submit(scheduler, &story, &running, true), STATUS_OK);
     client_wait_for_output(&running, 1); /* from here the scheduler stands still */
     assert_int_equal(story_submit(scheduler, &story, &first, false), STATUS_OK);
-    assert_true(scheduler_has_room(scheduler));
+    assert_true(scheduler_has_room(scheduler, QUEUE_ALL));
     assert_int_equal(story_submit(scheduler, &story, &second, false), STATUS_OK);
-    assert_false(scheduler_has_room(scheduler));
+    assert_false(scheduler_has_room(scheduler, QUEUE_ALL));
     assert_int_equal(story_submit(scheduler, &story, &third, false), STATUS_BUSY);
     assert_null(third.request);
     assert_int_equal(scheduler_stats(scheduler).waiting, 2);
@@ -166,7 +259,7 @@ static void test_full_queue_and_cancelled_waiters(void **state) {
     assert_int_equal(output.finish, FINISH_LENGTH);
     assert_int_equal(output.count, 10);
     assert_true(request_usage(second.request).queued_ns > 0);
-    assert_true(scheduler_has_room(scheduler));
+    assert_true(scheduler_has_room(scheduler, QUEUE_ALL));
     request_release(running.request);
     request_release(first.request);
     request_release(second.request);
@@ -373,7 +466,7 @@ static void stop_amid(int grace_ms, struct request_output *ended) {
     assert_int_equal(pthread_create(&thread, NULL, stop, &stopper), 0);
     while (!scheduler_stats(scheduler).stopping)
         sched_yield();
-    assert_false(scheduler_has_room(scheduler));
+    assert_false(scheduler_has_room(scheduler, QUEUE_ALL));
     assert_int_equal(story_submit(scheduler, &story, &late, false), STATUS_STOPPED);
     client_open_gate(&running);
     pthread_join(thread, NULL);
@@ -449,6 +542,9 @@ int main(void) {
         cmocka_unit_test(test_special_tokens_are_never_generated),
         cmocka_unit_test(test_length_is_cut_to_the_positions),
         cmocka_unit_test(test_wrong_requests_are_refused),
+        cmocka_unit_test(test_shares_of_the_queue),
+        cmocka_unit_test(test_no_tokens_at_all_still_read_the_prompt),
+        cmocka_unit_test(test_a_request_keeps_its_biases),
         cmocka_unit_test(test_full_queue_and_cancelled_waiters),
         cmocka_unit_test(test_cancel_takes_effect_within_a_step),
         cmocka_unit_test(test_a_slow_reader_stalls_nobody),

@@ -230,14 +230,15 @@ static const struct asked asked[] = {
     {"a story", "POST", "/generate", "",
      "{\"prompt\":\"once upon \\u0061 time\",\"seed\":7,\"max_tokens\":12,"
      "\"stop\":[\"no such words\",\"\\u2603\"]}",
-     "\"story\"", "\"timings\"", false},
+     "\"story\"", "\"prompt_tokens_details\"", false},
     {"two stories", "POST", "/generate", "", "{\"n\":2,\"seed\":5,\"max_tokens\":6}", "\"story\"",
-     "\"timings\"", false},
+     "\"prompt_tokens_details\"", false},
     {"plain text", "POST", "/generate", "Accept: text/plain\r\n",
      "{\"prompt\":\"a cat\",\"seed\":7,\"max_tokens\":12}", NULL, NULL, false},
     {"a completion", "POST", "/v1/completions", "",
-     "{\"prompt\":\"a cat\",\"seed\":3,\"max_tokens\":6,\"echo\":true}", "\"choices\"", NULL,
-     false},
+     "{\"prompt\":\"a cat\",\"seed\":3,\"max_tokens\":6,\"echo\":true,\"n\":3,"
+     "\"presence_penalty\":1,\"logit_bias\":{\"300\":1,\"2\":-100}}",
+     "\"choices\"", "\"prompt_tokens_details\"", false},
     {"log-probabilities", "POST", "/v1/completions", "",
      "{\"prompt\":[\"a cat\",[270,287]],\"seed\":3,\"max_tokens\":4,\"echo\":true,\"logprobs\":2}",
      "\"choices\"", NULL, false},
@@ -248,7 +249,7 @@ static const struct asked asked[] = {
     {"metrics", "GET", "/metrics", "", "", "# HELP alpaca_requests_running", "\n", false},
     {"the API's description", "GET", "/openapi.json", "", "", NULL, NULL, false},
     {"a page", "GET", "/", "", "", NULL, NULL, false},
-    {"a wrong request", "POST", "/generate", "", "{\"seed\":-1}", NULL, NULL, false},
+    {"a wrong request", "POST", "/generate", "", "{\"seed\":-2}", NULL, NULL, false},
     {"a stream", "POST", "/generate", "",
      "{\"prompt\":\"a cat\",\"seed\":7,\"max_tokens\":12,\"stream\":true}", NULL, NULL, true},
 };

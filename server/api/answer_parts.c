@@ -7,9 +7,9 @@
 void answer_write_usage(const struct completion_request *request, struct buffer *out) {
     struct completion_summary summary = completion_request_summary(request);
     buffer_printf(out, "\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,"
-                       "\"total_tokens\":%d}",
+                       "\"total_tokens\":%d,\"prompt_tokens_details\":{\"cached_tokens\":%d}}",
                   summary.prompt_tokens, summary.completion_tokens,
-                  summary.prompt_tokens + summary.completion_tokens);
+                  summary.prompt_tokens + summary.completion_tokens, summary.usage.cached_tokens);
 }
 
 static void write_timings(const struct completion_request *request, struct buffer *out) {
@@ -65,7 +65,7 @@ void answer_list_tokens(struct choice *choice, struct logprobs *lists) {
 }
 
 void answer_write_choice(int index, const char *text, size_t bytes, struct logprobs *lists,
-                         const char *finish_reason, struct buffer *out) {
+                         const struct choice *ended, struct buffer *out) {
     buffer_printf(out, "{\"index\":%d,\"text\":", index);
     json_append_bytes(out, text, bytes);
     buffer_append_text(out, ",\"logprobs\":");
@@ -73,10 +73,9 @@ void answer_write_choice(int index, const char *text, size_t bytes, struct logpr
         logprobs_write(lists, out);
     else
         buffer_append_text(out, "null");
-    buffer_append_text(out, ",\"finish_reason\":");
-    if (finish_reason)
-        json_append_text(out, finish_reason);
+    if (ended)
+        buffer_printf(out, ",\"finish_reason\":\"%s\",\"seed\":%" PRIu64 "}",
+                      finish_reason_name(ended->completion.finish), ended->seed);
     else
-        buffer_append_text(out, "null");
-    buffer_append_text(out, "}");
+        buffer_append_text(out, ",\"finish_reason\":null}");
 }

@@ -20,43 +20,62 @@ static void on_output(void *context, enum finish_reason finish, uint64_t gap_ns)
         request->host.wake(request->host.context, finish != FINISH_NONE);
 }
 
-static enum status start_choices(struct completion_request *request, struct error *err) {
+/* Starts the next choice. */
+static enum status start_choice(struct completion_request *request, enum queue_share share,
+                                struct error *err) {
     const struct api_request *api = &request->api;
+    int index = request->started;
+    struct choice *choice = &request->choices[index];
+    const struct prompt *prompt = completion_request_prompt(request, index);
     struct completion_params params = {
-        .request = {.max_tokens = api->max_tokens,
+        .request = {.prompt = prompt->ids.ids,
+                    .prompt_count = (int)prompt->ids.count,
+                    .max_tokens = api->max_tokens,
                     .sampling = api->sampling,
+                    .queue_share = share,
                     .logprobs = api->logprobs >= 0,
                     .top_logprobs = api->logprobs >= 0 ? api->logprobs : 0,
                     .prompt_logprobs = api->logprobs >= 0 && api->echo,
                     .on_output = on_output,
                     .context = request},
+        .continues = completion_continues(prompt->text, prompt->bytes),
         .stop_count = api->stop_count,
     };
     memcpy(params.stops, api->stops, sizeof params.stops);
-    for (int i = 0; i < api->prompt_count * api->n; i++) {
-        struct choice *choice = &request->choices[i];
-        const struct prompt *prompt = completion_request_prompt(request, i);
-        params.request.prompt = prompt->ids.ids;
-        params.request.prompt_count = (int)prompt->ids.count;
-        params.continues = completion_continues(prompt->text, prompt->bytes);
-        if (api->echo)
-            choice->offset = utf8_count(prompt->text, prompt->bytes);
-        /* Each choice has a seed of its own, which gives the same completion again alone. */
-        choice->seed = (api->sampling.seed + (uint64_t)i) & (uint64_t)API_MAX_SEED;
-        params.request.sampling.seed = choice->seed;
-        enum status status =
-            completion_start(&choice->completion, request->host.engine, &params, err);
-        if (status != STATUS_OK)
-            return status;
-        request->count = i + 1;
-    }
+    if (api->echo)
+        choice->offset = utf8_count(prompt->text, prompt->bytes);
+    /* Each choice has a seed of its own, which gives the same completion again alone. */
+    choice->seed = (api->sampling.seed + (uint64_t)index) & (uint64_t)API_MAX_SEED;
+    params.request.sampling.seed = choice->seed;
+    enum status status = completion_start(&choice->completion, request->host.engine, &params, err);
+    if (status != STATUS_OK)
+        return status;
+    request->started = index + 1;
+    if (request->cancelled)
+        request_cancel(choice->completion.request);
     return STATUS_OK;
+}
+
+/* Starts as many choices as there is room for, `running` others of them being there already. One
+ * always is, so that its end wakes the request for the next. */
+static enum status start_more(struct completion_request *request, int running, struct error *err) {
+    struct scheduler *scheduler = request->host.engine->scheduler;
+    enum status status = STATUS_OK;
+    while (request->started < request->count && !request->cancelled && status == STATUS_OK &&
+           (running == 0 || scheduler_has_room(scheduler, QUEUE_HALF))) {
+        status = start_choice(request, running > 0 ? QUEUE_HALF : QUEUE_BEYOND, err);
+        running++;
+    }
+    return status == STATUS_BUSY ? STATUS_OK : status;
 }
 
 enum status completion_request_start(struct completion_request **out,
                                      const struct completion_host *host, struct api_request *api,
                                      enum answer_format format, struct error *err) {
-    struct completion_request *request = calloc(1, sizeof *request);
+    size_t choices = (size_t)api->prompt_count * (size_t)api->n;
+    struct completion_request *request =
+        calloc(1, sizeof *request + choices * sizeof *request->choices +
+                      (size_t)api->prompt_count * sizeof *request->prompts);
     if (!request) {
         api_request_free(api);
         return error_set(err, STATUS_NO_MEMORY, "no memory for a completion");
@@ -65,6 +84,8 @@ enum status completion_request_start(struct completion_request **out,
     request->format = format;
     request->api = *api;
     memset(api, 0, sizeof *api);
+    request->count = (int)choices;
+    request->prompts = (struct prompt *)(void *)(request->choices + choices);
     request->id = rng_entropy();
     request->created = time(NULL);
     if (!request->api.has_seed)
@@ -80,7 +101,9 @@ enum status completion_request_start(struct completion_request **out,
         request->prompt_tokens += (int)request->prompts[i].ids.count;
     }
     if (status == STATUS_OK)
-        status = start_choices(request, err);
+        status = start_choice(request, QUEUE_ALL, err);
+    if (status == STATUS_OK)
+        status = start_more(request, 1, err);
     if (status == STATUS_OK)
         *out = request;
     else
@@ -90,8 +113,8 @@ enum status completion_request_start(struct completion_request **out,
 
 enum status completion_request_advance(struct completion_request *request, bool *finished,
                                        struct error *err) {
-    *finished = true;
-    for (int i = 0; i < request->count; i++) {
+    int running = 0;
+    for (int i = 0; i < request->started; i++) {
         struct completion *completion = &request->choices[i].completion;
         if (completion->finish != FINISH_NONE)
             continue;
@@ -101,10 +124,10 @@ enum status completion_request_advance(struct completion_request *request, bool 
                                "the server is shutting down; the story could not be finished");
         if (status != STATUS_OK)
             return status;
-        if (completion->finish == FINISH_NONE)
-            *finished = false;
+        running += completion->finish == FINISH_NONE;
     }
-    return STATUS_OK;
+    *finished = running == 0 && request->started == request->count;
+    return start_more(request, running, err);
 }
 
 bool completion_request_streams(const struct completion_request *request) {
@@ -125,10 +148,12 @@ struct completion_summary completion_request_summary(const struct completion_req
     struct completion_summary summary = {.prompt_tokens = request->prompt_tokens,
                                          .finish = request->choices[0].completion.finish};
     struct request_usage *most = &summary.usage;
-    for (int i = 0; i < request->count; i++) {
+    for (int i = 0; i < request->started; i++) {
         const struct completion *completion = &request->choices[i].completion;
         struct request_usage usage = request_usage(completion->request);
         summary.completion_tokens += completion->decoded;
+        if (i % request->api.n == 0) /* of its choices, the first is the one that read the prompt */
+            most->cached_tokens += usage.cached_tokens;
         most->queued_ns = larger(most->queued_ns, usage.queued_ns);
         most->prefill_ns = larger(most->prefill_ns, usage.prefill_ns);
         most->decode_ns = larger(most->decode_ns, usage.decode_ns);
@@ -138,7 +163,7 @@ struct completion_summary completion_request_summary(const struct completion_req
 
 void completion_request_end(struct completion_request *request) {
     completion_request_cancel(request);
-    for (int i = 0; i < request->count; i++) {
+    for (int i = 0; i < request->started; i++) {
         struct completion *completion = &request->choices[i].completion;
         struct request_usage usage = request_usage(completion->request);
         if (completion->finish == FINISH_NONE)
@@ -148,17 +173,18 @@ void completion_request_end(struct completion_request *request) {
 }
 
 void completion_request_cancel(struct completion_request *request) {
-    for (int i = 0; i < request->count; i++)
+    request->cancelled = true;
+    for (int i = 0; i < request->started; i++)
         request_cancel(request->choices[i].completion.request);
 }
 
 void completion_request_free(struct completion_request *request) {
     if (!request)
         return;
-    for (int i = 0; i < API_MAX_STORIES; i++) {
+    for (int i = 0; i < request->started; i++)
         completion_free(&request->choices[i].completion);
+    for (int i = 0; i < request->api.prompt_count; i++)
         prompt_free(&request->prompts[i]);
-    }
     api_request_free(&request->api);
     free(request);
 }

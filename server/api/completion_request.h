@@ -1,7 +1,7 @@
 /* completion_request.h - one request for completions, from the prompt to the bytes of the answer.
  *
- * Starts the request's 1 to 8 choices and writes what they became in the form
- * that was asked for: one JSON answer, plain text, or server-sent events while
+ * Starts the request's 1 to 32 choices, as far as there is room for them and the
+ * others when it comes, and writes what they became in the form that was asked for: one JSON answer, plain text, or server-sent events while
  * they are generated. Knows nothing of HTTP connections, so tests can use it alone.
  *
  * Ownership: it owns the API's request and the choices, and borrows its host.
@@ -35,12 +35,12 @@ struct completion_host {
 
 /* Takes over *api (also on failure). A request without a seed gets one. Look with
  * completion_request_advance() before waiting for `wake`. Errors: the prompt's, and
- * scheduler_submit()'s. */
+ * scheduler_submit()'s for the first choice; once that is taken in, the others wait for room. */
 enum status completion_request_start(struct completion_request **request,
                                      const struct completion_host *host, struct api_request *api,
                                      enum answer_format format, struct error *err);
 
-/* Brings all choices up to date. An error means that the request has failed, after which it can
+/* Brings all choices up to date, and starts more when there is room. An error means that the request has failed, after which it can
  * only be freed; choices that were cut off by the server's end are STATUS_STOPPED. */
 enum status completion_request_advance(struct completion_request *request, bool *finished,
                                        struct error *err);
@@ -66,7 +66,7 @@ void completion_request_end(struct completion_request *request);
 struct completion_summary {
     int prompt_tokens, completion_tokens;
     enum finish_reason finish;  /* of the first choice */
-    struct request_usage usage; /* times, the largest of all choices */
+    struct request_usage usage; /* times, the largest of all choices; cached tokens of all prompts */
 };
 struct completion_summary completion_request_summary(const struct completion_request *request);
 

@@ -1,6 +1,9 @@
 /* completion_request_internal.h - what completion_request.c and the answers' files share: the
- * request's state, and the parts that whole answers and streams are both made of. As in
- * completion_request.h, one thread at a time. */
+ * request's state, and the parts that whole answers and streams are both made of.
+ *
+ * Ownership: a request owns its prompts and choices, which are one block of memory with it. As in
+ * completion_request.h, one thread at a time.
+ */
 #ifndef ALPACA_SERVER_API_COMPLETION_REQUEST_INTERNAL_H
 #define ALPACA_SERVER_API_COMPLETION_REQUEST_INTERNAL_H
 
@@ -9,6 +12,7 @@
 #include "server/api/logprobs.h"
 #include "server/api/prompt.h"
 
+#include <stdatomic.h>
 #include <time.h>
 
 struct choice {
@@ -25,13 +29,17 @@ struct completion_request {
     struct completion_host host;
     struct api_request api;
     enum answer_format format;
-    struct prompt prompts[API_MAX_STORIES]; /* of api.n choices each, in their order */
-    int prompt_tokens;                      /* of all of them */
-    struct choice choices[API_MAX_STORIES];
-    int count;
+    int prompt_tokens;   /* of all prompts */
     bool opened, closed; /* the stream's first and last event are out */
     uint64_t id;         /* of an OpenAI completion */
     time_t created;
+    struct prompt *prompts; /* [api.prompt_count] of api.n choices each; behind the choices */
+    /* The first `started` choices have been submitted. It only grows, after a choice is complete;
+     * `cancelled` is looked at after that, so that no choice escapes a cancellation. */
+    atomic_int started;
+    atomic_bool cancelled;
+    int count;
+    struct choice choices[]; /* [count] */
 };
 
 /* The prompt that choice `index` goes on from. */
@@ -43,9 +51,10 @@ void answer_write_sums(const struct completion_request *request, struct buffer *
 
 /* Up to the choices: what every object of a completion begins with. */
 void answer_write_completion_head(const struct completion_request *request, struct buffer *out);
-/* Takes over *lists; NULL is null. */
+/* Takes over *lists; NULL is null. `ended` is the choice when this is its last part: it says why
+ * it ended and what its seed was; else NULL. */
 void answer_write_choice(int index, const char *text, size_t bytes, struct logprobs *lists,
-                         const char *finish_reason, struct buffer *out);
+                         const struct choice *ended, struct buffer *out);
 
 /* Whether log-probabilities were asked for; lists of them; and what goes into those next: the
  * tokens of a choice that its part of the answer so far does not list. */

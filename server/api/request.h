@@ -4,8 +4,8 @@
  * and the OpenAPI description come from it. A wrong value is refused with the
  * field's name and range; nothing is corrected silently.
  *
- * Ownership: a parsed request owns the texts that its fields point to, and its
- * token ids, until api_request_free(). Thread-safe.
+ * Ownership: a parsed request owns the texts that its fields point to, its token
+ * ids and its biases, until api_request_free(). Thread-safe.
  */
 #ifndef ALPACA_SERVER_API_REQUEST_H
 #define ALPACA_SERVER_API_REQUEST_H
@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 enum {
-    API_MAX_STORIES = 8,
+    API_MAX_STORIES = 32, /* LangChain asks for up to 20 at once */
     API_MAX_TOKENS = 100000, /* of max_tokens; the model's last position ends a story earlier */
 };
 #define API_MAX_SEED 9007199254740991 /* 2^53 - 1: what a JSON number holds exactly */
@@ -39,11 +39,12 @@ struct api_request {
     enum api_dialect dialect;
     struct api_prompt prompts[API_MAX_STORIES];
     int prompt_count; /* at least 1; times n at most API_MAX_STORIES */
-    struct sampling sampling; /* with the seed of the first story */
+    struct sampling sampling; /* with the seed of the first story, and `biases` */
+    struct logit_bias *biases;
     bool has_seed;
-    int max_tokens, n;
+    int max_tokens, n, best_of; /* best_of 0: not given */
     int logprobs; /* how many of the likeliest tokens are listed at each place; -1: no lists */
-    bool stream, truncate, echo, include_usage;
+    bool stream, truncate, echo, has_stream_options, include_usage;
     const char *stops[COMPLETION_MAX_STOPS];
     int stop_count;
     struct cJSON *tree; /* the JSON that the texts are a part of */

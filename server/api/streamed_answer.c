@@ -45,8 +45,7 @@ static void write_end_event(struct completion_request *request, int index, struc
         struct logprobs lists = answer_new_lists(request); /* of tokens without a text, if any */
         if (answer_wants_logprobs(request))
             answer_list_tokens(choice, &lists);
-        answer_write_choice(index, "", 0, lists.count ? &lists : NULL,
-                            finish_reason_name(choice->completion.finish), out);
+        answer_write_choice(index, "", 0, lists.count ? &lists : NULL, choice, out);
         buffer_printf(out, "],\"seed\":%" PRIu64 "%s}", choice->seed,
                       request->api.include_usage ? ",\"usage\":null" : "");
     } else {
@@ -129,8 +128,8 @@ void completion_request_write_output(struct completion_request *request, struct 
     if (!request->opened && request->format == ANSWER_TEXT)
         buffer_append(out, request->prompts[0].text, request->prompts[0].bytes);
     request->opened = true;
-    bool ended = true;
-    for (int i = 0; i < request->count; i++) {
+    bool ended = request->started == request->count;
+    for (int i = 0; i < request->started; i++) {
         write_choice_output(request, i, out);
         ended = ended && request->choices[i].end_sent;
     }

@@ -56,8 +56,7 @@ static void write_whole_choice(struct completion_request *request, int index, st
     if (answer_wants_logprobs(request))
         answer_list_tokens(choice, &lists);
     answer_write_choice(index, text.data ? text.data : "", text.size,
-                        answer_wants_logprobs(request) ? &lists : NULL,
-                        finish_reason_name(choice->completion.finish), out);
+                        answer_wants_logprobs(request) ? &lists : NULL, choice, out);
     out->failed |= text.failed;
     buffer_free(&text);
 }

@@ -42,7 +42,7 @@ test("a story, whole and streamed", async () => {
   assert.equal(await joined(await model.stream("The sea"), (chunk) => chunk), completion);
 });
 
-test("twenty prompts in one request", { skip: coming.batch }, async () => {
+test("twenty prompts in one request", async () => {
   const before = await requestsSoFar();
   const texts = await new OpenAI(options).batch(prompts);
   assert.equal(await requestsSoFar(), before + 1);

@@ -14,6 +14,12 @@ before(async () => {
 
 after(async () => assert.equal(await server?.stop(), 0, "the server's exit status"));
 
+// All but what the kv cache happened to have.
+function counts({ prompt_tokens_details: { cached_tokens: cached }, ...usage }) {
+  assert.ok(cached >= 0 && cached < usage.prompt_tokens);
+  return usage;
+}
+
 test("a completion", async () => {
   const answer = await client.completions.create(wish);
   const story = await (await fetch(`${server.url}/generate`, {
@@ -22,7 +28,7 @@ test("a completion", async () => {
   assert.equal(answer.object, "text_completion");
   assert.equal(answer.choices[0].text, story.completion);
   assert.equal(answer.choices[0].finish_reason, story.finish_reason);
-  assert.deepEqual(answer.usage, story.usage);
+  assert.deepEqual(counts(answer.usage), counts(story.usage));
   assert.equal(answer.model, story.model);
 });
 
@@ -44,7 +50,7 @@ test("a stream of completions", async () => {
     assert.equal(texts[choice.index], choice.text);
     assert.equal(reasons[choice.index], choice.finish_reason);
   }
-  assert.deepEqual(usage, whole.usage);
+  assert.deepEqual(counts(usage), counts(whole.usage));
 });
 
 test("log-probabilities", async () => {
@@ -89,7 +95,7 @@ test("several prompts", async () => {
     `${server.url}/tokenize`, { method: "POST", body: JSON.stringify({ text }) })).json()).tokens));
   const ofIds = await client.completions.create({ ...wish, prompt: lists, n: 2, echo: true });
   assert.deepEqual(ofIds.choices, answer.choices);
-  await assert.rejects(client.completions.create({ ...wish, prompt: prompts, n: 5 }), (problem) => {
+  await assert.rejects(client.completions.create({ ...wish, prompt: prompts, n: 17 }), (problem) => {
     assert.ok(problem instanceof OpenAI.BadRequestError);
     assert.equal(problem.param, "n");
     return true;

@@ -73,7 +73,7 @@ for (const [version, open] of Object.entries(versions)) {
       const whole = await client.complete(wish);
       assert.equal(whole.object, "text_completion");
       assert.equal(whole.choices[0].text, story.completion);
-      assert.deepEqual(whole.usage, story.usage);
+      assert.equal(whole.usage.total_tokens, story.usage.total_tokens);
       let streamed = "", reason = null;
       for await (const event of await client.complete({ ...wish, stream: true })) {
         streamed += event.choices[0].text;
@@ -95,7 +95,7 @@ for (const [version, open] of Object.entries(versions)) {
       await assert.rejects(client.model("gpt-4"), (problem) => client.statusOf(problem) === 404);
     });
 
-    test("twenty prompts, and 32 choices at most", { skip: coming.batch }, async () => {
+    test("twenty prompts, and 32 choices at most", async () => {
       const { choices } = await client.complete({ ...wish, prompt: twentyPrompts, echo: true });
       assert.deepEqual(choices.map((choice) => choice.index), [...twentyPrompts.keys()]);
       for (const { index, text, seed } of choices) {

@@ -209,6 +209,15 @@ def receive_until(connection, end):
     return received
 
 
+def counts(answer):
+    """The usage but for what the kv cache happened to have."""
+    usage = dict(answer["usage"])
+    details = usage.pop("prompt_tokens_details")
+    assert list(details) == ["cached_tokens"]
+    assert 0 <= details["cached_tokens"] < usage["prompt_tokens"]
+    return usage
+
+
 def error_of(answer):
     """The error object of an answer, after checking its form."""
     assert answer.headers["Content-Type"] == "application/json"

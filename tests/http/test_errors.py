@@ -58,12 +58,13 @@ WRONG_FIELDS = [
     ("top_k", -1, "0 to 4000"), ("top_k", 1.5, "whole"), ("top_k", 4001, "0 to 4000"),
     ("top_p", 1.01, "0 to 1"), ("top_p", -1, "0 to 1"), ("top_p", [], "0 to 1"),
     ("min_p", 2, "0 to 1"), ("repetition_penalty", 0, "0.5 to 2"),
-    ("repetition_penalty", 5, "0.5 to 2"), ("max_tokens", 0, "1 to 100000"),
-    ("max_tokens", -1, "1 to"), ("max_tokens", 1e9, "1 to"), ("max_tokens", "all", "1 to"),
-    ("seed", -1, "0 to 9007199254740991"), ("seed", 2**53, "0 to"), ("seed", 0.5, "whole"),
+    ("repetition_penalty", 5, "0.5 to 2"), ("max_tokens", -1, "0 to 100000"),
+    ("max_tokens", 1e9, "0 to"), ("max_tokens", "all", "0 to"),
+    ("seed", -2, "-1 to 9007199254740991"), ("seed", 2**53, "-1 to"), ("seed", 0.5, "whole"),
     ("seed", "1", "whole"), ("stop", 1, "1 to 4"), ("stop", "", "1 to 256"),
     ("stop", ["a", 1], "1 to 4"), ("stop", ["a"] * 5, "1 to 4"), ("stop", "x" * 257, "1 to 256"),
-    ("stop", [[]], "1 to 4"), ("n", 0, "1 to 8"), ("n", 9, "1 to 8"),
+    ("stop", [[]], "1 to 4"), ("n", 0, "1 to 32"), ("n", 33, "1 to 32"),
+    ("presence_penalty", 2.1, "-2 to 2"), ("frequency_penalty", "1", "-2 to 2"),
     ("stream", "yes", "true or false"), ("stream", 1, "true or false"),
     ("truncate", 0, "true or false"), ("max_token", 5, "unknown field"), ("", 5, "unknown field"),
     ("Prompt", "a", "unknown field"),
@@ -84,6 +85,15 @@ def test_a_field_given_twice_is_refused(server):
     answer = server.post("/generate", b'{"seed": 1, "seed": 2}')
     assert answer.status == 400
     assert error_of(answer)["param"] == "seed"
+
+
+@pytest.mark.parametrize("number", ["0.7" + "0" * 100, "0." + "3" * 500, "1" + "0" * 63 + "e-64",
+                                    "0." + "0" * 200 + "7e200"])
+def test_numbers_of_many_digits_are_numbers(server, number):
+    answer = server.post("/generate", '{"max_tokens": 2, "temperature": %s}' % number)
+    assert answer.status == 200, answer.text
+    answer = server.post("/generate", '{"max_tokens": 1%s}' % ("0" * 100))
+    assert answer.status == 400 and error_of(answer)["param"] == "max_tokens"
 
 
 def test_deep_nesting_is_refused(start):

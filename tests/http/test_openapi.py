@@ -1,5 +1,6 @@
 """GET /openapi.json against the real answers."""
 import json
+import re
 
 import pytest
 from conftest import ROOT, Answer
@@ -52,9 +53,12 @@ def check(value, schema, whole, at="$"):
         for index, item in enumerate(value):
             check(item, items or {}, whole, f"{at}[{index}]")
     properties = schema.pop("properties", {})
+    names, most = schema.pop("propertyNames", {}), schema.pop("maxProperties", None)
     required, others = schema.pop("required", []), schema.pop("additionalProperties", True)
     if isinstance(value, dict):
         assert set(required) <= set(value), at
+        assert most is None or len(value) <= most, at
+        assert all(re.search(names.get("pattern", ""), name) for name in value), at
         assert others or set(value) <= set(properties), f"{at}: {set(value) - set(properties)}"
         for name, member in value.items():
             member_schema = properties.get(name, others if isinstance(others, dict) else {})
@@ -80,16 +84,23 @@ def held_to(description, path, method, answer: Answer):
 
 REQUESTS = [
     ("/generate", {"max_tokens": 3}), ("/generate", {"n": 3, "max_tokens": 3, "seed": 1}),
-    ("/generate", {"max_tokens": 3, "stream": True}), ("/generate", {"n": 9}),
+    ("/generate", {"max_tokens": 3, "stream": True}), ("/generate", {"n": 33}),
     ("/generate", {"stop": ["a", "b"], "temperature": 0, "truncate": True, "max_tokens": 2}),
     ("/v1/completions", {"max_tokens": 3, "prompt": "a"}),
     ("/v1/completions", {"max_tokens": 3, "n": 2, "echo": True, "user": "me"}),
     ("/v1/completions", {"max_tokens": 3, "stream": True}), ("/v1/completions", {"top_p": -1}),
     ("/v1/completions", {"max_tokens": 3, "logprobs": 0, "prompt": ["a cat", [270, 300]]}),
     ("/v1/completions", {"max_tokens": 3, "logprobs": 5, "echo": True, "prompt": [270, 300]}),
-    ("/v1/completions", {"logprobs": 6}), ("/v1/completions", {"prompt": ["a"] * 9}),
+    ("/v1/completions", {"logprobs": 6}), ("/v1/completions", {"prompt": ["a"] * 33}),
     ("/v1/completions", {"prompt": []}), ("/v1/completions", {"prompt": [[]]}),
     ("/v1/completions", {"prompt": [[-1]]}), ("/generate", {"prompt": ["a"]}),
+    ("/v1/completions", {"max_tokens": 0, "echo": True, "logprobs": False, "seed": -1}),
+    ("/v1/completions", {"max_tokens": 2, "n": 2, "best_of": 2, "logit_bias": {"0": 1.5, "300": -100}}),
+    ("/generate", {"max_tokens": 0, "presence_penalty": -2, "frequency_penalty": 2}),
+    ("/generate", {"logit_bias": {"01": 1}}), ("/generate", {"logit_bias": {"1": 101}}),
+    ("/generate", {"logit_bias": {str(number): 1 for number in range(301)}}),
+    ("/generate", {"presence_penalty": 3}), ("/v1/completions", {"logprobs": True}),
+    ("/v1/completions", {"seed": -2}), ("/v1/completions", {"best_of": 33}),
     ("/tokenize", {"text": "a cat"}), ("/tokenize", {}), ("/detokenize", {"tokens": [1, 100]}),
     ("/detokenize", {"tokens": "a"}),
 ]
@@ -137,7 +148,7 @@ def test_the_described_defaults_are_those_of_a_request_without_the_fields(server
         assert {"temperature", "top_k", "top_p", "min_p", "n"} <= set(defaults)
         answers = [server.post(path, {**body, **wish}).json() for body in ({}, defaults)]
         for answer in answers:
-            for varying in ("id", "created", "timings"):
+            for varying in ("id", "created", "timings", "usage"):
                 answer.pop(varying, None)
         assert answers[0] == answers[1]
 

@@ -12,7 +12,14 @@ from conftest import ROOT, error_of
 
 def test_a_full_queue_says_so_at_once(start):
     server = start("--slots", "1", "--queue", "1")
-    answer = server.post("/generate", {"n": 8, "temperature": 2})
+    for _ in range(100):  # two requests have a place each, but for the moments between two stories
+        others = server.occupy(2)
+        answer = server.post("/generate", {"n": 8, "temperature": 2})
+        for connection in others:
+            connection.close()
+        if answer.status == 503:
+            break
+        server.until_idle()
     assert answer.status == 503
     assert int(answer.headers["Retry-After"]) >= 1
     assert error_of(answer)["code"] == "busy"
@@ -21,10 +28,10 @@ def test_a_full_queue_says_so_at_once(start):
 
 
 def test_ready_and_busy(start):
-    server = start("--slots", "1", "--queue", "8")
+    server = start("--slots", "1", "--queue", "1")
     assert server.ask("GET", "/ready").json() == {"status": "ready"}
-    for _ in range(100):  # nine stories: a full queue, as long as the first one runs
-        others = server.occupy(1, n=8) + server.occupy(1, n=1)
+    for _ in range(100):  # the queue is full but for the moments between two stories
+        others = server.occupy(2)
         answer = server.ask("GET", "/ready")
         busy = server.post("/generate", "not even JSON")
         for connection in others:
@@ -37,6 +44,40 @@ def test_ready_and_busy(start):
     assert server.ask("GET", "/health").status == 200
     server.until_idle()
     assert server.ask("GET", "/ready").status == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("slots, queue", [(1, 1), (2, 2), (3, 8)])
+def test_more_stories_than_places_come_in_turn(server, start, slots, queue, stream):
+    wish = {"prompt": "the cat", "n": 20, "seed": 5, "temperature": 1, "max_tokens": 12}
+    expected = [story["completion"] for story in server.generate(**wish)["stories"]]
+    small = start("--slots", str(slots), "--queue", str(queue))
+    for _ in range(3):
+        if not stream:
+            stories = small.generate(**wish)["stories"]
+            assert [story["seed"] for story in stories] == list(range(5, 25))
+            assert [story["completion"] for story in stories] == expected
+            continue
+        texts, seeds = [""] * 20, [None] * 20
+        *events, _, done = small.post("/generate", {**wish, "stream": True}).events()
+        assert done == "[DONE]"
+        for event in events:
+            texts[event["index"]] += event.get("text", "")
+            seeds[event["index"]] = event.get("seed")
+        assert texts == expected and seeds == list(range(5, 25))
+
+
+def test_many_stories_leave_places_to_others(start):
+    """While the other waits for its turn, the first has half of the queue at most."""
+    server = start("--slots", "1", "--queue", "8")
+    others = server.occupy(1, n=32)
+    metrics = server.until(lambda metrics: metrics["alpaca_requests_running"] == 1)
+    assert metrics["alpaca_requests_waiting"] <= 4 + 1  # one of these may be on its way to the slot
+    assert server.ask("GET", "/ready").status == 200
+    server.generate(max_tokens=2)
+    assert server.metrics()["alpaca_requests_running"] == 1
+    for connection in others:
+        connection.close()
 
 
 def test_not_ready_while_stopping(start):

@@ -188,7 +188,7 @@ class Soak:
         request, wanted = chance.choice([
             (get("/health"), (200,)), (get("/ready"), (200, 503)), (get("/"), (200,)),
             (get("/v1/models"), (200,)), (get("/nothing"), (404,)),
-            (post("/generate", {"seed": -1}), (400,)), (post("/generate", b"{"), (400,)),
+            (post("/generate", {"seed": -2}), (400,)), (post("/generate", b"{"), (400,)),
             (post("/tokenize", {"text": "a b c"}), (200,)),
             (post("/generate", b"x" * 100_000), (413,))])
         await wire.send(request)

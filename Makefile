@@ -82,6 +82,7 @@ BINARIES := $(addprefix $(OUT)/,alpaca-server alpaca-train alpaca-tokenizer alpa
 # tests/support/faults.c.
 LDFLAGS_torture_test := $(foreach f,malloc calloc realloc aligned_alloc strdup free mmap munmap \
                           fopen fclose pthread_create,-Wl,--wrap=$(f))
+LDFLAGS_json_failure_test := -Wl,--wrap=cJSON_ParseWithLength,--wrap=cJSON_ParseWithLengthOpts
 LDFLAGS_locks_test   := -Wl,--wrap=pthread_mutex_lock,--wrap=request_emit
 FUZZERS  := $(addprefix $(OUT)/fuzz/,$(FUZZ_TARGETS))
 FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/entry_%.o)

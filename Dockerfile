@@ -4,6 +4,7 @@
 #   docker run --rm -p 8080:8080 alpaca
 #
 # Every option of the server is also a variable: -e ALPACA_PORT=9000, or arguments: alpaca --threads 4.
+# The health check finds a port that is given either way.
 
 FROM debian:bookworm-slim AS build
 RUN apt-get update \

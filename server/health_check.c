@@ -1,14 +1,17 @@
 #include "server/health_check.h"
 
+#include "base/file.h"
+
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { TIMEOUT_S = 5 };
+enum { TIMEOUT_S = 5, COMMAND_LINE_BYTES = 1 << 20 };
 
 static enum status connect_to(const char *host, int port, int *out, struct error *err) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
@@ -38,6 +41,36 @@ static enum status connect_to(const char *host, int port, int *out, struct error
     *out = fd;
     errno = failure;
     return fd >= 0 ? STATUS_OK : error_set_errno(err, "no server at %s port %d", host, port);
+}
+
+static const char *name_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+enum status health_check_options(struct options *options, const char *command_line, int argc,
+                                 char **argv, struct error *err) {
+    static struct buffer words; /* options may point into it */
+    bool done, found = false;
+    int count = 1;
+    buffer_clear(&words);
+    if (file_read(command_line, COMMAND_LINE_BYTES, &words, NULL) != STATUS_OK)
+        return STATUS_OK;
+    char *end = words.data + words.size;
+    char **all = calloc(words.size + (size_t)argc + 1, sizeof *all); /* no word is shorter */
+    if (!all)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for the options");
+    all[0] = argv[0];
+    for (char *word = words.data; word < end; word += strlen(word) + 1) {
+        if (found)
+            all[count++] = word;
+        found = found || strcmp(name_of(word), name_of(argv[0])) == 0;
+    }
+    for (int i = 1; i < argc; i++)
+        all[count++] = argv[i];
+    enum status status = found ? options_parse(options, count, all, &done, err) : STATUS_OK;
+    free(all);
+    return status;
 }
 
 enum status health_check(const struct options *options, struct error *err) {

@@ -120,6 +120,12 @@ cleanup:
     return status;
 }
 
+static enum status check_health(struct options *options, int argc, char **argv,
+                                struct error *err) {
+    enum status status = health_check_options(options, "/proc/1/cmdline", argc, argv, err);
+    return status == STATUS_OK ? health_check(options, err) : status;
+}
+
 int main(int argc, char **argv) {
     static struct service service;
     struct error err = {0};
@@ -133,9 +139,10 @@ int main(int argc, char **argv) {
         return program_end("alpaca-server", EXIT_SUCCESS);
     if (service.options.verbose)
         log_set_level(LOG_DEBUG);
-    if (status == STATUS_OK)
-        status = service.options.health_check ? health_check(&service.options, &err)
-                                              : serve(&service, &err);
+    if (status == STATUS_OK && service.options.health_check)
+        status = check_health(&service.options, argc, argv, &err);
+    else if (status == STATUS_OK)
+        status = serve(&service, &err);
     if (status == STATUS_OK)
         return EXIT_SUCCESS;
     if (logs_json(&service.options))

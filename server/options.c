@@ -57,7 +57,8 @@ static const struct flag rows[] = {
      "One line per request on standard error, never with the prompt"},
     {"verbose", FLAG_SWITCH, AT(verbose), NULL, 0, 0, "", "More lines for finding faults"},
     {"health-check", FLAG_SWITCH, AT(health_check), NULL, 0, 0, "",
-     "Asks the server at --host and --port for /health, and exits with 0 when it is well"},
+     "Asks the server at --host and --port for /health, by default the container's, and exits with "
+     "0 when it is well"},
     {"help-markdown", FLAG_SWITCH, AT(help_markdown), NULL, 0, 0, "",
      "Prints this table as Markdown"},
 };

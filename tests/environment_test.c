@@ -3,6 +3,7 @@
 #include "base/cpu.h"
 #include "base/log.h"
 #include "base/program.h"
+#include "server/health_check.h"
 #include "tests/support/scratch.h"
 
 #include <setjmp.h>
@@ -132,6 +133,37 @@ static void test_signals_at_once_are_one_wish_and_later_ones_are_not(void **stat
     assert_true(clock_now_ns() - start >= 499 * 1000000u);
 }
 
+/* ---- containers ------------------------------------------------------------------- */
+
+static struct options asked(const char *command_line, size_t bytes, const char *own_port) {
+    char program[] = "/bin/alpaca-server", check[] = "--health-check", port[] = "--port";
+    char *arguments[] = {program, check, port, (char *)(uintptr_t)own_port, NULL};
+    int count = own_port ? 4 : 2;
+    struct options options;
+    bool done;
+    const char *path = scratch_write(&scratch, "cmdline", command_line, bytes);
+    assert_int_equal(options_parse(&options, count, arguments, &done, NULL), STATUS_OK);
+    assert_int_equal(health_check_options(&options, path, count, arguments, NULL), STATUS_OK);
+    assert_true(options.health_check);
+    return options;
+}
+
+#define ASKED(words, own_port) asked(words, sizeof words, own_port)
+
+static void test_a_health_check_follows_the_containers_server(void **state) {
+    (void)state;
+    assert_int_equal(ASKED("/usr/local/bin/alpaca-server\0--port\0" "9000", NULL).port, 9000);
+    assert_int_equal(ASKED("alpaca-server\0--port=9000", "9001").port, 9001); /* itself first */
+    assert_string_equal(ASKED("alpaca-server\0--host\0" "10.0.0.5", NULL).host, "10.0.0.5");
+    assert_int_equal(ASKED("/sbin/docker-init\0--\0alpaca-server\0--port\0" "9000", NULL).port, 9000);
+    assert_int_equal(ASKED("alpaca-server", NULL).port, 8080);
+    assert_int_equal(ASKED("/sbin/init\0--port\0" "9000", NULL).port, 8080); /* no container */
+    assert_int_equal(asked("", 0, NULL).port, 8080);
+    struct options options = {.port = 7};
+    assert_int_equal(health_check_options(&options, "/no/proc", 0, NULL, NULL), STATUS_OK);
+    assert_int_equal(options.port, 7);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(test_no_quota_anywhere_is_no_limit),
@@ -140,6 +172,7 @@ int main(void) {
         SCRATCH_TEST(test_quotas_of_version_1),
         cmocka_unit_test(test_a_log_that_nobody_reads_loses_lines_and_says_how_many),
         cmocka_unit_test(test_signals_at_once_are_one_wish_and_later_ones_are_not),
+        SCRATCH_TEST(test_a_health_check_follows_the_containers_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

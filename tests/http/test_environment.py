@@ -202,3 +202,24 @@ def test_metrics_leave_out_what_is_unknown_without_proc(without_proc, start):
     assert known - left == {"process_open_fds", "process_threads", "process_virtual_memory_bytes",
                             "process_resident_memory_bytes"}
     assert metrics["process_cpu_seconds_total"] > 0
+
+
+def test_a_containers_health_check_follows_the_port():
+    """Here the server is process 1 of a namespace, as in a container, on a port of its own choice."""
+    prefix = ["unshare", "-Urpf", "--kill-child", "--mount-proc", "sh", "-c"]
+    if run(*prefix, "true").returncode != 0:
+        pytest.skip("cannot make a container here")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = """
+        until "$1" --health-check; do :; done 2>"$3" && echo healthy &
+        exec "$1" --model "$2" --port "$4"
+    """
+    process = subprocess.Popen(list(map(str, [*prefix, script, "sh", BIN / "alpaca-server", MODEL,
+                                              os.devnull, port])), stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True)
+    assert any(line == "healthy\n" for line in process.stdout)
+    process.kill()
+    process.wait()
+    process.stdout.close()

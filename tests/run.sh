@@ -117,7 +117,12 @@ run_node() { # KIND
                 --fetch-retry-mintimeout=1000
     ) >"$log" 2>&1 </dev/null || {
         cat "$log"
-        lack "$1" "package of npm's registry"
+        # A registry that answers has what is asked for, so the fault is ours.
+        if npm ping --fetch-retries=0 >/dev/null 2>&1 </dev/null; then
+            add "$1" 1 0 0 0
+        else
+            lack "$1" "package of npm's registry"
+        fi
         return
     }
     (cd "tests/$1" && npm test --silent) >"$log" 2>&1 </dev/null

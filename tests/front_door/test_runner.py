@@ -119,6 +119,10 @@ def test_without_the_registry_of_npm_its_tests_are_named_and_in_ci_a_failure(tmp
     assert f"NOT RUN, for lack of tools: {kind}" in lines
     status, lines = runner(tmp_path, "c", kind, CI="true", **more)
     assert (status, lines[-1]) == (1, "3 passed, 1 failed")
+    # A registry that answers did not cause the failure.
+    add_command(commands, "npm", 'if [ "$1" = ping ]; then exit 0; fi; echo "no such lock"; exit 1')
+    status, lines = runner(tmp_path, "c", kind, **more)
+    assert (status, lines[-1]) == (1, "3 passed, 1 failed")
     # Once the packages are there, a failure of the tests themselves is one.
     add_command(commands, "npm", 'if [ "$1" = ci ]; then exit 0; fi; echo "# fail 2"; exit 1')
     status, lines = runner(tmp_path, "c", kind, **more)

@@ -9,8 +9,9 @@
 #include "server/options.h"
 
 /* Reads the options again, behind those of the server whose command line is in that file, so that
- * the check needs not be told what the server was told. "/proc/1/cmdline" is that of a container's
- * program, which a small init may have started. Without a server there, nothing changes. */
+ * the check needs none of the options that the server was given. "/proc/1/cmdline" is that of a
+ * container's program, which a small init may have started. Without a server there, nothing
+ * changes. */
 enum status health_check_options(struct options *options, const char *command_line, int argc,
                                  char **argv, struct error *err);
 

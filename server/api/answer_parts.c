@@ -36,10 +36,13 @@ void answer_write_sums(const struct completion_request *request, struct buffer *
 }
 
 void answer_write_completion_head(const struct completion_request *request, struct buffer *out) {
-    buffer_printf(out,
-                  "{\"id\":\"cmpl-%016" PRIx64 "\",\"object\":\"text_completion\","
-                  "\"created\":%lld,",
-                  request->id, (long long)request->created);
+    bool chat = request->api.dialect == API_CHAT;
+    buffer_printf(out, "{\"id\":\"%s-%016" PRIx64 "\",\"object\":\"%s\",\"created\":%lld,",
+                  chat ? "chatcmpl" : "cmpl", request->id,
+                  !chat                 ? "text_completion"
+                  : request->api.stream ? "chat.completion.chunk"
+                                        : "chat.completion",
+                  (long long)request->created);
     write_model(request, out);
     buffer_append_text(out, ",\"choices\":[");
 }
@@ -48,9 +51,15 @@ bool answer_wants_logprobs(const struct completion_request *request) {
     return request->api.logprobs >= 0;
 }
 
+bool answer_lists_prompt(const struct completion_request *request) {
+    return answer_wants_logprobs(request) && request->api.dialect == API_COMPLETIONS &&
+           request->api.echo;
+}
+
 struct logprobs answer_new_lists(const struct completion_request *request) {
     return (struct logprobs){.tokenizer = request->host.engine->tokenizer,
-                             .top = request->api.logprobs};
+                             .top = request->api.logprobs,
+                             .chat = request->api.dialect == API_CHAT};
 }
 
 void answer_list_tokens(struct choice *choice, struct logprobs *lists) {
@@ -64,18 +73,36 @@ void answer_list_tokens(struct choice *choice, struct logprobs *lists) {
     }
 }
 
-void answer_write_choice(int index, const char *text, size_t bytes, struct logprobs *lists,
-                         const struct choice *ended, struct buffer *out) {
-    buffer_printf(out, "{\"index\":%d,\"text\":", index);
-    json_append_bytes(out, text, bytes);
+static void write_chat_text(const struct answer_choice *choice, struct buffer *out) {
+    static const char *const heads[] = {
+        [ANSWER_WHOLE] = "\"message\":{\"role\":\"assistant\",\"refusal\":null,\"content\":",
+        [ANSWER_FIRST] = "\"delta\":{\"role\":\"assistant\",\"content\":",
+        [ANSWER_NEXT] = "\"delta\":{\"content\":",
+        [ANSWER_LAST] = "\"delta\":{", /* and no text */
+    };
+    buffer_append_text(out, heads[choice->part]);
+    if (choice->part != ANSWER_LAST)
+        json_append_bytes(out, choice->text, choice->bytes);
+    buffer_append_text(out, "}");
+}
+
+void answer_write_choice(const struct completion_request *request,
+                         const struct answer_choice *choice, struct buffer *out) {
+    buffer_printf(out, "{\"index\":%d,", choice->index);
+    if (request->api.dialect == API_CHAT) {
+        write_chat_text(choice, out);
+    } else {
+        buffer_append_text(out, "\"text\":");
+        json_append_bytes(out, choice->text, choice->bytes);
+    }
     buffer_append_text(out, ",\"logprobs\":");
-    if (lists)
-        logprobs_write(lists, out);
+    if (choice->lists)
+        logprobs_write(choice->lists, out);
     else
         buffer_append_text(out, "null");
-    if (ended)
+    if (choice->ended)
         buffer_printf(out, ",\"finish_reason\":\"%s\",\"seed\":%" PRIu64 "}",
-                      finish_reason_name(ended->completion.finish), ended->seed);
+                      finish_reason_name(choice->ended->completion.finish), choice->ended->seed);
     else
         buffer_append_text(out, ",\"finish_reason\":null}");
 }

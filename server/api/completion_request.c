@@ -2,6 +2,7 @@
 #include "server/api/completion_request_internal.h"
 #include "tokenizer/utf8.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +36,7 @@ static enum status start_choice(struct completion_request *request, enum queue_s
                     .queue_share = share,
                     .logprobs = api->logprobs >= 0,
                     .top_logprobs = api->logprobs >= 0 ? api->logprobs : 0,
-                    .prompt_logprobs = api->logprobs >= 0 && api->echo,
+                    .prompt_logprobs = answer_lists_prompt(request),
                     .on_output = on_output,
                     .context = request},
         .continues = completion_continues(prompt->text, prompt->bytes),
@@ -100,6 +101,8 @@ enum status completion_request_start(struct completion_request **out,
                              request->api.truncate, err);
         request->prompt_tokens += (int)request->prompts[i].ids.count;
     }
+    if (status == STATUS_INVALID && request->api.dialect == API_CHAT && err)
+        snprintf(err->field, sizeof err->field, "messages"); /* where its prompt came from */
     if (status == STATUS_OK)
         status = start_choice(request, QUEUE_ALL, err);
     if (status == STATUS_OK)

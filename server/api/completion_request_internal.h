@@ -1,8 +1,8 @@
 /* completion_request_internal.h - what completion_request.c and the answers' files share: the
  * request's state, and the parts that whole answers and streams are both made of.
  *
- * Ownership: a request owns its prompts and choices, which are one block of memory with it. As in
- * completion_request.h, one thread at a time.
+ * Ownership: a request owns its prompts and choices, which are one block of memory with it; an
+ * answer_choice borrows what it points to. As in completion_request.h, one thread at a time.
  */
 #ifndef ALPACA_SERVER_API_COMPLETION_REQUEST_INTERNAL_H
 #define ALPACA_SERVER_API_COMPLETION_REQUEST_INTERNAL_H
@@ -51,14 +51,25 @@ void answer_write_sums(const struct completion_request *request, struct buffer *
 
 /* Up to the choices: what every object of a completion begins with. */
 void answer_write_completion_head(const struct completion_request *request, struct buffer *out);
-/* Takes over *lists; NULL is null. `ended` is the choice when this is its last part: it says why
- * it ended and what its seed was; else NULL. */
-void answer_write_choice(int index, const char *text, size_t bytes, struct logprobs *lists,
-                         const struct choice *ended, struct buffer *out);
+/* What stands for a text in the dialect: a part of a stream, or all. */
+enum answer_part { ANSWER_WHOLE, ANSWER_FIRST, ANSWER_NEXT, ANSWER_LAST };
+/* One choice's part of the answer. */
+struct answer_choice {
+    enum answer_part part;
+    int index;
+    const char *text;
+    size_t bytes;
+    struct logprobs *lists;     /* NULL: null */
+    const struct choice *ended; /* says why it ended and what its seed was; NULL: it goes on */
+};
+/* Takes over choice->lists. */
+void answer_write_choice(const struct completion_request *request,
+                         const struct answer_choice *choice, struct buffer *out);
 
-/* Whether log-probabilities were asked for; lists of them; and what goes into those next: the
+/* Whether log-probabilities were asked for, and those of the prompt too; lists of them; and what goes into those next: the
  * tokens of a choice that its part of the answer so far does not list. */
 bool answer_wants_logprobs(const struct completion_request *request);
+bool answer_lists_prompt(const struct completion_request *request);
 struct logprobs answer_new_lists(const struct completion_request *request);
 void answer_list_tokens(struct choice *choice, struct logprobs *lists);
 

@@ -21,6 +21,12 @@ static enum status fail(const struct reader *reader, const char *what) {
                      what, reader->at + 1);
 }
 
+/* For what is JSON, but not accepted here. */
+static enum status refuse(const struct reader *reader, const char *what) {
+    return error_set(reader->err, STATUS_INVALID, "the body's JSON has %s at byte %zu", what,
+                     reader->at + 1);
+}
+
 static enum status no_memory(const struct reader *reader) {
     return error_set(reader->err, STATUS_NO_MEMORY, "no memory for the request");
 }
@@ -57,7 +63,7 @@ static enum status read_code_point(struct reader *reader) {
     if (code < 0)
         return fail(reader, "\\u needs four hex digits");
     if (code == 0)
-        return fail(reader, "\\u0000 is not accepted in text");
+        return refuse(reader, "a NUL (\\u0000), which no text here may have,");
     if (code >= 0xdc00 && code <= 0xdfff)
         return fail(reader, "half of a surrogate pair");
     reader->at += 4;
@@ -211,7 +217,7 @@ static enum status read_container(struct reader *reader, int depth, cJSON *conta
 /* Turns `value`, a null in the tree, into the value that begins here. */
 static enum status read_value(struct reader *reader, int depth, cJSON *value) {
     if (depth > JSON_MAX_DEPTH)
-        return fail(reader, "too deep nesting");
+        return refuse(reader, "too deep nesting");
     skip_space(reader);
     switch (peek(reader)) {
     case -1: return fail(reader, "a value is missing");

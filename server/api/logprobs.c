@@ -4,6 +4,7 @@
 #include "tokenizer/utf8.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* JSON has no infinity; OpenAI's "very unlikely". */
@@ -64,7 +65,45 @@ static void append_top(struct logprobs *lists, const struct completion_token *to
         buffer_free(&names[i]);
 }
 
+/* "token":…,"logprob":…,"bytes":… of a chat. */
+static void append_chat_token(struct logprobs *lists, int32_t id, bool at_start, float value) {
+    struct buffer *out = &lists->tokens;
+    struct buffer name = {0};
+    tokenizer_token_to_piece(lists->tokenizer, id, at_start, &name, NULL);
+    const char *bytes = name.data ? name.data : "";
+    unsigned byte = 0; /* of a token that is one byte of a longer character */
+    bool is_byte = sscanf(bytes, "bytes:\\x%2x", &byte) == 1;
+    buffer_append_text(out, "\"token\":");
+    append_name(out, &name);
+    buffer_append_text(out, ",\"logprob\":");
+    append_value(out, value);
+    buffer_append_text(out, ",\"bytes\":[");
+    for (size_t i = 0; i < name.size && !is_byte; i++)
+        buffer_printf(out, "%s%d", i ? "," : "", (unsigned char)bytes[i]);
+    if (is_byte)
+        buffer_printf(out, "%u", byte);
+    buffer_append_text(out, "]");
+    buffer_free(&name);
+}
+
+static void add_to_chat(struct logprobs *lists, const struct completion_token *token) {
+    const struct token_logprobs *logprobs = token->logprobs;
+    buffer_append_text(&lists->tokens, lists->count++ ? ",{" : "{");
+    append_chat_token(lists, token->id, token->at_start, logprobs->own);
+    buffer_append_text(&lists->tokens, ",\"top_logprobs\":[");
+    for (int i = 0; i < lists->top && logprobs->top_ids[i] >= 0; i++) {
+        buffer_append_text(&lists->tokens, i ? ",{" : "{");
+        append_chat_token(lists, logprobs->top_ids[i], token->at_start, logprobs->top[i]);
+        buffer_append_text(&lists->tokens, "}");
+    }
+    buffer_append_text(&lists->tokens, "]}");
+}
+
 void logprobs_add(struct logprobs *lists, const struct completion_token *token, size_t offset) {
+    if (lists->chat) {
+        add_to_chat(lists, token);
+        return;
+    }
     const char *separator = lists->count++ ? "," : "";
     struct buffer own = {0};
     tokenizer_token_to_piece(lists->tokenizer, token->id, token->at_start, &own, NULL);
@@ -130,6 +169,12 @@ static void append_list(struct buffer *out, const char *name, const struct buffe
 }
 
 void logprobs_write(struct logprobs *lists, struct buffer *out) {
+    if (lists->chat) {
+        append_list(out, "{\"content\":", &lists->tokens);
+        buffer_append_text(out, ",\"refusal\":null}");
+        logprobs_free(lists);
+        return;
+    }
     append_list(out, "{\"tokens\":", &lists->tokens);
     append_list(out, ",\"token_logprobs\":", &lists->values);
     if (lists->top > 0)

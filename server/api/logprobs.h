@@ -1,10 +1,11 @@
-/* logprobs.h - log-probabilities as OpenAI's completions list them, token by token.
+/* logprobs.h - log-probabilities as OpenAI lists them, token by token.
  *
- * Four lists of the same length: the tokens as they are shown, their
- * log-probabilities, the likeliest tokens of each place, and where in the
- * answer's text each token begins, in characters.
+ * With completions these are four lists of the same length: the tokens as they
+ * are shown, their log-probabilities, the likeliest tokens of each place, and
+ * where in the answer's text each token begins, in characters. With chat it is
+ * one list, of objects that have all of that but the place.
  *
- * Ownership: start from {.tokenizer, .top}; logprobs_write() or logprobs_free()
+ * Ownership: start from {.tokenizer, .top, .chat}; logprobs_write() or logprobs_free()
  * gives the memory back. Memory that ran out shows in what is written to.
  * One thread at a time.
  */
@@ -15,11 +16,13 @@
 #include "engine/completion.h"
 #include "server/api/prompt.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct logprobs {
     const struct tokenizer *tokenizer;
     int top;   /* of so many likeliest tokens; 0: no such list */
+    bool chat; /* one list, in `tokens` */
     int count; /* tokens so far */
     struct buffer tokens, values, tops, offsets;
 };

@@ -11,7 +11,7 @@
 
 #include "base/buffer.h"
 
-/* Appends the document; `out` remembers when memory runs out. */
-void openapi_write(struct buffer *out);
+/* Appends the document, for a model of `vocab` tokens; `out` remembers when memory runs out. */
+void openapi_write(struct buffer *out, int vocab);
 
 #endif

@@ -1,5 +1,6 @@
 #include "server/api/request.h"
 
+#include "server/api/chat.h"
 #include "server/api/json.h"
 
 #include <cjson/cJSON.h>
@@ -8,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum field_kind { FIELD_PROMPT, FIELD_PROMPTS, FIELD_STOP, FIELD_INT, FIELD_FLOAT, FIELD_SEED,
+enum field_kind { FIELD_TEXT, FIELD_IDS, FIELD_MESSAGES, /* these must be given */
+                  FIELD_PROMPT, FIELD_PROMPTS, FIELD_STOP, FIELD_INT, FIELD_FLOAT, FIELD_SEED,
                   FIELD_BOOL, FIELD_LOGPROBS, FIELD_LOGIT_BIAS, FIELD_STREAM_OPTIONS };
 
 struct field {
@@ -21,9 +23,16 @@ struct field {
     const char *help;
 };
 
-#define ALL (API_GENERATE | API_COMPLETIONS)
+#define ALL (API_GENERATE | API_OPENAI)
 #define AT(member) offsetof(struct api_request, member)
 static const struct field fields[] = {
+    {"text", FIELD_TEXT, API_TOKENIZE, 0, 0, 0, "", "What becomes tokens"},
+    {"pieces", FIELD_BOOL, API_TOKENIZE, AT(pieces), 0, 0, "false", "List the tokens' texts too"},
+    {"add_special", FIELD_BOOL, API_TOKENIZE, AT(add_special), 0, 0, "false",
+     "Put the token in front that begins every story"},
+    {"tokens", FIELD_IDS, API_DETOKENIZE, 0, 0, 0, "", "Token ids"},
+    {"messages", FIELD_MESSAGES, API_CHAT, 0, 0, 0, "",
+     "The user's last message is the beginning of the story; all others have no effect"},
     {"prompt", FIELD_PROMPT, API_GENERATE, 0, 0, 0, "\"\"",
      "The beginning of the story; may be empty"},
     {"prompt", FIELD_PROMPTS, API_COMPLETIONS, 0, 0, 0, "\"\"",
@@ -48,6 +57,8 @@ static const struct field fields[] = {
      "Makes the tokens with these ids likelier or less likely; -100 bans a token, 100 forces it"},
     {"max_tokens", FIELD_INT, ALL, AT(max_tokens), 0, API_MAX_TOKENS, "",
      "The story's length at most; by default, and never beyond, what the model has room for"},
+    {"max_completion_tokens", FIELD_INT, API_CHAT, AT(max_completion_tokens), 0, API_MAX_TOKENS, "",
+     "The same; where both are given, the smaller one counts"},
     {"seed", FIELD_SEED, ALL, AT(sampling.seed), -1, (double)API_MAX_SEED, "",
      "The same seed, prompt and settings give the same story; drawn when absent or -1"},
     {"stop", FIELD_STOP, ALL, AT(stops), 0, 0, "",
@@ -59,12 +70,16 @@ static const struct field fields[] = {
     {"truncate", FIELD_BOOL, ALL, AT(truncate), 0, 0, "false",
      "Forget the beginning of a prompt that is too long, instead of refusing it"},
     {"echo", FIELD_BOOL, API_COMPLETIONS, AT(echo), 0, 0, "false", "Repeat the prompt in the text"},
-    {"stream_options", FIELD_STREAM_OPTIONS, API_COMPLETIONS, AT(include_usage), 0, 0, "",
+    {"stream_options", FIELD_STREAM_OPTIONS, API_OPENAI, AT(include_usage), 0, 0, "",
      "{\"include_usage\": true} adds a last event with the usage"},
     {"best_of", FIELD_INT, API_COMPLETIONS, AT(best_of), 1, API_MAX_STORIES, "",
      "As many as n: stories are not compared"},
     {"logprobs", FIELD_LOGPROBS, API_COMPLETIONS, AT(logprobs), 0, TOP_LOGPROBS_MAX, "",
      "Log-probabilities of the tokens generated, and of so many likeliest ones at each place"},
+    {"logprobs", FIELD_BOOL, API_CHAT, AT(wants_logprobs), 0, 0, "false",
+     "Log-probabilities of the tokens generated"},
+    {"top_logprobs", FIELD_INT, API_CHAT, AT(top_logprobs), 0, TOP_LOGPROBS_MAX, "",
+     "And of so many likeliest ones at each place; needs logprobs"},
 };
 enum { FIELD_COUNT = sizeof fields / sizeof *fields };
 _Static_assert(FIELD_COUNT <= 64, "one bit says whether a field was given");
@@ -76,6 +91,8 @@ static const struct {
     double neutral;
 } unsupported[] = {
     {"suffix", NAN}, {"response_format", NAN}, {"tools", NAN}, {"functions", NAN},
+    {"tool_choice", NAN}, {"function_call", NAN}, {"modalities", NAN}, {"audio", NAN},
+    {"web_search_options", NAN},
     {"json_schema", NAN}, {"grammar", NAN}, {"structured_outputs", NAN}, {"structural_tag", NAN},
     {"guided_json", NAN}, {"guided_regex", NAN}, {"guided_choice", NAN}, {"guided_grammar", NAN},
     {"regex", NAN}, {"ebnf", NAN}, {"allowed_token_ids", NAN}, {"bad_words", NAN},
@@ -197,6 +214,29 @@ static enum status read_ids(const cJSON *list, const char *name, struct token_li
     return STATUS_OK;
 }
 
+static bool is_required(const struct field *field) {
+    return field->kind <= FIELD_MESSAGES;
+}
+
+static enum status read_required(const struct field *field, const cJSON *value,
+                                 struct api_request *request, struct error *err) {
+    struct api_prompt *prompt = &request->prompts[0];
+    if (field->kind == FIELD_MESSAGES) {
+        enum status status = chat_read_messages(value, &request->chat, err);
+        if (status == STATUS_OK && request->chat.size > 0)
+            *prompt = (struct api_prompt){request->chat.data, request->chat.size, {0}};
+        return status;
+    }
+    if (field->kind == FIELD_TEXT ? !cJSON_IsString(value) : !cJSON_IsArray(value))
+        return wrong(field, value, field->kind == FIELD_TEXT ? "a string" : "a list of token ids",
+                     err);
+    *prompt = (struct api_prompt){.text = value->valuestring};
+    if (field->kind == FIELD_IDS)
+        return read_ids(value, field->name, &prompt->ids, err);
+    prompt->bytes = strlen(prompt->text);
+    return STATUS_OK;
+}
+
 static enum status read_prompt(const struct field *field, const cJSON *value,
                                struct api_request *request, struct error *err) {
     struct api_prompt *prompt = &request->prompts[request->prompt_count];
@@ -249,9 +289,12 @@ static enum status read_stream_options(const struct field *field, const cJSON *v
 
 static enum status read_field(const struct field *field, const cJSON *value,
                               struct api_request *request, struct error *err) {
-    if (cJSON_IsNull(value)) /* many clients send null for "not set" */
+    if (cJSON_IsNull(value) && !is_required(field)) /* many clients send null for "not set" */
         return STATUS_OK;
     switch (field->kind) {
+    case FIELD_TEXT:
+    case FIELD_IDS:
+    case FIELD_MESSAGES: return read_required(field, value, request, err);
     case FIELD_PROMPT:
     case FIELD_PROMPTS:
         request->prompt_count = 0; /* the empty prompt was the default */
@@ -281,13 +324,34 @@ static const struct field *find_field(const char *name, enum api_dialect dialect
     return NULL;
 }
 
+/* The one field that must be given, or NULL. */
+static const struct field *required_field(enum api_dialect dialect) {
+    for (int i = 0; i < FIELD_COUNT; i++)
+        if ((fields[i].dialects & dialect) && is_required(&fields[i]))
+            return &fields[i];
+    return NULL;
+}
+
+static bool is_text(const cJSON *value, const char *text) {
+    return cJSON_IsString(value) && strcmp(value->valuestring, text) == 0;
+}
+
+/* Whether a field asks for what happens anyway: null, false, "", [], a response_format of text,
+ * tools to choose from where there are none, and text as the only modality. */
+static bool asks_for_nothing(const cJSON *member) {
+    bool chooses = strcmp(member->string, "tool_choice") == 0 ||
+                   strcmp(member->string, "function_call") == 0;
+    return cJSON_IsNull(member) || cJSON_IsFalse(member) || is_text(member, "") ||
+           (cJSON_IsArray(member) && !member->child) ||
+           is_text(cJSON_GetObjectItemCaseSensitive(member, "type"), "text") ||
+           (chooses && (is_text(member, "auto") || is_text(member, "none"))) ||
+           (strcmp(member->string, "modalities") == 0 && cJSON_GetArraySize(member) == 1 &&
+            is_text(member->child, "text"));
+}
+
 /* A field that is in no table is OpenAI's own business ("user", "store"), and ignored. */
 static enum status check_unsupported(const cJSON *member, struct error *err) {
-    const cJSON *type = cJSON_GetObjectItemCaseSensitive(member, "type"); /* of a response_format */
-    bool is_nothing = cJSON_IsNull(member) || cJSON_IsFalse(member) ||
-                      (cJSON_IsString(member) && !*member->valuestring) ||
-                      (cJSON_IsArray(member) && !member->child) ||
-                      (cJSON_IsString(type) && strcmp(type->valuestring, "text") == 0);
+    bool is_nothing = asks_for_nothing(member);
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported && !is_nothing; i++) {
         bool is_neutral = cJSON_IsNumber(member) && member->valuedouble == unsupported[i].neutral;
         if (strcmp(member->string, unsupported[i].name) == 0 && !is_neutral)
@@ -321,7 +385,7 @@ static enum status read_members(struct api_request *request, const cJSON *tree,
     const cJSON *member;
     cJSON_ArrayForEach(member, tree) {
         const struct field *field = find_field(member->string, request->dialect);
-        if (!field && request->dialect == API_COMPLETIONS) {
+        if (!field && request->dialect & API_OPENAI) {
             enum status status = check_unsupported(member, err);
             if (status != STATUS_OK)
                 return status;
@@ -339,6 +403,23 @@ static enum status read_members(struct api_request *request, const cJSON *tree,
         if (status != STATUS_OK)
             return status;
     }
+    const struct field *required = required_field(request->dialect);
+    if (required && !(seen >> (required - fields) & 1))
+        return error_set_field(err, STATUS_INVALID, required->name, "%s is missing",
+                               required->name);
+    return STATUS_OK;
+}
+
+/* Brings a chat's own fields to those of the other dialects. */
+static enum status read_chat(struct api_request *request, struct error *err) {
+    if (request->max_completion_tokens < request->max_tokens)
+        request->max_tokens = request->max_completion_tokens;
+    if (request->top_logprobs >= 0 && !request->wants_logprobs)
+        return error_set_field(err, STATUS_INVALID, "top_logprobs",
+                               "top_logprobs needs logprobs to be true");
+    if (request->wants_logprobs)
+        request->logprobs = request->top_logprobs > 0 ? request->top_logprobs : 0;
+    request->echo = true; /* a message is the whole story */
     return STATUS_OK;
 }
 
@@ -370,11 +451,15 @@ enum status api_request_parse(struct api_request *request, enum api_dialect dial
         .prompt_count = 1,
         .sampling = sampling_defaults(),
         .max_tokens = API_MAX_TOKENS,
+        .max_completion_tokens = API_MAX_TOKENS,
         .n = 1,
         .logprobs = -1,
+        .top_logprobs = -1,
         .tree = tree,
     };
     status = read_members(request, tree, err);
+    if (status == STATUS_OK && dialect == API_CHAT)
+        status = read_chat(request, err);
     if (status == STATUS_OK)
         status = check_together(request, err);
     if (status != STATUS_OK)
@@ -386,74 +471,32 @@ void api_request_free(struct api_request *request) {
     for (int i = 0; i < request->prompt_count; i++)
         token_list_free(&request->prompts[i].ids);
     free(request->biases);
+    buffer_free(&request->chat);
     cJSON_Delete(request->tree);
     memset(request, 0, sizeof *request);
 }
 
-/* Parses a body with exactly one member, which then is the tree's child. */
-static enum status parse_member(const char *body, size_t bytes, const char *name, cJSON **tree,
-                                struct error *err) {
-    enum status status = parse_object(body, bytes, tree, err);
-    if (status != STATUS_OK)
-        return status;
-    const cJSON *member = (*tree)->child;
-    if (member && strcmp(member->string, name) == 0 && !member->next)
-        return STATUS_OK;
-    cJSON_Delete(*tree);
-    *tree = NULL;
-    return error_set_field(err, STATUS_INVALID, name, "the body must have one member, %s", name);
-}
-
-enum status api_parse_text(const char *body, size_t bytes, const char *name, cJSON **tree,
-                           const char **text, struct error *err) {
-    enum status status = parse_member(body, bytes, name, tree, err);
-    if (status != STATUS_OK)
-        return status;
-    *text = (*tree)->child->valuestring;
-    if (*text)
-        return STATUS_OK;
-    error_set_field(err, STATUS_INVALID, name, "%s must be a string, not %s", name,
-                    type_name((*tree)->child));
-    cJSON_Delete(*tree);
-    *tree = NULL;
-    return STATUS_INVALID;
-}
-
-enum status api_parse_ids(const char *body, size_t bytes, const char *name,
-                          struct token_list *ids, struct error *err) {
-    cJSON *tree = NULL;
-    *ids = (struct token_list){0};
-    enum status status = parse_member(body, bytes, name, &tree, err);
-    if (status != STATUS_OK)
-        return status;
-    if (cJSON_IsArray(tree->child))
-        status = read_ids(tree->child, name, ids, err);
-    else
-        status = error_set_field(err, STATUS_INVALID, name,
-                                 "%s must be a list of token ids, not %s", name,
-                                 type_name(tree->child));
-    cJSON_Delete(tree);
-    if (status != STATUS_OK)
-        token_list_free(ids);
-    return status;
-}
-
-static void write_field_schema(struct buffer *out, const struct field *field) {
-    static const char text_list[] = "{\"type\":\"string\"},{\"type\":\"array\",\"items\":"
-                                    "{\"type\":\"string\"},\"maxItems\":";
-    static const char id_list[] = "{\"type\":\"array\",\"items\":{\"type\":\"integer\","
-                                  "\"minimum\":0},\"minItems\":1}";
+static void write_field_schema(struct buffer *out, const struct field *field, int vocab) {
+    char ids[96];
+    snprintf(ids, sizeof ids, "\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0,"
+                              "\"maximum\":%d}", vocab - 1);
     switch (field->kind) {
+    case FIELD_TEXT: buffer_append_text(out, "\"type\":\"string\""); break;
+    case FIELD_IDS: buffer_append_text(out, ids); break;
+    case FIELD_MESSAGES: chat_write_schema(out); break;
     case FIELD_PROMPT: buffer_append_text(out, "\"type\":[\"string\",\"null\"]"); break;
     case FIELD_PROMPTS:
-        buffer_printf(out, "\"anyOf\":[{\"type\":[\"string\",\"null\"]},%s,"
+        buffer_printf(out, "\"anyOf\":[{\"type\":[\"string\",\"null\"]},{%s,\"minItems\":1},"
                            "{\"type\":\"array\",\"items\":"
-                           "{\"anyOf\":[{\"type\":\"string\"},%s]},"
+                           "{\"anyOf\":[{\"type\":\"string\"},{%s,\"minItems\":1}]},"
                            "\"minItems\":1,\"maxItems\":%d}]",
-                      id_list, id_list, API_MAX_STORIES);
+                      ids, ids, API_MAX_STORIES);
         break;
     case FIELD_BOOL: buffer_append_text(out, "\"type\":[\"boolean\",\"null\"]"); break;
-    case FIELD_STREAM_OPTIONS: buffer_append_text(out, "\"type\":[\"object\",\"null\"]"); break;
+    case FIELD_STREAM_OPTIONS:
+        buffer_append_text(out, "\"type\":[\"object\",\"null\"],\"properties\":"
+                                "{\"include_usage\":{\"type\":[\"boolean\",\"null\"]}}");
+        break;
     case FIELD_LOGPROBS:
         buffer_printf(out, "\"anyOf\":[{\"type\":[\"integer\",\"null\"],\"minimum\":%.16g,"
                            "\"maximum\":%.16g},{\"const\":false}]",
@@ -467,8 +510,10 @@ static void write_field_schema(struct buffer *out, const struct field *field) {
                       SAMPLING_BIASES_MAX, field->min, field->max);
         break;
     case FIELD_STOP:
-        buffer_printf(out, "\"anyOf\":[%s%d},{\"type\":\"null\"}]", text_list,
-                      COMPLETION_MAX_STOPS);
+        buffer_printf(out, "\"anyOf\":[{\"type\":[\"string\",\"null\"],\"minLength\":1,"
+                           "\"maxLength\":%d},{\"type\":\"array\",\"items\":{\"type\":\"string\","
+                           "\"minLength\":1,\"maxLength\":%d},\"maxItems\":%d}]",
+                      COMPLETION_MAX_STOP_BYTES, COMPLETION_MAX_STOP_BYTES, COMPLETION_MAX_STOPS);
         break;
     case FIELD_INT:
     case FIELD_SEED:
@@ -479,14 +524,14 @@ static void write_field_schema(struct buffer *out, const struct field *field) {
     }
 }
 
-void api_write_schema(struct buffer *out, enum api_dialect dialect) {
+void api_write_schema(struct buffer *out, enum api_dialect dialect, int vocab) {
     const char *separator = "";
     buffer_append_text(out, "{\"type\":\"object\",\"properties\":{");
     for (int i = 0; i < FIELD_COUNT; i++) {
         if (!(fields[i].dialects & dialect))
             continue;
         buffer_printf(out, "%s\"%s\":{", separator, fields[i].name);
-        write_field_schema(out, &fields[i]);
+        write_field_schema(out, &fields[i], vocab);
         if (*fields[i].fallback)
             buffer_printf(out, ",\"default\":%s", fields[i].fallback);
         buffer_append_text(out, ",\"description\":");
@@ -494,6 +539,9 @@ void api_write_schema(struct buffer *out, enum api_dialect dialect) {
         buffer_append_text(out, "}");
         separator = ",";
     }
-    buffer_printf(out, "},\"additionalProperties\":%s}",
-                  dialect == API_COMPLETIONS ? "true" : "false");
+    buffer_append_text(out, "},\"required\":[");
+    const struct field *required = required_field(dialect);
+    if (required)
+        json_append_text(out, required->name);
+    buffer_printf(out, "],\"additionalProperties\":%s}", dialect & API_OPENAI ? "true" : "false");
 }

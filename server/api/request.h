@@ -24,9 +24,16 @@ enum {
 };
 #define API_MAX_SEED 9007199254740991 /* 2^53 - 1: what a JSON number holds exactly */
 
-/* /generate refuses fields that it does not know; /v1/completions ignores them, because OpenAI's
- * clients send many. */
-enum api_dialect { API_GENERATE = 1, API_COMPLETIONS = 2 };
+/* OpenAI's dialects ignore fields that they do not know, because its clients send many; the others
+ * refuse them. */
+enum api_dialect {
+    API_GENERATE = 1,
+    API_COMPLETIONS = 2,
+    API_CHAT = 4,
+    API_OPENAI = API_COMPLETIONS | API_CHAT,
+    API_TOKENIZE = 8,
+    API_DETOKENIZE = 16,
+};
 
 /* The beginning of n stories: a text, or token ids. */
 struct api_prompt {
@@ -43,10 +50,15 @@ struct api_request {
     struct logit_bias *biases;
     bool has_seed;
     int max_tokens, n, best_of; /* best_of 0: not given */
+    int max_completion_tokens;  /* of a chat, which then is max_tokens too */
     int logprobs; /* how many of the likeliest tokens are listed at each place; -1: no lists */
+    bool wants_logprobs; /* of a chat, */
+    int top_logprobs;    /* and how many; then `logprobs` says both; -1: not given */
     bool stream, truncate, echo, has_stream_options, include_usage;
+    bool pieces, add_special; /* of /tokenize, whose text is the prompt, as are /detokenize's ids */
     const char *stops[COMPLETION_MAX_STOPS];
     int stop_count;
+    struct buffer chat; /* the text of a chat that begins the story */
     struct cJSON *tree; /* the JSON that the texts are a part of */
 };
 
@@ -56,15 +68,7 @@ enum status api_request_parse(struct api_request *request, enum api_dialect dial
                               const char *body, size_t bytes, struct error *err);
 void api_request_free(struct api_request *request); /* a zeroed one is allowed */
 
-/* Parses a body with exactly one member, `name`, which is a text. *tree, NULL before the call and
- * after a failure, is the caller's, who ends it with cJSON_Delete(); *text points into it. */
-enum status api_parse_text(const char *body, size_t bytes, const char *name, struct cJSON **tree,
-                           const char **text, struct error *err);
-/* The same for a list of token ids, which the caller frees. */
-enum status api_parse_ids(const char *body, size_t bytes, const char *name,
-                          struct token_list *ids, struct error *err);
-
-/* Appends the JSON schema of a dialect's request body, from the table. */
-void api_write_schema(struct buffer *out, enum api_dialect dialect);
+/* Appends the JSON schema of a dialect's request body, from the table. Token ids are below `vocab`. */
+void api_write_schema(struct buffer *out, enum api_dialect dialect, int vocab);
 
 #endif

@@ -5,7 +5,6 @@
 #include "server/api/openapi.h"
 #include "server/api/request.h"
 
-#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -87,42 +86,79 @@ static void handle_model(struct transaction *transaction) {
     transaction_answer(transaction, 200, "application/json");
 }
 
+static void handle_chat(struct transaction *transaction) {
+    start_completion(transaction, API_CHAT, ANSWER_JSON);
+}
+
+static void write_ids(struct buffer *out, const struct token_list *ids) {
+    buffer_append_text(out, "{\"tokens\":[");
+    for (size_t i = 0; i < ids->count; i++)
+        buffer_printf(out, i ? ",%d" : "%d", ids->ids[i]);
+    buffer_append_text(out, "]");
+}
+
+/* What each token adds to the text, written as in log-probabilities. */
+static void write_pieces(struct buffer *out, const struct tokenizer *tokenizer,
+                         const struct token_list *ids) {
+    struct text_stream stream;
+    struct buffer text = {0}, piece = {0};
+    text_stream_start(&stream, tokenizer, false);
+    buffer_append_text(out, ",\"pieces\":[");
+    for (size_t i = 0; i < ids->count; i++) {
+        buffer_clear(&piece);
+        tokenizer_token_to_piece(tokenizer, ids->ids[i], stream.at_start, &piece, NULL);
+        text_stream_push(&stream, ids->ids[i], &text, NULL);
+        buffer_append_text(out, i ? "," : "");
+        json_append_bytes(out, piece.data ? piece.data : "", piece.size);
+        out->failed |= piece.failed;
+    }
+    buffer_append_text(out, "]");
+    buffer_free(&text);
+    buffer_free(&piece);
+}
+
 static void handle_tokenize(struct transaction *transaction) {
     const struct engine *engine = &transaction->service->engine;
     struct buffer *out = &transaction->answer.body;
+    struct api_request request = {0};
     struct token_list ids = {0};
     struct error err = {0};
-    cJSON *tree = NULL;
-    const char *text = NULL;
-    enum status status = api_parse_text(transaction->body.data, transaction->body.size, "text",
-                                        &tree, &text, &err);
+    enum status status = api_request_parse(&request, API_TOKENIZE, transaction->body.data,
+                                           transaction->body.size, &err);
+    if (status == STATUS_OK && request.add_special &&
+        !token_list_append(&ids, engine->model->config.bos_id))
+        status = error_set(&err, STATUS_NO_MEMORY, "no memory for the tokens");
     if (status == STATUS_OK)
-        status = tokenizer_encode(engine->tokenizer, text, strlen(text), &ids, &err);
+        status = tokenizer_encode(engine->tokenizer, request.prompts[0].text,
+                                  request.prompts[0].bytes, &ids, &err);
     if (status != STATUS_OK) {
         transaction_fail_with(transaction, &err);
         goto cleanup;
     }
-    buffer_append_text(out, "{\"tokens\":[");
-    for (size_t i = 0; i < ids.count; i++)
-        buffer_printf(out, i ? ",%d" : "%d", ids.ids[i]);
-    buffer_printf(out, "],\"count\":%zu,\"max_model_len\":%d}\n", ids.count,
+    write_ids(out, &ids);
+    if (request.pieces)
+        write_pieces(out, engine->tokenizer, &ids);
+    buffer_printf(out, ",\"count\":%zu,\"max_model_len\":%d}\n", ids.count,
                   engine->model->config.positions);
     transaction_answer(transaction, 200, "application/json");
 cleanup:
-    cJSON_Delete(tree);
+    api_request_free(&request);
     token_list_free(&ids);
 }
 
 static void handle_detokenize(struct transaction *transaction) {
+    const struct tokenizer *tokenizer = transaction->service->engine.tokenizer;
     struct buffer *out = &transaction->answer.body;
-    struct token_list ids = {0};
+    struct api_request request = {0};
     struct buffer text = {0};
     struct error err = {0};
-    enum status status = api_parse_ids(transaction->body.data, transaction->body.size, "tokens",
-                                       &ids, &err);
+    enum status status = api_request_parse(&request, API_DETOKENIZE, transaction->body.data,
+                                           transaction->body.size, &err);
+    const struct token_list *ids = &request.prompts[0].ids;
     if (status == STATUS_OK)
-        status = tokenizer_decode(transaction->service->engine.tokenizer, ids.ids, ids.count, &text,
-                                  &err);
+        status = tokenizer_decode(tokenizer, ids->ids, ids->count, &text, &err);
+    if (status == STATUS_INVALID && !*err.field) /* an id that is no token's */
+        snprintf(err.field, sizeof err.field, "tokens");
     if (status != STATUS_OK) {
         transaction_fail_with(transaction, &err);
         goto cleanup;
@@ -133,7 +169,7 @@ static void handle_detokenize(struct transaction *transaction) {
     out->failed |= text.failed;
     transaction_answer(transaction, 200, "application/json");
 cleanup:
-    token_list_free(&ids);
+    api_request_free(&request);
     buffer_free(&text);
 }
 
@@ -146,13 +182,14 @@ static void handle_metrics(struct transaction *transaction) {
 }
 
 static void handle_openapi(struct transaction *transaction) {
-    openapi_write(&transaction->answer.body);
+    openapi_write(&transaction->answer.body, transaction->service->engine.model->config.vocab);
     transaction_answer(transaction, 200, "application/json");
 }
 
 static const struct route routes[] = {
     {"/generate", METHOD_POST, false, handle_generate},
     {"/v1/completions", METHOD_POST, false, handle_completions},
+    {"/v1/chat/completions", METHOD_POST, false, handle_chat},
     {"/v1/models", METHOD_GET, false, handle_models},
     {"/v1/models/{id}", METHOD_GET, false, handle_model},
     {"/tokenize", METHOD_POST, false, handle_tokenize},

@@ -20,18 +20,18 @@ static void write_own_head(const struct completion_request *request, int index,
         buffer_printf(out, "\"index\":%d,", index);
 }
 
-/* Takes over *lists. */
-static void write_text_event(const struct completion_request *request, int index, const char *text,
-                             size_t bytes, struct logprobs *lists, struct buffer *out) {
+/* Takes over choice->lists. */
+static void write_text_event(const struct completion_request *request,
+                             const struct answer_choice *choice, struct buffer *out) {
     event_begin(out);
-    if (request->api.dialect == API_COMPLETIONS) {
+    if (request->api.dialect & API_OPENAI) {
         answer_write_completion_head(request, out);
-        answer_write_choice(index, text, bytes, lists, NULL, out);
+        answer_write_choice(request, choice, out);
         buffer_append_text(out, request->api.include_usage ? "],\"usage\":null}" : "]}");
     } else {
-        write_own_head(request, index, out);
+        write_own_head(request, choice->index, out);
         buffer_append_text(out, "\"text\":");
-        json_append_bytes(out, text, bytes);
+        json_append_bytes(out, choice->text, choice->bytes);
         buffer_append_text(out, "}");
     }
     event_end(out);
@@ -40,12 +40,14 @@ static void write_text_event(const struct completion_request *request, int index
 static void write_end_event(struct completion_request *request, int index, struct buffer *out) {
     struct choice *choice = &request->choices[index];
     event_begin(out);
-    if (request->api.dialect == API_COMPLETIONS) {
+    if (request->api.dialect & API_OPENAI) {
         answer_write_completion_head(request, out);
         struct logprobs lists = answer_new_lists(request); /* of tokens without a text, if any */
         if (answer_wants_logprobs(request))
             answer_list_tokens(choice, &lists);
-        answer_write_choice(index, "", 0, lists.count ? &lists : NULL, choice, out);
+        struct answer_choice last = {ANSWER_LAST, index, "", 0, lists.count ? &lists : NULL,
+                                     choice};
+        answer_write_choice(request, &last, out);
         buffer_printf(out, "],\"seed\":%" PRIu64 "%s}", choice->seed,
                       request->api.include_usage ? ",\"usage\":null" : "");
     } else {
@@ -63,7 +65,7 @@ static void write_end_event(struct completion_request *request, int index, struc
 
 /* After the last story: the sums that belong to no single one, and the mark of the end. */
 static void write_last_events(const struct completion_request *request, struct buffer *out) {
-    if (request->api.dialect == API_COMPLETIONS && request->api.include_usage) {
+    if (request->api.include_usage) {
         event_begin(out);
         answer_write_completion_head(request, out);
         buffer_append_text(out, "],");
@@ -86,12 +88,13 @@ static void write_echo(struct completion_request *request, int index, struct buf
     const struct prompt *prompt = completion_request_prompt(request, index);
     struct logprobs lists = answer_new_lists(request);
     bool was_read = choice->completion.decoded > 0 || choice->completion.finish != FINISH_NONE;
-    if (choice->echoed || (answer_wants_logprobs(request) && !was_read))
+    if (choice->echoed || (answer_lists_prompt(request) && !was_read))
         return;
-    if (answer_wants_logprobs(request))
+    if (answer_lists_prompt(request))
         logprobs_add_prompt(&lists, prompt, &choice->completion);
-    write_text_event(request, index, prompt->text, prompt->bytes,
-                     answer_wants_logprobs(request) ? &lists : NULL, out);
+    struct answer_choice first = {ANSWER_FIRST, index, prompt->text, prompt->bytes,
+                                  answer_lists_prompt(request) ? &lists : NULL, NULL};
+    write_text_event(request, &first, out);
     choice->echoed = true;
 }
 
@@ -100,11 +103,12 @@ static void write_text(struct completion_request *request, int index, const char
     struct logprobs lists = answer_new_lists(request);
     if (answer_wants_logprobs(request))
         answer_list_tokens(&request->choices[index], &lists);
+    struct answer_choice next = {ANSWER_NEXT, index, text, bytes,
+                                 answer_wants_logprobs(request) ? &lists : NULL, NULL};
     if (request->format == ANSWER_TEXT)
         buffer_append(out, text, bytes);
     else
-        write_text_event(request, index, text, bytes,
-                         answer_wants_logprobs(request) ? &lists : NULL, out);
+        write_text_event(request, &next, out);
 }
 
 static void write_choice_output(struct completion_request *request, int index, struct buffer *out) {

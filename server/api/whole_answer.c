@@ -51,12 +51,13 @@ static void write_whole_choice(struct completion_request *request, int index, st
     if (request->api.echo)
         buffer_append(&text, prompt->text, prompt->bytes);
     buffer_append(&text, completion, bytes);
-    if (answer_wants_logprobs(request) && request->api.echo)
+    if (answer_lists_prompt(request))
         logprobs_add_prompt(&lists, prompt, &choice->completion);
     if (answer_wants_logprobs(request))
         answer_list_tokens(choice, &lists);
-    answer_write_choice(index, text.data ? text.data : "", text.size,
-                        answer_wants_logprobs(request) ? &lists : NULL, choice, out);
+    struct answer_choice whole = {ANSWER_WHOLE, index, text.data ? text.data : "", text.size,
+                                  answer_wants_logprobs(request) ? &lists : NULL, choice};
+    answer_write_choice(request, &whole, out);
     out->failed |= text.failed;
     buffer_free(&text);
 }
@@ -88,7 +89,7 @@ static void write_plain(const struct completion_request *request, struct buffer 
 void completion_request_write_answer(struct completion_request *request, struct buffer *out) {
     if (request->format == ANSWER_TEXT)
         write_plain(request, out);
-    else if (request->api.dialect == API_COMPLETIONS)
+    else if (request->api.dialect & API_OPENAI)
         write_completions(request, out);
     else
         write_generate(request, out);

@@ -4,7 +4,6 @@ import { after, before, test } from "node:test";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, streamText } from "ai";
 import { startServer } from "../support/server.mjs";
-import { coming } from "./coming.mjs";
 
 const settings = { seed: 3, maxOutputTokens: 20, temperature: 0.7, maxRetries: 0 };
 let server, provider;
@@ -45,7 +44,7 @@ test("its completion model", async () => {
   await check(provider.completionModel("alpaca"), story.completion, story);
 });
 
-test("its chat model", { skip: coming.chat }, async () => {
+test("its chat model", async () => {
   const story = await tell({ prompt: "The sea" });
   await check(provider.chatModel("alpaca"), story.story, story);
 });

@@ -7,7 +7,6 @@ import { Configuration, OpenAIApi } from "openai3";
 import OpenAI4 from "openai4";
 import OpenAI6 from "openai6";
 import { startServer } from "../support/server.mjs";
-import { coming } from "./coming.mjs";
 
 const settings = { model: "alpaca", seed: 3, max_tokens: 20, temperature: 0.7 };
 const wish = { ...settings, prompt: "The sea" };
@@ -88,7 +87,7 @@ for (const [version, open] of Object.entries(versions)) {
         (problem) => client.statusOf(problem) === 400);
     });
 
-    test("the model by its name", { skip: coming.model }, async () => {
+    test("the model by its name", async () => {
       const model = await client.model(story.model);
       assert.equal(model.id, story.model);
       assert.equal(model.object, "model");
@@ -110,7 +109,7 @@ for (const [version, open] of Object.entries(versions)) {
         (problem) => client.statusOf(problem) === 400);
     });
 
-    test("a chat, whole and streamed", { skip: coming.chat }, async () => {
+    test("a chat, whole and streamed", async () => {
       const whole = await client.chat(talk);
       assert.equal(whole.object, "chat.completion");
       assert.deepEqual({ ...whole.choices[0].message },

@@ -55,19 +55,18 @@ static void check_refusal(enum status status, const struct error *err) {
 static void check_round_trip(const char *text) {
     struct buffer json = {0};
     struct error err = {0};
-    cJSON *tree = NULL;
-    const char *again = NULL;
+    struct api_request request;
     buffer_append_text(&json, "{\"text\":");
     json_append_text(&json, text);
     buffer_append_text(&json, "}");
-    FUZZ_CHECK(api_parse_text(json.data, json.size, "text", &tree, &again, &err) == STATUS_OK);
-    FUZZ_CHECK(strcmp(text, again) == 0);
-    cJSON_Delete(tree);
+    FUZZ_CHECK(api_request_parse(&request, API_TOKENIZE, json.data, json.size, &err) == STATUS_OK);
+    FUZZ_CHECK(strcmp(text, request.prompts[0].text) == 0);
+    api_request_free(&request);
     buffer_free(&json);
 }
 
 static void check_prompt(const struct api_prompt *prompt) {
-    FUZZ_CHECK((prompt->text != NULL) != (prompt->ids.count > 0));
+    FUZZ_CHECK(!prompt->text || prompt->ids.count == 0);
     for (size_t i = 0; i < prompt->ids.count; i++)
         FUZZ_CHECK(prompt->ids.ids[i] >= 0);
     if (!prompt->text)
@@ -87,8 +86,9 @@ static void check_request(const struct api_request *request) {
                request->prompt_count * request->n <= API_MAX_STORIES);
     for (int i = 0; i < request->prompt_count; i++)
         check_prompt(&request->prompts[i]);
+    FUZZ_CHECK(request->dialect == API_COMPLETIONS || request->prompt_count == 1);
     FUZZ_CHECK(request->dialect == API_COMPLETIONS ||
-               (request->prompt_count == 1 && request->prompts[0].text));
+               (request->prompts[0].text != NULL) == (request->dialect != API_DETOKENIZE));
     FUZZ_CHECK(request->stop_count >= 0 && request->stop_count <= COMPLETION_MAX_STOPS);
     for (int i = 0; i < request->stop_count; i++) {
         size_t bytes = strlen(request->stops[i]);
@@ -110,33 +110,6 @@ static void parse_request(enum api_dialect dialect, const char *body, size_t siz
     api_request_free(&request);
 }
 
-static void parse_text(const char *body, size_t size) {
-    struct error err = {0};
-    cJSON *tree = NULL;
-    const char *text = NULL;
-    enum status status = api_parse_text(body, size, "text", &tree, &text, &err);
-    if (status != STATUS_OK) {
-        check_refusal(status, &err);
-        return;
-    }
-    fuzz_check_utf8(text, strlen(text));
-    check_round_trip(text);
-    cJSON_Delete(tree);
-}
-
-static void parse_ids(const char *body, size_t size) {
-    struct error err = {0};
-    struct token_list ids;
-    enum status status = api_parse_ids(body, size, "tokens", &ids, &err);
-    if (status != STATUS_OK) {
-        check_refusal(status, &err);
-        return;
-    }
-    for (size_t i = 0; i < ids.count; i++)
-        FUZZ_CHECK(ids.ids[i] >= 0);
-    token_list_free(&ids);
-}
-
 void fuzz_request(const uint8_t *data, size_t size) {
     /* The fence catches what a sanitizer cannot see: reads by the JSON library itself. */
     struct fence body = fence_create(size);
@@ -145,7 +118,8 @@ void fuzz_request(const uint8_t *data, size_t size) {
     bool is_json = read_json(body.data, size);
     parse_request(API_GENERATE, body.data, size, is_json);
     parse_request(API_COMPLETIONS, body.data, size, is_json);
-    parse_text(body.data, size);
-    parse_ids(body.data, size);
+    parse_request(API_CHAT, body.data, size, is_json);
+    parse_request(API_TOKENIZE, body.data, size, is_json);
+    parse_request(API_DETOKENIZE, body.data, size, is_json);
     fence_destroy(&body);
 }

@@ -42,6 +42,14 @@ def test_a_byte_order_mark_before_a_body_is_skipped(server):
     assert marked.status == 200 and marked.json() == server.post("/tokenize", body).json()
 
 
+@pytest.mark.parametrize("body, words", [
+    (b'{"prompt": "a\\u0000b"}', "\\u0000"), (b'{"\\u0000": 1}', "\\u0000"),
+    (b"[" * 17 + b"]" * 17, "too deep nesting")])
+def test_json_that_is_not_accepted_is_not_called_wrong_json(server, body, words):
+    message = error_of(server.post("/generate", body))["message"]
+    assert words in message and "not valid" not in message and "byte" in message
+
+
 @pytest.mark.parametrize("body, kind", [
     (b"[]", "a list"), (b'"text"', "a string"), (b"1", "a number"), (b"null", "null"),
     (b"true", "true or false")])

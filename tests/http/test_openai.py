@@ -107,14 +107,38 @@ def test_tokens_there_and_back(server):
 
 
 @pytest.mark.parametrize("path, body, param", [
-    ("/tokenize", {"text": 1}, "text"), ("/tokenize", {"txt": "a"}, "text"),
-    ("/tokenize", {"text": "a", "more": 1}, "text"), ("/detokenize", {"tokens": "a"}, "tokens"),
+    ("/tokenize", {"text": 1}, "text"), ("/tokenize", {}, "text"), ("/tokenize", "", "text"),
+    ("/tokenize", {"text": None}, "text"), ("/tokenize", {"txt": "a"}, "txt"),
+    ("/tokenize", {"text": "a", "more": 1}, "more"), ("/tokenize", {"text": "a", "pieces": 1}, "pieces"),
+    ("/tokenize", {"text": "a", "add_special": "no"}, "add_special"), ("/detokenize", {}, "tokens"),
+    ("/detokenize", {"tokens": None}, "tokens"), ("/detokenize", {"tokens": "a"}, "tokens"),
+    ("/detokenize", {"tokens": [5, 4000]}, "tokens"),
     ("/detokenize", {"tokens": ["a"]}, "tokens"), ("/detokenize", {"tokens": [1.5]}, "tokens"),
     ("/detokenize", {"tokens": [-1]}, "tokens"), ("/detokenize", {"tokens": [1e300]}, "tokens")])
 def test_wrong_bodies_for_tokens(server, path, body, param):
     answer = server.post(path, body)
     assert answer.status == 400
     assert error_of(answer)["param"] == param
+
+
+def test_tokens_with_their_pieces(server):
+    text = "Once upon a TIME,  the CAT"
+    plain = server.post("/tokenize", {"text": text}).json()
+    shown = server.post("/tokenize", {"text": text, "pieces": True}).json()
+    assert "".join(shown["pieces"]) == "once upon a time, the cat"
+    assert len(shown.pop("pieces")) == shown["count"] and shown == plain
+    assert server.post("/tokenize", {"text": text, "pieces": False, "add_special": None}).json() == plain
+    whole = server.post("/tokenize", {"text": text, "pieces": True, "add_special": True}).json()
+    assert whole["tokens"] == [1, *plain["tokens"]] and whole["pieces"][:2] == ["<s>", "once"]
+    assert whole["count"] == server.generate(prompt=text, max_tokens=1)["usage"]["prompt_tokens"]
+    assert server.post("/tokenize", {"text": "", "pieces": True}).json()["pieces"] == []
+
+
+@pytest.mark.parametrize("ids", [[4000], [300, 2147483647], [[5], [4000]], [[5], [4294967296]]])
+def test_a_bad_id_in_any_prompt_names_the_prompt(server, ids):
+    answer = server.post("/v1/completions", {"prompt": ids, "max_tokens": 1})
+    assert answer.status == 400
+    assert error_of(answer)["param"] == "prompt"
 
 
 def test_ids_that_are_no_tokens(server):

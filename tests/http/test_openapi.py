@@ -47,11 +47,15 @@ def check(value, schema, whole, at="$"):
         assert lowest is None or value >= lowest, at
         assert highest is None or value <= highest, at
     items, shortest = schema.pop("items", None), schema.pop("minItems", 0)
-    longest = schema.pop("maxItems", None)
+    longest, contained = schema.pop("maxItems", None), schema.pop("contains", None)
     if isinstance(value, list):
         assert shortest <= len(value) and (longest is None or len(value) <= longest), at
         for index, item in enumerate(value):
             check(item, items or {}, whole, f"{at}[{index}]")
+        assert contained is None or any(fits(item, contained, whole) for item in value), at
+    fewest, most = schema.pop("minLength", 0), schema.pop("maxLength", None)
+    if isinstance(value, str):
+        assert fewest <= len(value) and (most is None or len(value) <= most), at
     properties = schema.pop("properties", {})
     names, most = schema.pop("propertyNames", {}), schema.pop("maxProperties", None)
     required, others = schema.pop("required", []), schema.pop("additionalProperties", True)
@@ -64,6 +68,14 @@ def check(value, schema, whole, at="$"):
             member_schema = properties.get(name, others if isinstance(others, dict) else {})
             check(member, member_schema, whole, f"{at}.{name}")
     assert not schema, f"unknown in {at}: {schema}"
+
+
+def fits(value, schema, whole):
+    try:
+        check(value, schema, whole)
+    except AssertionError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +114,21 @@ REQUESTS = [
     ("/generate", {"presence_penalty": 3}), ("/v1/completions", {"logprobs": True}),
     ("/v1/completions", {"seed": -2}), ("/v1/completions", {"best_of": 33}),
     ("/tokenize", {"text": "a cat"}), ("/tokenize", {}), ("/detokenize", {"tokens": [1, 100]}),
-    ("/detokenize", {"tokens": "a"}),
+    ("/detokenize", {"tokens": "a"}), ("/detokenize", {"tokens": [4000]}), ("/detokenize", {}),
+    ("/tokenize", {"text": "a cat", "pieces": True, "add_special": True}),
+    ("/tokenize", {"text": "a cat", "piece": True}), ("/generate", {"stop": ["a", ""]}),
+    ("/v1/chat/completions", {"messages": [{"role": "system"}, {"role": "user", "content": "a"}],
+                              "max_completion_tokens": 3, "n": 2, "store": True}),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
+                              "max_tokens": 3, "logprobs": True, "top_logprobs": 2}),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "max_tokens": 3,
+                              "stream": True, "stream_options": {"include_usage": True}}),
+    ("/v1/chat/completions", {}), ("/v1/chat/completions", {"messages": None}),
+    ("/v1/chat/completions", {"messages": []}),
+    ("/v1/chat/completions", {"messages": [{"role": "assistant", "content": "a"}]}),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": []}]}),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
+    ("/v1/chat/completions", {"messages": [{"role": "robot"}, {"role": "user", "content": "a"}]}),
 ]
 
 
@@ -133,9 +159,10 @@ def test_errors_and_plain_text_fit_too(server, description):
 
 def test_the_description_is_the_file_with_the_schemas_of_requests_in_it(description):
     written = json.loads((ROOT / "server" / "api" / "openapi.json").read_text())
-    for name in ("GenerateRequest", "CompletionRequest"):
+    for name in ("GenerateRequest", "CompletionRequest", "ChatRequest", "TokenizeRequest",
+                 "DetokenizeRequest"):
         schema = description["components"]["schemas"][name]
-        assert schema["properties"]["temperature"]["maximum"] == 2
+        assert name.endswith("okenizeRequest") or schema["properties"]["temperature"]["maximum"] == 2
         written["components"]["schemas"][name] = schema
     assert description == written
 
@@ -161,3 +188,51 @@ def test_every_path_is_described_and_exists(server, description):
     assert json.dumps(description).count('"operationId"') == len(
         {operation["operationId"] for operations in description["paths"].values()
          for method, operation in operations.items() if method != "parameters"})
+
+
+BASES = {"/generate": {"max_tokens": 1}, "/v1/completions": {"max_tokens": 1},
+         "/v1/chat/completions": {"max_tokens": 1, "messages": [{"role": "user", "content": "a"}],
+                                  "logprobs": True},
+         "/tokenize": {"text": "a"}, "/detokenize": {"tokens": [5]}}
+
+
+def edges(schema):
+    """(a value at a limit, one just beyond it) for each limit of a schema."""
+    for option in schema.get("anyOf", []):
+        yield from edges(option)
+    step = 1 if "integer" in schema.get("type", []) else 0.001
+    for key, sign in (("minimum", -1), ("maximum", 1)):
+        if key in schema:
+            yield schema[key], schema[key] + sign * step
+    if "maxLength" in schema:
+        yield "x" * schema["maxLength"], "x" * (schema["maxLength"] + 1)
+    if "minLength" in schema:
+        yield "x" * schema["minLength"], "x" * (schema["minLength"] - 1)
+    within = next((value for value, _ in edges(schema["items"])), "x") if "items" in schema else None
+    if "maxItems" in schema:
+        yield [within] * schema["maxItems"], [within] * (schema["maxItems"] + 1)
+    if "minItems" in schema:
+        yield [within] * schema["minItems"], [within] * (schema["minItems"] - 1)
+    if within is not None:
+        for value, beyond in edges(schema["items"]):
+            yield [value], [beyond]
+
+
+@pytest.mark.parametrize("path", BASES)
+def test_the_described_limits_are_those_of_the_server(server, description, path):
+    """At each limit a request is accepted, and just beyond it refused with the field's name."""
+    content = description["paths"][path]["post"]["requestBody"]["content"]
+    name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    properties = description["components"]["schemas"][name]["properties"]
+    tried = 0
+    for field, schema in properties.items():
+        if field == "messages":
+            continue
+        for value, beyond in edges(schema):
+            together = {"n": value} if field == "best_of" else {}
+            answer = server.post(path, {**BASES[path], **together, field: value})
+            assert answer.status == 200, (field, value, answer.text)
+            answer = server.post(path, {**BASES[path], field: beyond})
+            assert answer.status == 400 and answer.json()["error"]["param"] == field, (field, beyond)
+            tried += 1
+    assert tried > {"/tokenize": -1, "/detokenize": 1}.get(path, 15)

@@ -215,7 +215,7 @@ static enum status join_words(struct buffer *prompt, char **words, int count, st
 }
 
 int main(int argc, char **argv) {
-    struct options options;
+    struct options options = {.sampling = sampling_defaults()}; /* no option sets some of it */
     struct engine engine = {0};
     struct buffer prompt = {0};
     struct error err = {0};

@@ -1,4 +1,4 @@
-/* The promise of the INT8 form: the same logits, stories and log-probabilities, bit for bit, alone
+/* The promise of INT8: the same logits, stories and log-probabilities, bit for bit, alone
  * or in a batch of any size, with any number of threads, however prompts are cut into chunks, from
  * any kv slot, and on every instruction set. The reference is the portable code with one thread
  * running one row at a time. */

@@ -165,12 +165,12 @@ static void teachers_in_low_precision_predict_nearly_the_same(void **state) {
     assert_int_equal(open_teacher(&exact, folder, DTYPE_F32, NULL), STATUS_OK);
     teacher_run(exact, pool, &rows);
     const float *expected = teacher_probabilities(exact, pool, 0, 9);
-    for (enum dtype form = DTYPE_BF16; form <= DTYPE_INT8; form++) {
-        assert_int_equal(open_teacher(&rounded, folder, form, NULL), STATUS_OK);
+    for (enum dtype dtype = DTYPE_BF16; dtype <= DTYPE_INT8; dtype++) {
+        assert_int_equal(open_teacher(&rounded, folder, dtype, NULL), STATUS_OK);
         teacher_run(rounded, pool, &rows);
         const float *got = teacher_probabilities(rounded, pool, 0, 9);
         double difference = relative_difference(got, expected, 9 * TINY_VOCAB);
-        assert_true(difference > 0 && difference < tolerances[form]);
+        assert_true(difference > 0 && difference < tolerances[dtype]);
         teacher_close(rounded);
     }
     teacher_close(exact);

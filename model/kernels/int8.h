@@ -1,4 +1,4 @@
-/* int8.h - the integer sums of serving, per instruction set.
+/* int8.h - integer sums for serving and training, per instruction set.
  *
  * Every sum is exact in 32 bits, so each set is free to add in its own order
  * and all give the same bits; int8_portable.c is the reference. What follows

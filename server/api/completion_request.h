@@ -1,8 +1,9 @@
 /* completion_request.h - one request for completions, from the prompt to the bytes of the answer.
  *
  * Starts the request's 1 to 32 choices, as far as there is room for them and the
- * others when it comes, and writes what they became in the form that was asked for: one JSON answer, plain text, or server-sent events while
- * they are generated. Knows nothing of HTTP connections, so tests can use it alone.
+ * others when it comes, and writes what they became in the form that was asked
+ * for: one JSON answer, plain text, or server-sent events while they are
+ * generated. Knows nothing of HTTP connections, so tests can use it alone.
  *
  * Ownership: it owns the API's request and the choices, and borrows its host.
  * Safety: one thread at a time, except that completion_request_cancel() may be
@@ -14,7 +15,7 @@
 #include "base/buffer.h"
 #include "base/status.h"
 #include "engine/engine.h"
-#include "server/api/request.h"
+#include "server/api/api_request.h"
 #include "server/metrics.h"
 
 #include <stdbool.h>
@@ -27,8 +28,8 @@ enum answer_format { ANSWER_JSON, ANSWER_TEXT };
 struct completion_host {
     struct engine *engine;
     struct metrics *metrics;
-    /* Runs on the scheduler's thread when there may be output, and must be quick; of requests that
-     * are not streamed only at a choice's end. */
+    /* Runs on the scheduler's thread and must be quick: for every token of a request that is
+     * streamed or has stop strings, and at every choice's end. */
     void (*wake)(void *context, bool choice_ended);
     void *context;
 };
@@ -40,8 +41,9 @@ enum status completion_request_start(struct completion_request **request,
                                      const struct completion_host *host, struct api_request *api,
                                      enum answer_format format, struct error *err);
 
-/* Brings all choices up to date, and starts more when there is room. An error means that the request has failed, after which it can
- * only be freed; choices that were cut off by the server's end are STATUS_STOPPED. */
+/* Brings all choices up to date, and starts more when there is room. An error means that the
+ * request has failed, after which it can only be freed; choices that were cut off by the server's
+ * end are STATUS_STOPPED. */
 enum status completion_request_advance(struct completion_request *request, bool *finished,
                                        struct error *err);
 

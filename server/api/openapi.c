@@ -1,7 +1,7 @@
 #include "server/api/openapi.h"
 
+#include "server/api/api_request.h"
 #include "server/api/pages.h"
-#include "server/api/request.h"
 
 #include <assert.h>
 #include <string.h>

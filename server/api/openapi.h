@@ -1,7 +1,7 @@
 /* openapi.h - the API's description for tools, OpenAPI 3.1.
  *
  * openapi.json describes the answers by hand. The schemas of the requests come
- * from the table in request.c that checks them; markers in the file say where.
+ * from the table in api_request.c that checks them; markers in the file say where.
  * tests/http/test_openapi.py holds real answers against the description.
  *
  * Ownership: the caller owns what is written. Thread-safe.

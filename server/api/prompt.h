@@ -9,7 +9,7 @@
 #include "base/buffer.h"
 #include "base/status.h"
 #include "engine/engine.h"
-#include "server/api/request.h"
+#include "server/api/api_request.h"
 
 #include <stdbool.h>
 #include <stddef.h>

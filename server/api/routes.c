@@ -1,9 +1,9 @@
 #include "server/api/routes.h"
 
+#include "server/api/api_request.h"
 #include "server/api/json.h"
 #include "server/api/negotiation.h"
 #include "server/api/openapi.h"
-#include "server/api/request.h"
 
 #include <stdio.h>
 #include <string.h>

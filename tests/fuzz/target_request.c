@@ -1,8 +1,8 @@
 /* The bodies of POST /generate, /v1/completions, /tokenize and /detokenize. */
 #include "base/buffer.h"
+#include "server/api/api_request.h"
 #include "server/api/errors.h"
 #include "server/api/json.h"
-#include "server/api/request.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/fence.h"
 

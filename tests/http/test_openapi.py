@@ -1,6 +1,7 @@
 """GET /openapi.json against the real answers."""
 import json
 import re
+import urllib.parse
 
 import pytest
 from conftest import ROOT, Answer
@@ -178,6 +179,12 @@ def test_the_described_defaults_are_those_of_a_request_without_the_fields(server
             for varying in ("id", "created", "timings", "usage"):
                 answer.pop(varying, None)
         assert answers[0] == answers[1]
+
+
+def test_the_described_server_is_where_the_description_lies(description):
+    urls = [each["url"] for each in description["servers"]]
+    for folder in ["http://host/", "https://host/under/a/prefix/"]:
+        assert [urllib.parse.urljoin(folder + "openapi.json", url) for url in urls] == [folder]
 
 
 def test_every_path_is_described_and_exists(server, description):

@@ -215,12 +215,12 @@ def test_the_check_finds_what_it_should(tmp_path):
         "server/api/routes.h": '#include "server/http/daemon.h"\n',
         "engine/b.c": "#include <cblas.h>\n",
         "engine/c.c": '#include "d.h"\n',
-        "server/api/request.c": "#include <microhttpd.h>\n",
+        "server/api/api_request.c": "#include <microhttpd.h>\n",
         "server/http/daemon.c": "#include <microhttpd.h>\n#include <cjson/cJSON.h>\n",
         "model/attention.c": "#include <immintrin.h>\n",
-        "train/fit.c": '#include "server/api/request.h"\n',
+        "train/fit.c": '#include "server/api/api_request.h"\n',
         "cli/main.c": '#include "train/data/dataset.h"\n',
-        "tests/a_test.c": '#include "server/api/request.h"\n#include <cmocka.h>\n',
+        "tests/a_test.c": '#include "server/api/api_request.h"\n#include <cmocka.h>\n',
         "model/kernels/avx2.c": '#include <immintrin.h>\n#include "model/kernels/kernels.h"\n',
     }
     for name, text in broken.items():

@@ -1,4 +1,4 @@
-#include "server/api/request.h"
+#include "server/api/api_request.h"
 
 #include "server/api/chat.h"
 #include "server/api/json.h"

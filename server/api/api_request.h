@@ -1,4 +1,4 @@
-/* request.h - what a client asks for: from a JSON body to checked values.
+/* api_request.h - what a client asks for: from a JSON body to checked values.
  *
  * One table names every field with its kind and range. Checks, error messages
  * and the OpenAPI description come from it. A wrong value is refused with the
@@ -7,8 +7,8 @@
  * Ownership: a parsed request owns the texts that its fields point to, its token
  * ids and its biases, until api_request_free(). Thread-safe.
  */
-#ifndef ALPACA_SERVER_API_REQUEST_H
-#define ALPACA_SERVER_API_REQUEST_H
+#ifndef ALPACA_SERVER_API_API_REQUEST_H
+#define ALPACA_SERVER_API_API_REQUEST_H
 
 #include "base/buffer.h"
 #include "base/status.h"

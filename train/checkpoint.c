@@ -22,7 +22,7 @@ enum { COUNTER_COUNT = 0 COUNTERS(COUNT), TEXT_SIZE = 40 };
 #undef COUNT
 
 enum status checkpoint_save(const char *path, const struct trainer *trainer,
-                            const struct progress *progress, const char *recipe,
+                            const struct progress *progress, const struct run_identity *identity,
                             struct error *err) {
     struct state_buffer state[TRAINER_STATE_MAX];
     struct safetensors_output tensors[TRAINER_STATE_MAX];
@@ -31,7 +31,7 @@ enum status checkpoint_save(const char *path, const struct trainer *trainer,
         tensors[i] = (struct safetensors_output){
             state[i].name, SAFETENSORS_F32, 1, {state[i].count}, state[i].values};
     char values[COUNTER_COUNT][TEXT_SIZE];
-    struct safetensors_text metadata[COUNTER_COUNT + 1];
+    struct safetensors_text metadata[COUNTER_COUNT + 2];
     size_t count = 0;
 #define WRITE(key, format, scan, member)                                                        \
     snprintf(values[count], TEXT_SIZE, "%" format, progress->member);                           \
@@ -39,13 +39,14 @@ enum status checkpoint_save(const char *path, const struct trainer *trainer,
     count++;
     COUNTERS(WRITE)
 #undef WRITE
-    char *recipe_copy = strdup(recipe);
-    if (!recipe_copy)
-        return error_set(err, STATUS_NO_MEMORY, "no memory to write %s", path);
-    metadata[count++] = (struct safetensors_text){(char[]){"recipe"}, recipe_copy};
+    char *recipe = strdup(identity->recipe), *kept = strdup(identity->kept);
+    metadata[count++] = (struct safetensors_text){(char[]){"recipe"}, recipe};
+    metadata[count++] = (struct safetensors_text){(char[]){"kept"}, kept};
     enum status status =
-        safetensors_write(path, tensors, (size_t)buffers, metadata, count, err);
-    free(recipe_copy);
+        recipe && kept ? safetensors_write(path, tensors, (size_t)buffers, metadata, count, err)
+                       : error_set(err, STATUS_NO_MEMORY, "no memory to write %s", path);
+    free(recipe);
+    free(kept);
     return status;
 }
 
@@ -72,8 +73,79 @@ static enum status find_buffer(const struct safetensors *file, const char *path,
                      buffer->name);
 }
 
+/* One "key=value" of an identity. */
+struct setting {
+    const char *key, *value; /* no NUL behind them */
+    int key_bytes, value_bytes;
+};
+
+static bool next_setting(const char **at, struct setting *setting) {
+    const char *text = *at + strspn(*at, " ");
+    int bytes = (int)strcspn(text, " "), key = (int)strcspn(text, "= ");
+    int equals = key < bytes;
+    *at = text + bytes;
+    *setting = (struct setting){text, text + key + equals, key, bytes - key - equals};
+    return bytes > 0;
+}
+
+/* The setting of the same key; "none" where there is no such. */
+static struct setting setting_like(const char *text, const struct setting *like) {
+    struct setting setting;
+    while (next_setting(&text, &setting))
+        if (setting.key_bytes == like->key_bytes &&
+            memcmp(setting.key, like->key, (size_t)like->key_bytes) == 0)
+            return setting;
+    return (struct setting){like->key, "none", like->key_bytes, 4};
+}
+
+/* The key as the flag that a user gives. */
+static void append_difference(struct buffer *text, const struct setting *before,
+                              const struct setting *now) {
+    static const char *const hashes[] = {"data=", "start=", "teacher=", "tokenizer=", "valid="};
+    bool data = strncmp(before->key, "data=", 5) == 0, hash = false;
+    for (size_t i = 0; i < sizeof hashes / sizeof *hashes; i++)
+        hash |= strncmp(before->key, hashes[i], strlen(hashes[i])) == 0;
+    buffer_printf(text, "%s--%.*s ", text->size ? ", " : "", data ? 5 : before->key_bytes,
+                  data ? "train" : before->key);
+    if (hash)
+        buffer_append_text(text, "(other content)");
+    else
+        buffer_printf(text, "%.*s (now %.*s)", before->value_bytes, before->value,
+                      now->value_bytes, now->value);
+}
+
+static void append_differences(struct buffer *text, const char *before, const char *now) {
+    struct setting setting;
+    for (const char *at = before; next_setting(&at, &setting);) {
+        struct setting other = setting_like(now, &setting);
+        if (other.value_bytes != setting.value_bytes ||
+            memcmp(other.value, setting.value, (size_t)other.value_bytes) != 0)
+            append_difference(text, &setting, &other);
+    }
+    for (const char *at = now; next_setting(&at, &setting);) {
+        struct setting other = setting_like(before, &setting);
+        if (strncmp(other.value, "none", 4) == 0 && strncmp(setting.value, "none", 4) != 0)
+            append_difference(text, &other, &setting);
+    }
+}
+
+static enum status refuse_identity(const char *path, const struct run_identity *saved,
+                                   const struct run_identity *identity, struct error *err) {
+    struct buffer text = {0};
+    if (*saved->kept)
+        append_differences(&text, saved->kept, identity->kept);
+    append_differences(&text, saved->recipe, identity->recipe);
+    enum status status = error_set(
+        err, STATUS_INVALID,
+        "the checkpoint is of a run with other settings or data: %.150s; give the same again, "
+        "--fresh to start over, or another --run folder than that of %s",
+        text.data ? text.data : "", path);
+    buffer_free(&text);
+    return status;
+}
+
 enum status checkpoint_load(const char *path, struct trainer *trainer, struct progress *progress,
-                            const char *recipe, struct error *err) {
+                            const struct run_identity *identity, struct error *err) {
     struct state_buffer state[TRAINER_STATE_MAX];
     const struct safetensors_tensor *tensors[TRAINER_STATE_MAX];
     int buffers = trainer_state(trainer, state);
@@ -82,17 +154,18 @@ enum status checkpoint_load(const char *path, struct trainer *trainer, struct pr
     enum status status = safetensors_open(&file, path, err);
     if (status != STATUS_OK)
         return status;
-    const char *saved = safetensors_metadata(&file, "recipe");
-    if (!saved)
+    const char *kept = safetensors_metadata(&file, "kept");
+    const struct run_identity saved = {safetensors_metadata(&file, "recipe"), kept ? kept : ""};
+    if (!saved.recipe)
         status = error_set(err, STATUS_CORRUPT, "%s is not a checkpoint of this trainer", path);
-    else if (strcmp(saved, recipe) != 0)
-        status = error_set(err, STATUS_INVALID,
-                           "%s is of a run with other settings or data; give --fresh to start "
-                           "over, or another --run folder", path);
+    else if (strcmp(saved.recipe, identity->recipe) != 0)
+        status = refuse_identity(path, &saved, identity, err);
     for (int i = 0; i < buffers && status == STATUS_OK; i++)
         status = find_buffer(&file, path, &state[i], &tensors[i], err);
     if (status == STATUS_OK)
         status = read_progress(&file, path, &read, err);
+    if (status == STATUS_OK && read.best_step > 0 && kept && strcmp(kept, identity->kept) != 0)
+        status = refuse_identity(path, &saved, identity, err);
     if (status == STATUS_OK) { /* nothing below can fail */
         for (int i = 0; i < buffers; i++)
             (void)safetensors_copy_f32(tensors[i], state[i].values, NULL);

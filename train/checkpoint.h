@@ -2,9 +2,10 @@
  *
  * A safetensors file: the trainer's state buffers as flat F32 tensors, and the
  * counters as metadata. It is replaced in one step, so a crash or a full disk
- * at any moment leaves the previous one whole. `recipe` is the text of all
- * settings and data that shape the result; a checkpoint of another recipe is
- * refused. One thread at a time for one trainer or path.
+ * at any moment leaves the previous one whole. A checkpoint of a run with another
+ * identity is refused, and the error names what differs.
+ * Ownership: the trainer, the progress and all texts stay the caller's. One thread at a time for
+ * one trainer or path.
  */
 #ifndef ALPACA_TRAIN_CHECKPOINT_H
 #define ALPACA_TRAIN_CHECKPOINT_H
@@ -24,12 +25,19 @@ struct progress {
     uint64_t best_step;
 };
 
+/* What must stay the same for a run to go on: texts of "key=value" with blanks between. */
+struct run_identity {
+    const char *recipe; /* all settings and data that shape the weights */
+    const char *kept;   /* what the best weights are chosen and written by: without any yet, or in
+                           a checkpoint that does not say it, another is accepted */
+};
+
 enum status checkpoint_save(const char *path, const struct trainer *trainer,
-                            const struct progress *progress, const char *recipe,
+                            const struct progress *progress, const struct run_identity *identity,
                             struct error *err);
-/* STATUS_NOT_FOUND when there is none; STATUS_INVALID when it is another recipe's;
+/* STATUS_NOT_FOUND when there is none; STATUS_INVALID when it is of another identity;
  * STATUS_CORRUPT when damaged. On failure trainer and progress are unchanged. */
 enum status checkpoint_load(const char *path, struct trainer *trainer, struct progress *progress,
-                            const char *recipe, struct error *err);
+                            const struct run_identity *identity, struct error *err);
 
 #endif

@@ -44,11 +44,12 @@ static enum status save_model(struct fit *f, struct error *err) {
 }
 
 static enum status save_checkpoint(struct fit *f, struct error *err) {
+    const struct run_identity identity = {f->recipe.data, f->kept.data};
     f->progress.data = data_loader_state(f->loader);
     double start = clock_seconds();
     f->checkpoint_at = start + f->options.checkpoint_seconds;
     enum status status =
-        checkpoint_save(f->paths.checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
+        checkpoint_save(f->paths.checkpoint, &f->trainer, &f->progress, &identity, err);
     measured_add(&f->forecast.checkpoint, clock_seconds() - start);
     return status;
 }
@@ -188,6 +189,8 @@ static enum status take_step(struct fit *f, struct error *err) {
 
 static enum status fit_loop(struct fit *f, struct error *err) {
     enum status status = open_forecast(f, err);
+    if (status == STATUS_OK && f->validate_first)
+        status = validate(f, err);
     if (status != STATUS_OK)
         return status;
     f->checkpoint_at = clock_seconds() + f->options.checkpoint_seconds;

@@ -34,8 +34,9 @@ struct fit {
     struct weight_average average;
     struct data_loader *loader;
     struct schedule schedule;
-    struct buffer recipe;
+    struct buffer recipe, kept; /* run_identity (train/checkpoint.h) */
     struct progress progress;
+    bool validate_first; /* no weights are kept yet, although steps are done */
     struct training_log log;
     double checkpoint_at; /* clock_seconds() when the next one is due */
     struct forecast forecast;
@@ -49,5 +50,7 @@ struct fit {
  * an error. */
 enum status fit_open(struct fit *fit, struct error *err);
 void fit_close(struct fit *fit);
+/* Goes to where the checkpoint stands, if there is one, and brings its best weights to --out. */
+enum status fit_resume(struct fit *fit, struct error *err);
 
 #endif

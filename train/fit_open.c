@@ -106,17 +106,6 @@ static enum status count_steps(const struct fit *f, uint64_t *count, struct erro
     return STATUS_OK;
 }
 
-static enum status resume(struct fit *f, struct error *err) {
-    f->progress.best_loss = INFINITY;
-    if (f->options.fresh || !file_exists(f->paths.checkpoint))
-        return STATUS_OK;
-    enum status status =
-        checkpoint_load(f->paths.checkpoint, &f->trainer, &f->progress, f->recipe.data, err);
-    if (status == STATUS_OK)
-        log_info("going on from step %" PRIu64 " of %s", f->progress.step, f->paths.checkpoint);
-    return status;
-}
-
 /* Random weights, or those of --start. */
 static enum status open_model(struct fit *f, struct error *err) {
     const struct fit_options *o = &f->options;
@@ -148,8 +137,17 @@ static enum status describe(struct fit *f, struct error *err) {
         .workers = pool_workers(f->pool),
     };
     fit_recipe(&f->options, &f->plan, &inputs, &f->recipe);
-    return f->recipe.failed ? error_set(err, STATUS_NO_MEMORY, "no memory for the recipe")
-                            : STATUS_OK;
+    struct file_map tokenizer;
+    enum status status = file_map_open(&tokenizer, f->paths.tokenizer, err);
+    if (status != STATUS_OK)
+        return status;
+    buffer_printf(&f->kept, "tokenizer=%016" PRIx64 " valid=%016" PRIx64 " dtype=%s",
+                  hash_bytes(0, tokenizer.data, tokenizer.size), dataset_hash(&f->valid),
+                  f->options.saved_dtype);
+    file_map_close(&tokenizer);
+    return f->recipe.failed || f->kept.failed
+               ? error_set(err, STATUS_NO_MEMORY, "no memory for the recipe")
+               : STATUS_OK;
 }
 
 static enum status open_schedule(struct fit *f, struct error *err) {
@@ -180,7 +178,7 @@ static enum status open_trainer(struct fit *f, struct error *err) {
     if (status == STATUS_OK)
         status = describe(f, err);
     if (status == STATUS_OK)
-        status = resume(f, err);
+        status = fit_resume(f, err);
     if (status != STATUS_OK)
         return status;
     struct data_loader_options plan = plan_batches(f);
@@ -223,5 +221,6 @@ void fit_close(struct fit *f) {
     tokenizer_free(f->tokenizer);
     pool_destroy(f->pool);
     buffer_free(&f->recipe);
+    buffer_free(&f->kept);
     run_folder_close(&f->run);
 }

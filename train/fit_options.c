@@ -14,11 +14,13 @@ static const struct flag flags[] = {
     {"train", FLAG_TEXT, AT(train), NULL, 0, 0, "FILE",
      "stories to learn (default build/data/train.txt)"},
     {"valid", FLAG_TEXT, AT(valid), NULL, 0, 0, "FILE",
-     "stories to validate with (default build/data/valid.txt)"},
+     "stories to validate with (default build/data/valid.txt); others are refused once a run has "
+     "validated"},
     {"tokenizer", FLAG_TEXT, AT(tokenizer), NULL, 0, 0, "FILE",
      "SentencePiece model (default build/data/tokenizer.model)"},
     {"out", FLAG_TEXT, AT(out), NULL, 0, 0, "DIR",
-     "model folder for the best weights (default build/models/PRESET)"},
+     "model folder for the best weights (default build/models/PRESET); a run that goes on with "
+     "another one copies those it has"},
     {"run", FLAG_TEXT, AT(run), NULL, 0, 0, "DIR",
      "folder of checkpoint and log (default build/runs/PRESET)"},
     {"dtype", FLAG_TEXT, AT(saved_dtype), "bf16", 0, 0, "TYPE",
@@ -67,7 +69,7 @@ static const struct flag flags[] = {
     {"numeric", FLAG_TEXT, AT(dtype), "auto", 0, 0, "FORM",
      "of the matrix products: bf16, int8 (all but the gradients of the weights), f32, or auto for "
      "bf16 where the CPU has it"},
-    {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
+    {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores; a run goes on only with as many as before"},
     {"log-every", FLAG_INT, AT(log_every), "10", 1, 1e6, "steps", "between lines of the log"},
     {"valid-every", FLAG_INT, AT(valid_every), "100", 1, 1e9, "steps", "between validations"},
     {"checkpoint-every", FLAG_INT, AT(checkpoint_seconds), "60", 0, 1e6, "seconds",
@@ -78,7 +80,8 @@ static const struct flag flags[] = {
 const struct flag_table fit_flags = {
     .usage = "alpaca-train fit [options]",
     .summary = "Trains a model and keeps the weights with the best validation loss. A run that was\n"
-               "interrupted goes on from its last checkpoint when the same command is given again.",
+               "interrupted goes on from its last checkpoint when the same command is given again;\n"
+               "where it cannot go on with the settings or stories given, it says which differ.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
 };

@@ -286,6 +286,73 @@ def test_a_foreign_checkpoint_is_refused(data, started):
     assert str(folder / CHECKPOINT) in fit(data, folder, status=1)
 
 
+LONG = {"steps": 64}
+
+
+@pytest.fixture
+def validated(data, tmp_path):
+    """A run of LONG that was interrupted after its first validation, and the step of its best."""
+    process = subprocess.Popen(command(data, tmp_path, **LONG), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if line.startswith("step 9/"):
+            process.terminate()
+    assert process.wait() == 0
+    _, metadata = tensors(tmp_path / CHECKPOINT)
+    assert int(metadata["step"]) < 64 and int(metadata["best_step"]) >= 8
+    return tmp_path, metadata["step"], metadata["best_step"]
+
+
+def test_a_run_that_cannot_go_on_says_which_setting_differs(data, validated, tmp_path_factory):
+    folder, other = validated[0], tmp_path_factory.mktemp("other")
+    before = (folder / CHECKPOINT).read_bytes(), (folder / MODEL).read_bytes()
+    lines = (data / "train.txt").read_text(encoding="utf-8").splitlines()
+    (other / "stories").write_text("\n".join(lines[:20]) + "\n", encoding="utf-8")
+    model = (data / "tokenizer.model").read_bytes()
+    (other / "tokenizer").write_bytes(model + b"\x98\x06\x01")  # the same, with an unknown field
+    for options, words in ((("--threads", "1"), "--threads 2 (now 1)"),
+                           (("--valid", str(other / "stories")), "--valid (other content)"),
+                           (("--train", str(other / "stories")), "--train (other content)"),
+                           (("--tokenizer", str(other / "tokenizer")), "--tokenizer (other content)"),
+                           (("--dtype", "f32"), "--dtype bf16 (now f32)"),
+                           (("--crop", "0.5"), "--crop none (now 0.5)")):
+        last = fit(data, folder, *options, status=1, **LONG).splitlines()[-1]
+        assert words in last and "--fresh" in last, last
+    assert ((folder / CHECKPOINT).read_bytes(), (folder / MODEL).read_bytes()) == before
+    shutil.copy(data / "valid.txt", other / "valid.txt")  # the same stories under another name
+    assert "done after step 64" in fit(data, folder, "--valid", str(other / "valid.txt"), **LONG)
+
+
+def test_another_out_gets_the_best_weights_so_far(data, validated):
+    folder, _, best_step = validated
+    best, out, third = (folder / MODEL).read_bytes(), folder / "elsewhere", folder / "third"
+    output = fit(data, folder, "--out", str(out), "--valid-every", "1000000", **LONG)
+    assert f"copied the best weights so far, of step {best_step}, from {folder / 'out'} to {out}" \
+        in output
+    assert (folder / MODEL).read_bytes() == best
+    # A finished run takes no step, so it has nothing of its own to write.
+    output = fit(data, folder, "--out", str(third), **LONG)
+    assert f"from {out} to {third}" in output and "done after step 64" in output
+    for name in ("config.json", "model.safetensors", "tokenizer.model"):
+        assert (third / name).read_bytes() == (out / name).read_bytes()
+    third.rename(folder / "moved")  # with the weights in it
+    output = fit(data, folder, "--out", str(folder / "moved"), **LONG)
+    assert "are taken for the best so far" in output
+
+
+def test_best_weights_that_are_gone_are_chosen_anew(data, validated):
+    folder, step, _ = validated
+    shutil.rmtree(folder / "out")
+    output = fit(data, folder, "--valid-every", "1000000", **LONG)
+    assert f"are no longer in {folder / 'out'}; validation begins anew with those of step {step}" \
+        in output
+    lines = [line for line in log(folder) if "valid_loss" in line][-2:]
+    assert [line["step"] for line in lines] == [int(step), 64]
+    best = min(lines, key=lambda line: line["valid_loss"])
+    assert f"at step {best['step']}, in {folder / 'out'}" in output
+    assert evaluate(data, folder)["loss"] == pytest.approx(best["valid_loss"], rel=1e-2)
+
+
 def test_a_number_that_is_not_finite_stops_the_run(data, started):
     folder, before = started
     _, metadata = tensors(folder / CHECKPOINT)

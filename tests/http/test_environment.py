@@ -169,14 +169,23 @@ def elsewhere(tmp_path):
     return {"cwd": tmp_path, "env": {**env, "ALPACA_BLAS_CORE": "Nehalem"}}
 
 
-@pytest.mark.skipif(SANITIZED, reason="the sanitizers need to be started as usual")
-def test_it_runs_through_the_dynamic_loader(elsewhere):
+@pytest.fixture
+def loader():
+    if SANITIZED:
+        pytest.skip("the sanitizers need to be started as usual")
     program = (BIN / "alpaca-tell").read_bytes()
-    loader = re.search(rb"\0(/lib[^\0]*/ld-[^\0]+)\0", program)[1].decode()
-    result = run(loader, *TELL[:1], *TELL[3:], "--model", MODEL, "once", **elsewhere)
+    return re.search(rb"\0(/lib[^\0]*/ld-[^\0]+)\0", program)[1].decode()
+
+
+def test_it_runs_through_the_dynamic_loader(loader, elsewhere):
+    result = run(loader, *TELL[:1], *TELL[3:], "once", **elsewhere)  # finding its weights as well
     assert result.stdout.startswith("once") and result.returncode == 0, result.stderr
-    result = run(loader, *TELL[:1], *TELL[3:], "once", **elsewhere)  # it finds its weights as well
-    assert result.stdout.startswith("once") and result.returncode == 0, result.stderr
+
+
+def test_it_keeps_the_loader_that_it_was_started_with(loader, start):
+    """It may be the only one that finds the libraries, so no restart for other kernels."""
+    server = start(prefix=[loader], env={"ALPACA_BLAS_CORE": "Nehalem"})
+    assert os.path.samefile(f"/proc/{server.process.pid}/exe", loader)
 
 
 @pytest.fixture

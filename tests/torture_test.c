@@ -242,7 +242,15 @@ static const struct asked asked[] = {
     {"log-probabilities", "POST", "/v1/completions", "",
      "{\"prompt\":[\"a cat\",[270,287]],\"seed\":3,\"max_tokens\":4,\"echo\":true,\"logprobs\":2}",
      "\"choices\"", NULL, false},
-    {"tokens", "POST", "/tokenize", "", "{\"text\":\"once upon a time\"}", NULL, NULL, false},
+    {"a chat", "POST", "/v1/chat/completions", "",
+     "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a \"},"
+     "{\"type\":\"text\",\"text\":\"cat\"}]}],\"seed\":3,\"max_tokens\":4,\"n\":2,"
+     "\"logprobs\":true,\"top_logprobs\":2}",
+     "\"choices\"", "\"prompt_tokens_details\"", false},
+    {"a chat without its user", "POST", "/v1/chat/completions", "",
+     "{\"messages\":[{\"role\":\"system\",\"content\":\"a\"}]}", NULL, NULL, false},
+    {"tokens", "POST", "/tokenize", "",
+     "{\"text\":\"once upon a time\",\"pieces\":true,\"add_special\":true}", NULL, NULL, false},
     {"text of tokens", "POST", "/detokenize", "", "{\"tokens\":[270,287,322]}", NULL, NULL, false},
     {"models", "GET", "/v1/models", "", "", NULL, NULL, false},
     {"health", "GET", "/health", "", "", NULL, NULL, false},

@@ -110,7 +110,7 @@ static void write_pieces(struct buffer *out, const struct tokenizer *tokenizer,
         text_stream_push(&stream, ids->ids[i], &text, NULL);
         buffer_append_text(out, i ? "," : "");
         json_append_bytes(out, piece.data ? piece.data : "", piece.size);
-        out->failed |= piece.failed;
+        out->failed |= piece.failed || text.failed;
     }
     buffer_append_text(out, "]");
     buffer_free(&text);

@@ -17,7 +17,8 @@ static bool is_blank(const char *body, size_t size) {
 }
 
 /* Whether the bytes are JSON. If so, cJSON's own parser, which takes more than our reader, must read
- * the same values. It looks at no more than 63 bytes of a number, so long ones are left out. */
+ * the same values. It looks at no more than 63 bytes of a number, so long ones are left out, and
+ * skips a byte order mark only where enough follows, so it gets none. */
 static bool read_json(const char *text, size_t size) {
     struct error err = {0};
     cJSON *tree = NULL;
@@ -26,7 +27,8 @@ static bool read_json(const char *text, size_t size) {
         FUZZ_CHECK(status == STATUS_INVALID && !tree);
         return false;
     }
-    cJSON *expected = cJSON_ParseWithLength(text, size);
+    size_t mark = size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    cJSON *expected = cJSON_ParseWithLength(text + mark, size - mark);
     char *ours = cJSON_PrintUnformatted(tree), *theirs = cJSON_PrintUnformatted(expected);
     bool long_number = false;
     for (size_t i = 0, digits = 0; i < size; i++) {

@@ -189,12 +189,16 @@ class Soak:
             (get("/health"), (200,)), (get("/ready"), (200, 503)), (get("/"), (200,)),
             (get("/v1/models"), (200,)), (get("/nothing"), (404,)),
             (post("/generate", {"seed": -2}), (400,)), (post("/generate", b"{"), (400,)),
-            (post("/tokenize", {"text": "a b c"}), (200,)),
+            (post("/tokenize", {"text": "a b c", "pieces": True}), (200,)),
+            (get("/v1/models/other"), (404,)), (post("/v1/chat/completions", {"messages": []}), (400,)),
+            (post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "n": 2,
+                                           "max_tokens": 5, "logprobs": True}), (200,)),
             (post("/generate", b"x" * 100_000), (413,))])
         await wire.send(request)
         status, _, body = await wire.answer()
         # A full queue is noticed before the body is looked at.
-        assert status in wanted or (b"busy" in body and request.startswith(b"POST /generate"))
+        assert status in wanted or (
+            b"busy" in body and request.startswith((b"POST /generate", b"POST /v1/chat")))
         self.count["other"] += 1
 
     async def pipelined(self, wire, chance):

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 enum { STREAM_BLOCK_BYTES = 4096 };
@@ -43,9 +44,13 @@ static ssize_t read_stream(void *context, uint64_t position, char *bytes, size_t
         }
         buffer_clear(&transaction->out);
         transaction->out_sent = 0;
-        if (transaction->over)
-            return transaction->cut ? MHD_CONTENT_READER_END_WITH_ERROR
-                                    : MHD_CONTENT_READER_END_OF_STREAM;
+        if (transaction->over) {
+            /* After an error here, the library forgets the connection until its idle timeout.
+             * So the stream ends, but what says so to the client can no longer be sent. */
+            if (transaction->cut)
+                shutdown(http_connection_fd(transaction->connection), SHUT_RDWR);
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        }
         if (http_sleep(transaction))
             return 0;
         refill(transaction);

@@ -240,7 +240,7 @@ void http_completed(void *context, struct MHD_Connection *connection, void **sta
         transaction->base.answer.http_status = info ? (int)info->http_status
                                                     : CLIENT_CLOSED_REQUEST;
     record(transaction);
-    bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !transaction->cut;
     transaction_log(&transaction->base, transaction->bytes_sent, complete);
     transaction_clear(&transaction->base); /* from here on no request wakes this transaction */
     wakeups_remove(server->wakeups, &transaction->wakeup);

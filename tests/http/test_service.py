@@ -75,7 +75,8 @@ def test_many_stories_leave_places_to_others(start):
     assert metrics["alpaca_requests_waiting"] <= 4 + 1  # one of these may be on its way to the slot
     assert server.ask("GET", "/ready").status == 200
     server.generate(max_tokens=2)
-    assert server.metrics()["alpaca_requests_running"] == 1
+    # Not over yet: one of its stories runs, but for the moment between two of them.
+    server.until(lambda metrics: metrics["alpaca_requests_running"] == 1)
     for connection in others:
         connection.close()
 

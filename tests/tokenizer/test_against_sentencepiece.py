@@ -238,7 +238,7 @@ def test_errors_are_reported(folder):
         (["encode", "--model", unigram], b"a\n", b"BPE"),
         (["encode", "--model", broken], b"a\n", b"broken.model"),
         (["encode", "--model", folder / "none.model"], b"a\n", b"none.model"),
-        (["encode", "--model", folder], b"a\n", b"cannot read"),
+        (["encode", "--model", folder], b"a\n", b"is a folder, not a regular file"),
         (["encode"], b"a\n", b"--model"),
         (["recode", "--model", model], b"a\n", b"recode"),
         ([], b"", b"--help"),

@@ -75,8 +75,8 @@ def test_many_stories_leave_places_to_others(start):
     assert metrics["alpaca_requests_waiting"] <= 4 + 1  # one of these may be on its way to the slot
     assert server.ask("GET", "/ready").status == 200
     server.generate(max_tokens=2)
-    # Not over yet: one of its stories runs, but for the moment between two of them.
-    server.until(lambda metrics: metrics["alpaca_requests_running"] == 1)
+    metrics = server.metrics()  # not over yet; between two of its stories none runs
+    assert metrics["alpaca_requests_running"] + metrics["alpaca_requests_waiting"] > 0
     for connection in others:
         connection.close()
 

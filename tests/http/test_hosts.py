@@ -1,4 +1,5 @@
 """Where the server listens, and by which names it may be asked."""
+import re
 import socket
 
 import pytest
@@ -99,3 +100,8 @@ def test_names_can_be_allowed(start):
 def test_a_server_for_others_has_any_name(start):
     server = start("--host", "0.0.0.0")
     assert ask(server, "127.0.0.1", "stories.example").status == 200
+
+
+def test_idle_connections_outlast_the_minute_that_balancers_keep_theirs():
+    row = re.search(r"`--idle-timeout` \| `ALPACA_IDLE_TIMEOUT` \| (\d+) ", run("--help-markdown").stdout)
+    assert int(row[1]) > 60

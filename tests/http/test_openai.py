@@ -4,7 +4,7 @@ The real client is in tests/browser/openai.test.mjs."""
 import re
 
 import pytest
-from conftest import counts, error_of, together
+from conftest import MODEL, counts, error_of, together
 from tiny_model import write_model
 
 
@@ -88,8 +88,8 @@ def test_another_model_is_not_found_in_openais_words(server, name):
 
 
 def test_a_model_wants_a_get_and_a_name(server):
-    assert server.ask("HEAD", "/v1/models/alpaca").status == 200
-    answer = server.ask("DELETE", "/v1/models/alpaca")
+    assert server.ask("HEAD", f"/v1/models/{MODEL.name}").status == 200
+    answer = server.ask("DELETE", f"/v1/models/{MODEL.name}")
     assert answer.status == 405 and answer.headers["Allow"] == "GET, HEAD, OPTIONS"
     assert error_of(server.ask("GET", "/v1/models/"))["code"] == "not_found"
     assert server.metrics()['http_requests_total{path="/v1/models/{id}",method="GET",code="200"}'] > 0

@@ -92,8 +92,8 @@ static void on_output(void *context, enum finish_reason finish, uint64_t gap_ns)
 
 static struct completion start(const char *prompt, uint64_t seed, int max_tokens,
                                const char *const *stops, int stop_count, struct bell *bell) {
-    struct token_list ids;
-    struct completion completion;
+    struct token_list ids = {0};
+    struct completion completion = {0};
     struct error err = {0};
     struct completion_params params = {
         .request = {.max_tokens = max_tokens,

@@ -70,7 +70,7 @@ static void test_a_streamed_token_takes_at_most_three_locks(void **state) {
         .slots = 2, .queue = 2, .threads = 1, .prefill_chunk = 8};
     char program[] = "locks", port_flag[] = "--port=0", quiet[] = "--access-log=off";
     char *arguments[] = {program, port_flag, quiet, NULL};
-    struct http_server *http;
+    struct http_server *http = NULL;
     struct error err = {0};
     bool done;
     if (options_parse(&service.options, 3, arguments, &done, &err) != STATUS_OK ||

@@ -1,8 +1,10 @@
 #include "engine/engine.h"
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "model/weights.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,6 +56,14 @@ static enum status check_match(const struct engine *engine, struct error *err) {
     return STATUS_OK;
 }
 
+/* While the weights are there as they were loaded. */
+static void take_fingerprint(struct engine *engine, enum dtype dtype) {
+    const struct model *model = engine->model;
+    uint64_t hash = hash_bytes(0, dtype_name(dtype), strlen(dtype_name(dtype)));
+    hash = hash_bytes(hash, model->buffer, model_buffer_floats(&model->config) * sizeof(float));
+    snprintf(engine->fingerprint, sizeof engine->fingerprint, "fp_%010" PRIx64, hash >> 24);
+}
+
 enum status engine_open(struct engine *engine, const char *folder, const char *dtype,
                         const struct scheduler_options *options, struct error *err) {
     char path[FILE_PATH_BYTES];
@@ -76,6 +86,7 @@ enum status engine_open(struct engine *engine, const char *folder, const char *d
     status = weights_load(engine->folder, &engine->model, err);
     if (status != STATUS_OK)
         goto fail;
+    take_fingerprint(engine, chosen);
     status = model_prepare(engine->model, chosen, err);
     if (status != STATUS_OK)
         goto fail;

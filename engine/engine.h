@@ -21,6 +21,9 @@
 struct engine {
     char name[64];                /* the folder's last part: "alpaca" */
     char folder[FILE_PATH_BYTES]; /* where the model was found */
+    /* "fp_" and ten hexadecimal digits, of the weights and the type of their numbers: where it
+     * differs, the same seed may write another story. */
+    char fingerprint[16];
     struct model *model;
     struct tokenizer *tokenizer;
     struct scheduler *scheduler;

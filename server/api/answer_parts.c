@@ -25,6 +25,8 @@ static void write_timings(const struct completion_request *request, struct buffe
 static void write_model(const struct completion_request *request, struct buffer *out) {
     buffer_append_text(out, "\"model\":");
     json_append_text(out, request->host.engine->name);
+    buffer_append_text(out, ",\"system_fingerprint\":");
+    json_append_text(out, request->host.engine->fingerprint);
 }
 
 void answer_write_sums(const struct completion_request *request, struct buffer *out) {

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+/* A candidate to be one of the answer's choices; without best_of each is one. */
 struct choice {
     struct completion completion;
     uint64_t seed;

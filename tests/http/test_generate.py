@@ -18,8 +18,8 @@ def test_curl_gets_a_story_that_begins_with_the_prompt(server):
 
 def test_the_answer_has_every_part(server):
     answer = server.generate(prompt="the cat", max_tokens=5, seed=3)
-    assert set(answer) == {"story", "completion", "finish_reason", "seed", "model", "usage",
-                           "timings"}
+    assert set(answer) == {"story", "completion", "finish_reason", "seed", "model",
+                           "system_fingerprint", "usage", "timings"}
     assert answer["finish_reason"] in ("stop", "length")
     assert answer["seed"] == 3
     usage = answer["usage"]

@@ -25,9 +25,9 @@ def test_a_stream_tells_the_same_story(server):
     last = events[-2]
     assert text_of(events[:-1]) == whole["completion"]
     assert all(set(event) == {"text"} and event["text"] for event in events[:-2])
-    assert set(last) == {"finish_reason", "seed", "model", "usage", "timings"}
+    assert set(last) == {"finish_reason", "seed", "model", "system_fingerprint", "usage", "timings"}
     assert counts(last) == counts(whole)
-    for name in ("finish_reason", "seed", "model"):
+    for name in ("finish_reason", "seed", "model", "system_fingerprint"):
         assert last[name] == whole[name]
 
 
@@ -51,7 +51,7 @@ def test_several_stories_in_one_stream(server):
     whole = server.generate(**wish)
     events = server.post("/generate", {**wish, "stream": True}).events()
     assert events[-1] == "[DONE]"
-    assert set(events[-2]) == {"model", "usage", "timings"}
+    assert set(events[-2]) == {"model", "system_fingerprint", "usage", "timings"}
     assert counts(events[-2]) == counts(whole)
     ends = {event["index"]: event for event in events[:-2] if "finish_reason" in event}
     for index, story in enumerate(whole["stories"]):

@@ -2,7 +2,7 @@
 #include "base/flags.h"
 #include "base/program.h"
 #include "base/rng.h"
-#include "engine/completion.h"
+#include "engine/best_of.h"
 #include "model/blas.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 struct options {
     const char *model, *dtype, *stop;
     struct sampling sampling;
-    int max_tokens, threads;
+    int max_tokens, best_of, threads;
     bool quiet;
 };
 
@@ -42,8 +42,10 @@ static const struct flag rows[] = {
      "Above 1 makes words that already occurred less likely"},
     {"max-tokens", FLAG_INT, AT(max_tokens), "100000", 1, 100000, "tokens",
      "Length at most; the model may have room for less"},
-    {"seed", FLAG_U64, AT(sampling.seed), "0", 0, 9007199254740991, "",
+    {"seed", FLAG_U64, AT(sampling.seed), "0", 0, (double)SAMPLING_SEED_MAX, "",
      "The same seed tells the same story; 0 draws one"},
+    {"best-of", FLAG_INT, AT(best_of), "1", 1, BEST_OF_MAX, "stories",
+     "Makes up so many and prints the one that the model itself finds likeliest, word for word"},
     {"stop", FLAG_TEXT, AT(stop), NULL, 0, 0, "TEXT", "Ends the story before this text"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 1024, "threads",
      "Compute threads; 0 for as many as the process may use"},
@@ -161,45 +163,86 @@ static void print_end(struct printer *printer) {
 
 /* ---- the story ----------------------------------------------------------------- */
 
+/* Waits for all candidates; *best stays when the waiting is interrupted. */
+static enum status find_best(struct completion *candidates, int count, int *best,
+                             struct error *err) {
+    double scores[BEST_OF_MAX];
+    int ranking[BEST_OF_MAX];
+    for (int ended = 0; ended < count && !interrupted;) {
+        if (candidates[ended].finish != FINISH_NONE) {
+            scores[ended] = best_of_score(&candidates[ended]);
+            ended++;
+            continue;
+        }
+        enum status status = completion_advance(&candidates[ended], err);
+        if (status != STATUS_OK)
+            return status;
+        if (candidates[ended].finish == FINISH_NONE)
+            wait_for_output();
+    }
+    if (interrupted)
+        return STATUS_OK;
+    best_of_rank(scores, count, ranking);
+    *best = ranking[0];
+    return STATUS_OK;
+}
+
+static enum status print_story(struct printer *printer, struct completion *completion,
+                               struct error *err) {
+    size_t printed = 0, bytes;
+    enum status status = STATUS_OK;
+    while (!interrupted) {
+        if (completion->finish == FINISH_NONE)
+            status = completion_advance(completion, err);
+        const char *text = completion_text(completion, &bytes);
+        if (status == STATUS_OK)
+            status = print_text(printer, text + printed, bytes - printed, err);
+        printed = bytes;
+        if (status != STATUS_OK || completion->finish != FINISH_NONE)
+            break;
+        wait_for_output();
+    }
+    return status;
+}
+
 static enum status tell(struct engine *engine, const struct options *options,
                         const struct buffer *prompt, struct error *err) {
     struct token_list ids = {0};
-    struct completion completion = {0};
+    struct completion candidates[BEST_OF_MAX] = {{0}};
     struct printer printer = {.width = terminal_width()};
-    size_t printed = 0, bytes;
+    int count = options->best_of, best = 0;
     struct completion_params params = {
         .request = {.max_tokens = options->max_tokens,
                     .sampling = options->sampling,
+                    .logprobs = count > 1,
                     .on_output = on_output},
         .continues = completion_continues(prompt->data, prompt->size),
         .stops = {options->stop},
         .stop_count = options->stop && *options->stop ? 1 : 0,
     };
-    struct sampling *sampling = &params.request.sampling;
-    sampling->seed = sampling->seed ? sampling->seed : rng_entropy() >> 11;
+    uint64_t seed = options->sampling.seed;
+    seed = seed ? seed : rng_entropy() & SAMPLING_SEED_MAX;
     enum status status = engine_read_prompt(engine, prompt->data, prompt->size, false, &ids, err);
     params.request.prompt = ids.ids;
     params.request.prompt_count = (int)ids.count;
-    if (status == STATUS_OK)
-        status = completion_start(&completion, engine, &params, err);
+    for (int i = 0; i < count && status == STATUS_OK; i++) {
+        params.request.sampling.seed = best_of_seed(seed, i);
+        status = completion_start(&candidates[i], engine, &params, err);
+    }
     if (status != STATUS_OK)
         goto cleanup;
     status = print_text(&printer, prompt->data, prompt->size, err);
-    while (!interrupted && status == STATUS_OK) {
-        status = completion_advance(&completion, err);
-        const char *text = completion_text(&completion, &bytes);
-        if (status == STATUS_OK)
-            status = print_text(&printer, text + printed, bytes - printed, err);
-        printed = bytes;
-        if (status != STATUS_OK || completion.finish != FINISH_NONE)
-            break;
-        wait_for_output();
-    }
+    if (status == STATUS_OK && count > 1)
+        status = find_best(candidates, count, &best, err);
+    if (status == STATUS_OK)
+        status = print_story(&printer, &candidates[best], err);
     print_end(&printer);
     if (!options->quiet)
-        fprintf(stderr, "(by %s with --seed %" PRIu64 ")\n", engine->name, sampling->seed);
+        fprintf(stderr, "(by %s with --seed %" PRIu64 ")\n", engine->name,
+                best_of_seed(seed, best));
 cleanup:
-    completion_free(&completion);
+    for (int i = 0; i < count; i++)
+        completion_free(&candidates[i]);
     token_list_free(&ids);
     return status;
 }
@@ -228,7 +271,10 @@ int main(int argc, char **argv) {
     if (status != STATUS_OK || help_shown)
         goto cleanup;
     struct scheduler_options scheduler = {
-        .slots = 1, .queue = 1, .threads = options.threads, .prefill_chunk = 256};
+        .slots = options.best_of,
+        .queue = options.best_of,
+        .threads = options.threads,
+        .prefill_chunk = 256};
     status = join_words(&prompt, argv + 1, word_count, &err);
     if (status == STATUS_OK)
         status = prepare_waiting(&err);

@@ -60,6 +60,7 @@ struct sampling {
 #define SAMPLING_PENALTY_MAX 2.0 /* presence and frequency; the least is its negative */
 #define SAMPLING_BIAS_MAX 100.0  /* likewise */
 enum { SAMPLING_BIASES_MAX = 300 };
+#define SAMPLING_SEED_MAX UINT64_C(9007199254740991) /* 2^53 - 1: what a JSON number holds exactly */
 
 struct sampling sampling_defaults(void); /* temperature 0.7, everything else off, seed 0 */
 /* STATUS_INVALID naming the field and its range. `vocab` is what ids of biases must be below. */

@@ -1,5 +1,6 @@
 #include "server/api/api_request.h"
 
+#include "engine/best_of.h"
 #include "server/api/chat.h"
 #include "server/api/json.h"
 
@@ -59,7 +60,7 @@ static const struct field fields[] = {
      "The story's length at most; by default, and never beyond, what the model has room for"},
     {"max_completion_tokens", FIELD_INT, API_CHAT, AT(max_completion_tokens), 0, API_MAX_TOKENS, "",
      "The same; where both are given, the smaller one counts"},
-    {"seed", FIELD_SEED, ALL, AT(sampling.seed), -1, (double)API_MAX_SEED, "",
+    {"seed", FIELD_SEED, ALL, AT(sampling.seed), -1, (double)SAMPLING_SEED_MAX, "",
      "The same seed, prompt and settings give the same story; drawn when absent or -1"},
     {"stop", FIELD_STOP, ALL, AT(stops), 0, 0, "",
      "Ends the story before this text; one, or a list of up to 4"},
@@ -72,8 +73,9 @@ static const struct field fields[] = {
     {"echo", FIELD_BOOL, API_COMPLETIONS, AT(echo), 0, 0, "false", "Repeat the prompt in the text"},
     {"stream_options", FIELD_STREAM_OPTIONS, API_OPENAI, AT(include_usage), 0, 0, "",
      "{\"include_usage\": true} adds a last event with the usage"},
-    {"best_of", FIELD_INT, API_COMPLETIONS, AT(best_of), 1, API_MAX_STORIES, "",
-     "As many as n: stories are not compared"},
+    {"best_of", FIELD_INT, ALL, AT(best_of), 1, BEST_OF_MAX, "",
+     "Generate so many stories of each prompt, at least n and together up to 32, and send the n "
+     "whose tokens have the highest log-probabilities on average"},
     {"logprobs", FIELD_LOGPROBS, API_COMPLETIONS, AT(logprobs), 0, TOP_LOGPROBS_MAX, "",
      "Log-probabilities of the tokens generated, and of so many likeliest ones at each place"},
     {"logprobs", FIELD_BOOL, API_CHAT, AT(wants_logprobs), 0, 0, "false",
@@ -429,10 +431,15 @@ static enum status check_together(const struct api_request *request, struct erro
                                "n must be a whole number from 1 to %d with %d prompts, not %d",
                                API_MAX_STORIES / request->prompt_count, request->prompt_count,
                                request->n);
-    if (request->best_of && request->best_of != request->n)
+    if (request->best_of && request->best_of < request->n)
         return error_set_field(err, STATUS_INVALID, "best_of",
-                               "best_of must be n, which is %d, not %d: stories are not compared",
-                               request->n, request->best_of);
+                               "best_of must be at least n, which is %d, not %d", request->n,
+                               request->best_of);
+    if (request->prompt_count * request->best_of > API_MAX_STORIES)
+        return error_set_field(err, STATUS_INVALID, "best_of",
+                               "best_of must be a whole number from 1 to %d with %d prompts, not %d",
+                               API_MAX_STORIES / request->prompt_count, request->prompt_count,
+                               request->best_of);
     if (request->has_stream_options && !request->stream)
         return error_set_field(err, STATUS_INVALID, "stream_options",
                                "stream_options may only be given when stream is true");

@@ -19,10 +19,9 @@
 #include <stdint.h>
 
 enum {
-    API_MAX_STORIES = 32, /* LangChain asks for up to 20 at once */
+    API_MAX_STORIES = 32, /* of a request; LangChain asks for up to 20 at once */
     API_MAX_TOKENS = 100000, /* of max_tokens; the model's last position ends a story earlier */
 };
-#define API_MAX_SEED 9007199254740991 /* 2^53 - 1: what a JSON number holds exactly */
 
 /* OpenAI's dialects ignore fields that they do not know, because its clients send many; the others
  * refuse them. */
@@ -45,11 +44,11 @@ struct api_prompt {
 struct api_request {
     enum api_dialect dialect;
     struct api_prompt prompts[API_MAX_STORIES];
-    int prompt_count; /* at least 1; times n at most API_MAX_STORIES */
+    int prompt_count; /* at least 1; times n or best_of at most API_MAX_STORIES */
     struct sampling sampling; /* with the seed of the first story, and `biases` */
     struct logit_bias *biases;
     bool has_seed;
-    int max_tokens, n, best_of; /* best_of 0: not given */
+    int max_tokens, n, best_of; /* best_of is at least n; 0: not given */
     int max_completion_tokens;  /* of a chat, which then is max_tokens too */
     int logprobs; /* how many of the likeliest tokens are listed at each place; -1: no lists */
     bool wants_logprobs; /* of a chat, */

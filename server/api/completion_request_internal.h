@@ -1,7 +1,7 @@
 /* completion_request_internal.h - what completion_request.c and the answers' files share: the
  * request's state, and the parts that whole answers and streams are both made of.
  *
- * Ownership: a request owns its prompts and choices, which are one block of memory with it; an
+ * Ownership: a request owns its prompts and candidates, which are one block of memory with it; an
  * answer_choice borrows what it points to. As in completion_request.h, one thread at a time.
  */
 #ifndef ALPACA_SERVER_API_COMPLETION_REQUEST_INTERNAL_H
@@ -34,19 +34,30 @@ struct completion_request {
     bool opened, closed; /* the stream's first and last event are out */
     uint64_t id;         /* of an OpenAI completion */
     time_t created;
-    struct prompt *prompts; /* [api.prompt_count] of api.n choices each; behind the choices */
-    /* The first `started` choices have been submitted. It only grows, after a choice is complete;
-     * `cancelled` is looked at after that, so that no choice escapes a cancellation. */
+    struct prompt *prompts; /* [api.prompt_count] behind the candidates */
+    int per_prompt;         /* candidates of each prompt: api.n, or api.best_of when that is more */
+    int ranked[API_MAX_STORIES]; /* of prompt p from p * per_prompt on: its candidates, the best
+                                    first once they have been compared */
+    bool compared[API_MAX_STORIES]; /* by prompt */
+    /* The first `started` candidates have been submitted. It only grows, after one is complete;
+     * `cancelled` is looked at after that, so that none escapes a cancellation. */
     atomic_int started;
     atomic_bool cancelled;
     int count;
-    struct choice choices[]; /* [count] */
+    struct choice candidates[]; /* [count] prompt by prompt */
 };
 
-/* The prompt that choice `index` goes on from. */
+/* Whether more is generated than is sent. */
+bool completion_request_compares(const struct completion_request *request);
+/* The answer has api.n choices of each prompt, numbered prompt by prompt: how many they are, the
+ * prompt that choice `index` goes on from, and the choice itself, NULL as long as it is not
+ * certain which candidate it will be. */
+int completion_request_choices(const struct completion_request *request);
 const struct prompt *completion_request_prompt(const struct completion_request *request, int index);
+struct choice *completion_request_choice(struct completion_request *request, int index);
 
-/* Members of a JSON object, without commas around them: "usage"; "model", "usage", "timings". */
+/* Members of a JSON object, without commas around them: "usage"; "model", "system_fingerprint",
+ * "usage", "timings". */
 void answer_write_usage(const struct completion_request *request, struct buffer *out);
 void answer_write_sums(const struct completion_request *request, struct buffer *out);
 

@@ -16,7 +16,7 @@ static void event_end(struct buffer *out) {
 static void write_own_head(const struct completion_request *request, int index,
                            struct buffer *out) {
     buffer_append_text(out, "{");
-    if (request->count > 1)
+    if (completion_request_choices(request) > 1)
         buffer_printf(out, "\"index\":%d,", index);
 }
 
@@ -38,7 +38,7 @@ static void write_text_event(const struct completion_request *request,
 }
 
 static void write_end_event(struct completion_request *request, int index, struct buffer *out) {
-    struct choice *choice = &request->choices[index];
+    struct choice *choice = completion_request_choice(request, index);
     event_begin(out);
     if (request->api.dialect & API_OPENAI) {
         answer_write_completion_head(request, out);
@@ -54,7 +54,7 @@ static void write_end_event(struct completion_request *request, int index, struc
         write_own_head(request, index, out);
         buffer_printf(out, "\"finish_reason\":\"%s\",\"seed\":%" PRIu64,
                       finish_reason_name(choice->completion.finish), choice->seed);
-        if (request->count == 1) {
+        if (completion_request_choices(request) == 1) {
             buffer_append_text(out, ",");
             answer_write_sums(request, out);
         }
@@ -72,7 +72,7 @@ static void write_last_events(const struct completion_request *request, struct b
         answer_write_usage(request, out);
         buffer_append_text(out, "}");
         event_end(out);
-    } else if (request->api.dialect == API_GENERATE && request->count > 1) {
+    } else if (request->api.dialect == API_GENERATE && completion_request_choices(request) > 1) {
         event_begin(out);
         buffer_append_text(out, "{");
         answer_write_sums(request, out);
@@ -84,7 +84,7 @@ static void write_last_events(const struct completion_request *request, struct b
 
 /* Once per story; its log-probabilities are there when the prompt was read. */
 static void write_echo(struct completion_request *request, int index, struct buffer *out) {
-    struct choice *choice = &request->choices[index];
+    struct choice *choice = completion_request_choice(request, index);
     const struct prompt *prompt = completion_request_prompt(request, index);
     struct logprobs lists = answer_new_lists(request);
     bool was_read = choice->completion.decoded > 0 || choice->completion.finish != FINISH_NONE;
@@ -102,7 +102,7 @@ static void write_text(struct completion_request *request, int index, const char
                        size_t bytes, struct buffer *out) {
     struct logprobs lists = answer_new_lists(request);
     if (answer_wants_logprobs(request))
-        answer_list_tokens(&request->choices[index], &lists);
+        answer_list_tokens(completion_request_choice(request, index), &lists);
     struct answer_choice next = {ANSWER_NEXT, index, text, bytes,
                                  answer_wants_logprobs(request) ? &lists : NULL, NULL};
     if (request->format == ANSWER_TEXT)
@@ -112,7 +112,7 @@ static void write_text(struct completion_request *request, int index, const char
 }
 
 static void write_choice_output(struct completion_request *request, int index, struct buffer *out) {
-    struct choice *choice = &request->choices[index];
+    struct choice *choice = completion_request_choice(request, index);
     size_t bytes;
     const char *text = completion_text(&choice->completion, &bytes);
     if (request->api.echo)
@@ -132,10 +132,12 @@ void completion_request_write_output(struct completion_request *request, struct 
     if (!request->opened && request->format == ANSWER_TEXT)
         buffer_append(out, request->prompts[0].text, request->prompts[0].bytes);
     request->opened = true;
-    bool ended = request->started == request->count;
-    for (int i = 0; i < request->started; i++) {
-        write_choice_output(request, i, out);
-        ended = ended && request->choices[i].end_sent;
+    bool ended = true;
+    for (int i = 0; i < completion_request_choices(request); i++) {
+        const struct choice *choice = completion_request_choice(request, i);
+        if (choice)
+            write_choice_output(request, i, out);
+        ended = ended && choice && choice->end_sent;
     }
     if (ended && !request->closed) {
         if (request->format == ANSWER_JSON)

@@ -24,13 +24,14 @@ static void write_story(const struct completion_request *request, const struct c
     buffer_free(&story);
 }
 
-static void write_generate(const struct completion_request *request, struct buffer *out) {
+static void write_generate(struct completion_request *request, struct buffer *out) {
+    int count = completion_request_choices(request);
     buffer_append_text(out, "{");
-    write_story(request, &request->choices[0], out);
-    if (request->count > 1) {
-        for (int i = 0; i < request->count; i++) {
+    write_story(request, completion_request_choice(request, 0), out);
+    if (count > 1) {
+        for (int i = 0; i < count; i++) {
             buffer_append_text(out, i ? "},{" : ",\"stories\":[{");
-            write_story(request, &request->choices[i], out);
+            write_story(request, completion_request_choice(request, i), out);
         }
         buffer_append_text(out, "}]");
     }
@@ -42,7 +43,7 @@ static void write_generate(const struct completion_request *request, struct buff
 /* ---- completions -------------------------------------------------------- */
 
 static void write_whole_choice(struct completion_request *request, int index, struct buffer *out) {
-    struct choice *choice = &request->choices[index];
+    struct choice *choice = completion_request_choice(request, index);
     const struct prompt *prompt = completion_request_prompt(request, index);
     struct logprobs lists = answer_new_lists(request);
     struct buffer text = {0};
@@ -64,7 +65,7 @@ static void write_whole_choice(struct completion_request *request, int index, st
 
 static void write_completions(struct completion_request *request, struct buffer *out) {
     answer_write_completion_head(request, out);
-    for (int i = 0; i < request->count; i++) {
+    for (int i = 0; i < completion_request_choices(request); i++) {
         buffer_append_text(out, i ? "," : "");
         write_whole_choice(request, i, out);
     }
@@ -75,10 +76,11 @@ static void write_completions(struct completion_request *request, struct buffer 
 
 /* ---- plain text --------------------------------------------------------- */
 
-static void write_plain(const struct completion_request *request, struct buffer *out) {
-    for (int i = 0; i < request->count; i++) {
+static void write_plain(struct completion_request *request, struct buffer *out) {
+    for (int i = 0; i < completion_request_choices(request); i++) {
+        const struct choice *choice = completion_request_choice(request, i);
         size_t bytes;
-        const char *completion = completion_text(&request->choices[i].completion, &bytes);
+        const char *completion = completion_text(&choice->completion, &bytes);
         buffer_append_text(out, i ? "\n" : "");
         buffer_append(out, request->prompts[0].text, request->prompts[0].bytes);
         buffer_append(out, completion, bytes);

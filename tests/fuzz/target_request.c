@@ -1,5 +1,6 @@
 /* The bodies of POST /generate, /v1/completions, /tokenize and /detokenize. */
 #include "base/buffer.h"
+#include "engine/best_of.h"
 #include "server/api/api_request.h"
 #include "server/api/errors.h"
 #include "server/api/json.h"
@@ -82,10 +83,13 @@ static void check_request(const struct api_request *request) {
     FUZZ_CHECK(sampling_check(&request->sampling, INT32_MAX, NULL) == STATUS_OK);
     FUZZ_CHECK(request->n >= 1 && request->n <= API_MAX_STORIES);
     FUZZ_CHECK(request->max_tokens >= 0 && request->max_tokens <= API_MAX_TOKENS);
-    FUZZ_CHECK(request->sampling.seed <= API_MAX_SEED);
+    FUZZ_CHECK(request->sampling.seed <= SAMPLING_SEED_MAX);
     FUZZ_CHECK(request->logprobs >= -1 && request->logprobs <= TOP_LOGPROBS_MAX);
     FUZZ_CHECK(request->prompt_count >= 1 &&
                request->prompt_count * request->n <= API_MAX_STORIES);
+    FUZZ_CHECK(request->best_of == 0 ||
+               (request->best_of >= request->n && request->best_of <= BEST_OF_MAX &&
+                request->prompt_count * request->best_of <= API_MAX_STORIES));
     for (int i = 0; i < request->prompt_count; i++)
         check_prompt(&request->prompts[i]);
     FUZZ_CHECK(request->dialect == API_COMPLETIONS || request->prompt_count == 1);

@@ -27,6 +27,23 @@ def shell(script, *arguments, **more):
     return run("sh", "-c", script, "sh", *arguments, **more)
 
 
+# ---- stories in the terminal -----------------------------------------------------------
+
+def test_the_best_of_several_is_printed_with_its_seed(server):
+    """The one that a server picks of the same candidates, and that its seed gives alone."""
+    command = [BIN / "alpaca-tell", "--model", MODEL, "--max-tokens", "20", "--temperature", "1"]
+    best = run(*command, "--best-of", "5", "--seed", "70", STORY)
+    assert best.returncode == 0
+    answer = server.generate(prompt=STORY, max_tokens=20, temperature=1, best_of=5, seed=70)
+    assert best.stdout == answer["story"] + "\n"
+    seed = re.fullmatch(r"\(by \S+ with --seed (\d+)\)\n", best.stderr)[1]
+    assert int(seed) == answer["seed"]
+    assert run(*command, "--seed", seed, STORY).stdout == best.stdout
+    for value in ("0", "17", "x"):
+        refused = run(*command, "--best-of", value, STORY)
+        assert refused.returncode == 1 and "best-of" in refused.stderr and "16" in refused.stderr
+
+
 # ---- standard files ------------------------------------------------------------------
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", "<&- >&- 2>&-"])

@@ -59,7 +59,7 @@ def test_a_stream_with_echo_begins_with_the_prompt(server):
 
 @pytest.mark.parametrize("field, value", [
     ("temperature", 3), ("n", 0), ("logprobs", 6), ("logprobs", -1), ("logprobs", 1.5),
-    ("logprobs", True), ("best_of", 2), ("suffix", "x"), ("prompt", []), ("prompt", [[]]),
+    ("logprobs", True), ("best_of", 17), ("suffix", "x"), ("prompt", []), ("prompt", [[]]),
     ("prompt", ["a"] * 33), ("prompt", ["a", 1]), ("prompt", [1, "a"]), ("prompt", [[1], [-1]]),
     ("prompt", [None]), ("prompt", [1000000]), ("prompt", [300] * 300), ("stream_options", True),
     ("stream_options", {"include_usage": 1}), ("stop", 5)])

@@ -98,10 +98,11 @@ def test_a_wrong_stream_request_is_refused_before_it_begins(server):
     assert answer.status == 400 and answer.json()["error"]["param"] == "temperature"
 
 
-def test_a_waiting_stream_is_kept_alive_by_comments(start):
+@pytest.mark.parametrize("best_of", [1, 4])
+def test_a_waiting_stream_is_kept_alive_by_comments(start, best_of):
     server = start("--slots", "1", "--ping-interval", "1")
     others = server.occupy(30)
-    waiting = server.send({"stream": True, "max_tokens": 2})
+    waiting = server.send({"stream": True, "max_tokens": 2, "best_of": best_of})
     received = receive_until(waiting, b": still here\n\n")
     assert b"data:" not in received  # it was still waiting
     for connection in others:

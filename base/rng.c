@@ -8,19 +8,6 @@
 #include <sys/random.h> /* getentropy */
 #endif
 
-static uint64_t mix(uint64_t x) {
-    x ^= x >> 30;
-    x *= 0xbf58476d1ce4e5b9u;
-    x ^= x >> 27;
-    x *= 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
-uint64_t rng_bits(uint64_t key, uint64_t counter) {
-    /* Mixing the key first keeps neighboring seeds from sharing shifted sequences. */
-    return mix(mix(key + 0x9e3779b97f4a7c15u) + (counter + 1) * 0x9e3779b97f4a7c15u);
-}
-
 double rng_uniform(uint64_t key, uint64_t counter) {
     return (double)(rng_bits(key, counter) >> 11) * 0x1p-53;
 }

@@ -1,7 +1,7 @@
 /* rng.h - counter-based random numbers: a pure function of (key, counter).
  *
  * Nothing is stored, so any draw can be repeated or skipped: the sampler draws
- * at (seed, position), dropout at (step, element), a shuffle at (epoch, index).
+ * at (seed, position), dropout at (step, story, row, element), a shuffle at (epoch, index).
  * Source of the mixer: splitmix64's finalizer (Steele, Lea & Flood, "Fast
  * splittable pseudorandom number generators", OOPSLA 2014).
  * Not for secrets. Thread-safe.
@@ -9,10 +9,24 @@
 #ifndef ALPACA_BASE_RNG_H
 #define ALPACA_BASE_RNG_H
 
+#include "base/shared_inline.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
-uint64_t rng_bits(uint64_t key, uint64_t counter);    /* 64 random bits */
+SHARED_INLINE uint64_t rng_mix(uint64_t x) {
+    x ^= x >> 30;
+    x *= 0xbf58476d1ce4e5b9u;
+    x ^= x >> 27;
+    x *= 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+/* 64 random bits. Mixing the key first keeps neighboring seeds from sharing shifted sequences. */
+SHARED_INLINE uint64_t rng_bits(uint64_t key, uint64_t counter) {
+    return rng_mix(rng_mix(key + 0x9e3779b97f4a7c15u) + (counter + 1) * 0x9e3779b97f4a7c15u);
+}
+
 double rng_uniform(uint64_t key, uint64_t counter);   /* [0, 1), 53 bits */
 double rng_normal(uint64_t key, uint64_t counter);    /* mean 0, deviation 1 */
 uint64_t rng_derive(uint64_t key, uint64_t stream);   /* an independent key */

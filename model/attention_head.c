@@ -1,7 +1,7 @@
 #include "model/attention_head.h"
 
 #include "base/pool.h"
-#include "model/dropout.h"
+#include "model/kernels/dropout.h"
 #include "model/kernels/kernels.h"
 
 #include <math.h>

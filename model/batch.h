@@ -8,7 +8,7 @@
 #ifndef ALPACA_MODEL_BATCH_H
 #define ALPACA_MODEL_BATCH_H
 
-#include "model/dropout.h"
+#include "model/kernels/dropout.h"
 #include "model/kv_cache.h"
 
 #include <stdbool.h>

@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/pool.h"
 #include "model/attention.h"
-#include "model/dropout.h"
+#include "model/kernels/dropout.h"
 #include "model/kernels/kernels.h"
 
 #include <assert.h>

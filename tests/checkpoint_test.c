@@ -29,7 +29,8 @@ static const struct progress PROGRESS = {
 };
 
 #define KEPT "tokenizer=1 valid=2 dtype=bf16"
-static const struct run_identity SOME = {"some recipe", KEPT};
+#define HOW "threads=2 micro-tokens=2048"
+static const struct run_identity SOME = {"some recipe", KEPT, HOW};
 
 static int setup(void **state) {
     (void)state;
@@ -81,7 +82,7 @@ static void forget(void) {
 static const char *save(const char *recipe) {
     struct error err = {0};
     const char *path = scratch_path(&scratch, "checkpoint.safetensors");
-    if (checkpoint_save(path, &trainer, &PROGRESS, &(struct run_identity){recipe, KEPT}, &err) != STATUS_OK)
+    if (checkpoint_save(path, &trainer, &PROGRESS, &(struct run_identity){recipe, KEPT, HOW}, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     return path;
 }
@@ -92,7 +93,7 @@ static void everything_comes_back(void **state) {
     struct buffer before = snapshot();
     const char *path = save(SOME.recipe);
     forget();
-    assert_int_equal(checkpoint_load(path, &trainer, &progress, &SOME, NULL), STATUS_OK);
+    assert_int_equal(checkpoint_load(path, &trainer, &progress, &SOME, NULL, NULL), STATUS_OK);
     struct buffer after = snapshot();
     assert_int_equal(before.size, after.size);
     assert_memory_equal(before.data, after.data, before.size);
@@ -113,7 +114,7 @@ static void no_validation_yet_is_infinity(void **state) {
     struct progress progress = {.best_loss = INFINITY}, back = {0};
     const char *path = scratch_path(&scratch, "c");
     assert_int_equal(checkpoint_save(path, &trainer, &progress, &SOME, NULL), STATUS_OK);
-    assert_int_equal(checkpoint_load(path, &trainer, &back, &SOME, NULL), STATUS_OK);
+    assert_int_equal(checkpoint_load(path, &trainer, &back, &SOME, NULL, NULL), STATUS_OK);
     assert_true(isinf(back.best_loss) && back.best_loss > 0);
 }
 
@@ -123,7 +124,8 @@ static void refused(const char *path, const char *recipe, enum status expected, 
     struct progress progress = {.step = 77};
     struct buffer before = snapshot();
     uint64_t steps = trainer.optimizer.steps;
-    assert_int_equal(checkpoint_load(path, &trainer, &progress, &(struct run_identity){recipe, KEPT}, &err), expected);
+    const struct run_identity identity = {recipe, KEPT, HOW};
+    assert_int_equal(checkpoint_load(path, &trainer, &progress, &identity, NULL, &err), expected);
     struct buffer after = snapshot();
     assert_memory_equal(before.data, after.data, before.size);
     assert_int_equal(progress.step, 77);
@@ -141,7 +143,8 @@ static void another_recipe_is_refused(void **state) {
     recipe[sizeof recipe - 1] = '\0';
     const char *path = save(recipe);
     struct progress progress;
-    assert_int_equal(checkpoint_load(path, &trainer, &progress, &(struct run_identity){recipe, KEPT}, NULL), STATUS_OK);
+    const struct run_identity same = {recipe, KEPT, HOW};
+    assert_int_equal(checkpoint_load(path, &trainer, &progress, &same, NULL, NULL), STATUS_OK);
     recipe[sizeof recipe - 2] = 's';
     refused(path, recipe, STATUS_INVALID, "other settings");
     refused(path, "", STATUS_INVALID, "--fresh");
@@ -149,15 +152,15 @@ static void another_recipe_is_refused(void **state) {
 
 static void what_differs_is_named(void **state) {
     (void)state;
-    const struct run_identity saved = {"lr=0.1 crop=0.4 data=0a threads=2", KEPT};
+    const struct run_identity saved = {"lr=0.1 crop=0.4 data=0a seed=2", KEPT, HOW};
     static const struct {
         const char *recipe, *kept, *words;
     } cases[] = {
-        {"lr=0.1 crop=0.4 data=0a threads=12", KEPT, "data: --threads 2 (now 12);"},
-        {"lr=0.2 data=0b threads=2", KEPT,
+        {"lr=0.1 crop=0.4 data=0a seed=12", KEPT, "data: --seed 2 (now 12);"},
+        {"lr=0.2 data=0b seed=2", KEPT,
          "data: --lr 0.1 (now 0.2), --crop 0.4 (now none), --train (other content);"},
-        {"lr=0.1 crop=0.4 layers=2 data=0a threads=2", KEPT, "data: --layers none (now 2);"},
-        {"lr=0.1 crop=0.4 data=0a threads=2", "tokenizer=1 valid=3 dtype=f32",
+        {"lr=0.1 crop=0.4 layers=2 data=0a seed=2", KEPT, "data: --layers none (now 2);"},
+        {"lr=0.1 crop=0.4 data=0a seed=2", "tokenizer=1 valid=3 dtype=f32",
          "data: --valid (other content), --dtype bf16 (now f32);"},
     };
     struct progress progress = PROGRESS;
@@ -165,16 +168,29 @@ static void what_differs_is_named(void **state) {
     assert_int_equal(checkpoint_save(path, &trainer, &progress, &saved, NULL), STATUS_OK);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error err = {0};
-        const struct run_identity now = {cases[i].recipe, cases[i].kept};
-        assert_int_equal(checkpoint_load(path, &trainer, &progress, &now, &err), STATUS_INVALID);
+        const struct run_identity now = {cases[i].recipe, cases[i].kept, HOW};
+        assert_int_equal(checkpoint_load(path, &trainer, &progress, &now, NULL, &err), STATUS_INVALID);
         if (!strstr(err.message, cases[i].words))
             fail_msg("\"%s\" does not say \"%s\"", err.message, cases[i].words);
     }
     /* Nothing has been chosen yet, so it may be chosen by other stories. */
     progress.best_step = 0;
     assert_int_equal(checkpoint_save(path, &trainer, &progress, &saved, NULL), STATUS_OK);
-    const struct run_identity now = {saved.recipe, cases[3].kept};
-    assert_int_equal(checkpoint_load(path, &trainer, &progress, &now, NULL), STATUS_OK);
+    const struct run_identity now = {saved.recipe, cases[3].kept, HOW};
+    assert_int_equal(checkpoint_load(path, &trainer, &progress, &now, NULL, NULL), STATUS_OK);
+}
+
+static void how_it_is_computed_may_change_and_is_said(void **state) {
+    (void)state;
+    struct progress progress;
+    struct buffer changes = {0};
+    const char *path = save(SOME.recipe);
+    assert_int_equal(checkpoint_load(path, &trainer, &progress, &SOME, &changes, NULL), STATUS_OK);
+    assert_int_equal(changes.size, 0);
+    const struct run_identity now = {SOME.recipe, KEPT, "threads=12 micro-tokens=2048"};
+    assert_int_equal(checkpoint_load(path, &trainer, &progress, &now, &changes, NULL), STATUS_OK);
+    assert_string_equal(changes.data, "--threads 2 (now 12)");
+    buffer_free(&changes);
 }
 
 static void a_missing_file_is_not_found(void **state) {
@@ -238,14 +254,14 @@ static void a_full_disk_leaves_the_last_checkpoint(void **state) {
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
     struct error err = {0};
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-    enum status status = checkpoint_save(path, &trainer, &PROGRESS, &(struct run_identity){"new", KEPT}, &err);
+    enum status status = checkpoint_save(path, &trainer, &PROGRESS, &(struct run_identity){"new", KEPT, HOW}, &err);
     setrlimit(RLIMIT_FSIZE, &limit);
     signal(SIGXFSZ, handler);
     assert_int_equal(status, STATUS_IO);
     assert_non_null(strstr(err.message, "checkpoint.safetensors"));
     struct progress progress;
-    const struct run_identity old = {"old", KEPT};
-    assert_int_equal(checkpoint_load(path, &trainer, &progress, &old, NULL), STATUS_OK);
+    const struct run_identity old = {"old", KEPT, HOW};
+    assert_int_equal(checkpoint_load(path, &trainer, &progress, &old, NULL, NULL), STATUS_OK);
     assert_int_equal(scratch_count(&scratch), 1); /* no temporary is left */
 }
 
@@ -255,6 +271,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(no_validation_yet_is_infinity, setup, teardown),
         cmocka_unit_test_setup_teardown(another_recipe_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(what_differs_is_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(how_it_is_computed_may_change_and_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(a_missing_file_is_not_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_truncated_file_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_foreign_file_is_refused, setup, teardown),

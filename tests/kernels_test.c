@@ -2,6 +2,7 @@
  * bits, at odd sizes, on buffers that end at a protected page; and the
  * reference against plain double arithmetic. */
 #include "base/rng.h"
+#include "model/kernels/dropout.h"
 #include "model/kernels/kernels.h"
 #include "tests/support/fence.h"
 
@@ -206,6 +207,32 @@ static void layer_norm_follows_its_formula(void **state) {
     }
 }
 
+/* Computed apart from this code, from what dropout.h says; another device must draw the same. */
+static void dropout_draws_known_bits(void **state) {
+    (void)state;
+    static const struct {
+        uint64_t step;
+        struct dropout_row at;
+        int layer, site;
+        uint32_t key, bits[3]; /* of columns 0, 1 and 511 */
+    } cases[] = {
+        {0, {0, 0}, 0, 0, 0x2130748a, {0x2e4f4af6, 0x84adf4ba, 0xa115eed1}},
+        {9, {0, 0}, 0, 0, 0x90430cc9, {0xb96903f9, 0xb69433f2, 0x9f2655f2}},
+        {9, {1, 0}, 0, 0, 0x968b7075, {0x96c9ced3, 0x6b85ffb1, 0xd977309f}},
+        {9, {0, 1}, 0, 0, 0xa1b31cda, {0xa9a32498, 0xe7af72e6, 0x7d3a9bc8}},
+        {9, {0, 0}, 1, 0, 0x3cafdcd0, {0xfb16a7f6, 0xd5dbaebb, 0xfb780ab8}},
+        {9, {0, 0}, 0, 1, 0xd0d37933, {0xef171737, 0x1617e446, 0x916c368f}},
+        {0xfedcba9876543210, {767, 254}, 7, 11, 0x80e8091d, {0x19adc0b9, 0x3ca6fed9, 0xb9d02cbb}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint32_t key = dropout_key(cases[i].step, cases[i].at, cases[i].layer, cases[i].site);
+        assert_int_equal(key, cases[i].key);
+        assert_int_equal(dropout_bits(key, 0), cases[i].bits[0]);
+        assert_int_equal(dropout_bits(key, 1), cases[i].bits[1]);
+        assert_int_equal(dropout_bits(key, 511), cases[i].bits[2]);
+    }
+}
+
 static void dropout_drops_the_asked_share(void **state) {
     (void)state;
     enum { N = 4000, ROWS = 50 };
@@ -239,6 +266,7 @@ int main(void) {
         cmocka_unit_test(softmax_is_exact_enough),
         cmocka_unit_test(softmax_takes_extremes),
         cmocka_unit_test(layer_norm_follows_its_formula),
+        cmocka_unit_test(dropout_draws_known_bits),
         cmocka_unit_test(dropout_drops_the_asked_share),
         cmocka_unit_test(an_unknown_set_is_refused),
     };

@@ -31,7 +31,7 @@ enum status checkpoint_save(const char *path, const struct trainer *trainer,
         tensors[i] = (struct safetensors_output){
             state[i].name, SAFETENSORS_F32, 1, {state[i].count}, state[i].values};
     char values[COUNTER_COUNT][TEXT_SIZE];
-    struct safetensors_text metadata[COUNTER_COUNT + 2];
+    struct safetensors_text metadata[COUNTER_COUNT + 3];
     size_t count = 0;
 #define WRITE(key, format, scan, member)                                                        \
     snprintf(values[count], TEXT_SIZE, "%" format, progress->member);                           \
@@ -40,13 +40,16 @@ enum status checkpoint_save(const char *path, const struct trainer *trainer,
     COUNTERS(WRITE)
 #undef WRITE
     char *recipe = strdup(identity->recipe), *kept = strdup(identity->kept);
+    char *how = strdup(identity->how);
     metadata[count++] = (struct safetensors_text){(char[]){"recipe"}, recipe};
     metadata[count++] = (struct safetensors_text){(char[]){"kept"}, kept};
+    metadata[count++] = (struct safetensors_text){(char[]){"how"}, how};
     enum status status =
-        recipe && kept ? safetensors_write(path, tensors, (size_t)buffers, metadata, count, err)
+        recipe && kept && how ? safetensors_write(path, tensors, (size_t)buffers, metadata, count, err)
                        : error_set(err, STATUS_NO_MEMORY, "no memory to write %s", path);
     free(recipe);
     free(kept);
+    free(how);
     return status;
 }
 
@@ -145,7 +148,8 @@ static enum status refuse_identity(const char *path, const struct run_identity *
 }
 
 enum status checkpoint_load(const char *path, struct trainer *trainer, struct progress *progress,
-                            const struct run_identity *identity, struct error *err) {
+                            const struct run_identity *identity, struct buffer *changes,
+                            struct error *err) {
     struct state_buffer state[TRAINER_STATE_MAX];
     const struct safetensors_tensor *tensors[TRAINER_STATE_MAX];
     int buffers = trainer_state(trainer, state);
@@ -155,7 +159,9 @@ enum status checkpoint_load(const char *path, struct trainer *trainer, struct pr
     if (status != STATUS_OK)
         return status;
     const char *kept = safetensors_metadata(&file, "kept");
-    const struct run_identity saved = {safetensors_metadata(&file, "recipe"), kept ? kept : ""};
+    const char *how = safetensors_metadata(&file, "how");
+    const struct run_identity saved = {safetensors_metadata(&file, "recipe"), kept ? kept : "",
+                                       how ? how : ""};
     if (!saved.recipe)
         status = error_set(err, STATUS_CORRUPT, "%s is not a checkpoint of this trainer", path);
     else if (strcmp(saved.recipe, identity->recipe) != 0)
@@ -172,6 +178,8 @@ enum status checkpoint_load(const char *path, struct trainer *trainer, struct pr
         trainer_refresh(trainer);
         *progress = read;
         trainer->optimizer.steps = read.step;
+        if (changes)
+            append_differences(changes, saved.how, identity->how);
     }
     safetensors_close(&file);
     return status;

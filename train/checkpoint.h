@@ -10,6 +10,7 @@
 #ifndef ALPACA_TRAIN_CHECKPOINT_H
 #define ALPACA_TRAIN_CHECKPOINT_H
 
+#include "base/buffer.h"
 #include "base/status.h"
 #include "train/data/dataset.h"
 #include "train/trainer.h"
@@ -25,19 +26,22 @@ struct progress {
     uint64_t best_step;
 };
 
-/* What must stay the same for a run to go on: texts of "key=value" with blanks between. */
+/* Texts of "key=value" with blanks between. The first two must stay the same for a run to go on. */
 struct run_identity {
     const char *recipe; /* all settings and data that shape the weights */
     const char *kept;   /* what the best weights are chosen and written by: without any yet, or in
                            a checkpoint that does not say it, another is accepted */
+    const char *how;    /* how it is computed, which changes the rounding of sums alone */
 };
 
 enum status checkpoint_save(const char *path, const struct trainer *trainer,
                             const struct progress *progress, const struct run_identity *identity,
                             struct error *err);
 /* STATUS_NOT_FOUND when there is none; STATUS_INVALID when it is of another identity;
- * STATUS_CORRUPT when damaged. On failure trainer and progress are unchanged. */
+ * STATUS_CORRUPT when damaged. On failure trainer and progress are unchanged. Appends to `changes`
+ * (unless NULL) what the checkpoint says other of `how`: "--threads 2 (now 4)". */
 enum status checkpoint_load(const char *path, struct trainer *trainer, struct progress *progress,
-                            const struct run_identity *identity, struct error *err);
+                            const struct run_identity *identity, struct buffer *changes,
+                            struct error *err);
 
 #endif

@@ -44,7 +44,7 @@ static enum status save_model(struct fit *f, struct error *err) {
 }
 
 static enum status save_checkpoint(struct fit *f, struct error *err) {
-    const struct run_identity identity = {f->recipe.data, f->kept.data};
+    const struct run_identity identity = {f->recipe.data, f->kept.data, f->how.data};
     f->progress.data = data_loader_state(f->loader);
     double start = clock_seconds();
     f->checkpoint_at = start + f->options.checkpoint_seconds;

@@ -34,7 +34,8 @@ struct fit {
     struct weight_average average;
     struct data_loader *loader;
     struct schedule schedule;
-    struct buffer recipe, kept; /* run_identity (train/checkpoint.h) */
+    struct buffer recipe, kept, how; /* run_identity (train/checkpoint.h) */
+    struct buffer changes;           /* of `how`, since the checkpoint */
     struct progress progress;
     bool validate_first; /* no weights are kept yet, although steps are done */
     struct training_log log;

@@ -134,9 +134,9 @@ static enum status describe(struct fit *f, struct error *err) {
             hash_bytes(0, f->model->buffer, model_buffer_floats(&f->model->config) * sizeof(float)),
         .teacher = f->teacher ? teacher_hash(f->teacher) : 0,
         .steps = f->schedule.steps,
-        .workers = pool_workers(f->pool),
     };
     fit_recipe(&f->options, &f->plan, &inputs, &f->recipe);
+    fit_how(&f->options, pool_workers(f->pool), &f->how);
     struct file_map tokenizer;
     enum status status = file_map_open(&tokenizer, f->paths.tokenizer, err);
     if (status != STATUS_OK)
@@ -145,7 +145,7 @@ static enum status describe(struct fit *f, struct error *err) {
                   hash_bytes(0, tokenizer.data, tokenizer.size), dataset_hash(&f->valid),
                   f->options.saved_dtype);
     file_map_close(&tokenizer);
-    return f->recipe.failed || f->kept.failed
+    return f->recipe.failed || f->kept.failed || f->how.failed
                ? error_set(err, STATUS_NO_MEMORY, "no memory for the recipe")
                : STATUS_OK;
 }
@@ -186,6 +186,8 @@ static enum status open_trainer(struct fit *f, struct error *err) {
     if (status == STATUS_OK)
         status =
             training_log_open(&f->log, f->paths.log, f->progress.step, f->schedule.steps, err);
+    if (status == STATUS_OK && f->changes.size)
+        training_log_changes(&f->log, f->progress.step, f->changes.data);
     return status;
 }
 
@@ -222,5 +224,7 @@ void fit_close(struct fit *f) {
     pool_destroy(f->pool);
     buffer_free(&f->recipe);
     buffer_free(&f->kept);
+    buffer_free(&f->how);
+    buffer_free(&f->changes);
     run_folder_close(&f->run);
 }

@@ -69,7 +69,7 @@ static const struct flag flags[] = {
     {"numeric", FLAG_TEXT, AT(dtype), "auto", 0, 0, "FORM",
      "of the matrix products: bf16, int8 (all but the gradients of the weights), f32, or auto for "
      "bf16 where the CPU has it"},
-    {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores; a run goes on only with as many as before"},
+    {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"log-every", FLAG_INT, AT(log_every), "10", 1, 1e6, "steps", "between lines of the log"},
     {"valid-every", FLAG_INT, AT(valid_every), "100", 1, 1e9, "steps", "between validations"},
     {"checkpoint-every", FLAG_INT, AT(checkpoint_seconds), "60", 0, 1e6, "seconds",
@@ -149,9 +149,9 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
                   o->clip, o->weight_decay, o->dropout);
     buffer_printf(recipe,
                   "schedule=%s warmup=%g final-lr=%g steps=%" PRIu64
-                  " batch-stories=%d batch-tokens=%d micro-tokens=%d seed=%" PRIu64 " ",
+                  " batch-stories=%d batch-tokens=%d seed=%" PRIu64 " ",
                   o->shape, o->warmup, o->final_rate, inputs->steps, o->batch_stories,
-                  o->batch_tokens, o->micro_tokens, o->seed);
+                  o->batch_tokens, o->seed);
     if (o->layers)
         buffer_printf(recipe, "layers=%d ", o->layers);
     if (o->random_crop > 0)
@@ -162,6 +162,9 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
     if (o->teacher)
         buffer_printf(recipe, "teacher=%016" PRIx64 " teacher-weight=%g ", inputs->teacher,
                       o->teacher_weight);
-    buffer_printf(recipe, "start=%016" PRIx64 " data=%016" PRIx64 " threads=%d", inputs->start,
-                  inputs->data, inputs->workers);
+    buffer_printf(recipe, "start=%016" PRIx64 " data=%016" PRIx64, inputs->start, inputs->data);
+}
+
+void fit_how(const struct fit_options *o, int workers, struct buffer *how) {
+    buffer_printf(how, "threads=%d micro-tokens=%d", workers, o->micro_tokens);
 }

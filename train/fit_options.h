@@ -24,8 +24,8 @@ struct fit_options {
     double warmup, final_rate, epochs, average_decay, average_from, teacher_weight;
     uint64_t steps, seed;
     int layers, batch_stories, batch_tokens;
-    /* How it is run. Micro-batches of another size draw other dropout masks and, as does another
-     * number of threads, round sums differently; the others leave the weights as they are. */
+    /* How it is run. Micro-batches of another size and another number of threads round sums
+     * differently; the others leave the weights as they are. */
     int micro_tokens, threads, log_every, valid_every, checkpoint_seconds;
     bool fresh;
 };
@@ -46,15 +46,16 @@ enum status fit_options_complete(struct fit_options *options, struct fit_plan *p
                                  struct error *err);
 
 /* What else shapes the weights: hashes of the training stories, of the weights before the first
- * step and of the teacher's (0 without one), and how many workers share the sums. */
+ * step and of the teacher's (0 without one). */
 struct fit_inputs {
     uint64_t data, start, teacher;
     uint64_t steps;
-    int workers;
 };
 
 /* Every setting that shapes the weights, as text: a checkpoint of another recipe is refused. */
 void fit_recipe(const struct fit_options *options, const struct fit_plan *plan,
                 const struct fit_inputs *inputs, struct buffer *recipe);
+/* Every setting that only shapes how sums are rounded, likewise: another is noted, not refused. */
+void fit_how(const struct fit_options *options, int workers, struct buffer *how);
 
 #endif

@@ -71,14 +71,16 @@ static enum status follow_out(struct fit *f, struct error *err) {
 }
 
 enum status fit_resume(struct fit *f, struct error *err) {
-    const struct run_identity identity = {f->recipe.data, f->kept.data};
+    const struct run_identity identity = {f->recipe.data, f->kept.data, f->how.data};
     f->progress.best_loss = INFINITY;
     if (f->options.fresh || !file_exists(f->paths.checkpoint))
         return follow_out(f, err);
-    enum status status =
-        checkpoint_load(f->paths.checkpoint, &f->trainer, &f->progress, &identity, err);
+    enum status status = checkpoint_load(f->paths.checkpoint, &f->trainer, &f->progress, &identity,
+                                         &f->changes, err);
     if (status != STATUS_OK)
         return status;
     log_info("going on from step %" PRIu64 " of %s", f->progress.step, f->paths.checkpoint);
+    if (f->changes.size)
+        log_info("sums are rounded otherwise from here on: %s", f->changes.data);
     return follow_out(f, err);
 }

@@ -1,7 +1,6 @@
 #include "train/trainer.h"
 
 #include "base/pool.h"
-#include "base/rng.h"
 #include "train/grad/teacher.h"
 #include "train/nonfinite.h"
 #include "train/optim/weight_average.h"
@@ -18,6 +17,7 @@ static void layout(void *context, struct arena *arena) {
     if (t->options.average)
         t->average = arena_take(arena, floats, sizeof(float));
     t->spans = arena_take(arena, rows, sizeof *t->spans);
+    t->rows = arena_take(arena, rows, sizeof *t->rows);
 }
 
 enum status trainer_create(struct trainer *t, struct model *model, struct pool *pool,
@@ -86,7 +86,10 @@ static struct batch next_micro_batch(const struct trainer *t, const struct story
     while (*story < stories->stories &&
            (batch.span_count == 0 ||
             batch.rows + stories->lengths[*story] <= t->options.micro_rows)) {
-        int rows = stories->lengths[(*story)++];
+        int rows = stories->lengths[*story];
+        for (int r = 0; r < rows; r++)
+            t->rows[batch.rows + r] = (struct dropout_row){(uint32_t)*story, (uint32_t)r};
+        (*story)++;
         t->spans[batch.span_count++] = (struct span){.rows = rows};
         batch.rows += rows;
     }
@@ -109,12 +112,12 @@ static double add_gradients(struct trainer *t, const struct story_batch *stories
     double learned = (double)learned_rows(stories);
     double sum = 0;
     size_t story = 0, row = 0;
-    for (uint64_t part = 0; story < stories->stories; part++) {
+    while (story < stories->stories) {
         struct loss_targets targets = {.ids = stories->targets + row,
                                        .weight = (float)(1.0 / learned),
                                        .distillation = o->distillation};
         struct batch batch = next_micro_batch(t, stories, &story, &row);
-        batch.dropout = (struct dropout){o->dropout, rng_derive(o->dropout_key, part)};
+        batch.dropout = (struct dropout){o->dropout, o->dropout_key, t->rows};
         if (o->distillation.teacher)
             teacher_run(o->distillation.teacher, t->pool, &batch);
         forward(&context, &batch);

@@ -1,7 +1,8 @@
 /* trainer.h - one training step over a batch of stories.
  *
  * A batch larger than `micro_rows` is worked off in micro-batches whose
- * gradients add up, so memory depends on micro_rows alone.
+ * gradients add up, so memory depends on micro_rows alone, and results do not
+ * depend on it but for the rounding of those sums.
  * Ownership: the trainer owns its buffers, borrows model and pool, and stays
  * where it was created. One thread uses it at a time; nothing is allocated in
  * a step.
@@ -37,7 +38,8 @@ struct trainer {
     float *gradients; /* [model_buffer_floats] */
     float *average;   /* [model_buffer_floats], or NULL */
     struct parameters bound_gradients;
-    struct span *spans; /* [micro_rows] */
+    struct span *spans;       /* [micro_rows] of the micro-batch */
+    struct dropout_row *rows; /* [micro_rows] where in the step its rows are */
     struct arena arena;
 };
 

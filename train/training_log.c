@@ -98,6 +98,11 @@ void training_log_clear_line(struct training_log *log) {
     log->line_open = false;
 }
 
+void training_log_changes(struct training_log *log, uint64_t step, const char *changes) {
+    fprintf(log->file, "{\"step\":%" PRIu64 ",\"changed\":\"%s\"}\n", step, changes);
+    fflush(log->file);
+}
+
 void training_log_step(struct training_log *log, const struct progress *progress,
                        const struct step_report *report, bool write) {
     log->smoothed_loss = isnan(log->smoothed_loss)

@@ -4,7 +4,8 @@
  * "gradient_norm", "tokens_per_second", "seconds"} while training and {"step",
  * "tokens", "valid_loss", "bits_per_byte", "seconds"} after a validation, with
  * "newest_loss" and "average_loss" too where an average of the weights is kept;
- * valid_loss is the lower of those. A line is on disk whole or not at all;
+ * valid_loss is the lower of those; {"step", "changed"} where a run goes on with
+ * other threads or micro-batches. A line is on disk whole or not at all;
  * training_log_open() drops the lines after `step`, which a killed run wrote after
  * its last checkpoint.
  * Ownership: the log owns its open file; training_log_close() ends it. One thread.
@@ -42,6 +43,8 @@ void training_log_step(struct training_log *log, const struct progress *progress
 void training_log_validation(struct training_log *log, const struct progress *progress,
                              const struct evaluation *newest, const struct evaluation *average,
                              bool best);
+/* `changes`: as checkpoint_load() says them. */
+void training_log_changes(struct training_log *log, uint64_t step, const char *changes);
 /* Takes the rewritable line off the terminal, before something else is printed there. */
 void training_log_clear_line(struct training_log *log);
 /* "12m05s", "3h07m", "4d11h". */

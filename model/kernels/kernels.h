@@ -54,7 +54,7 @@ struct kernels {
     /* sum(x[n] * y[n]) in a fixed order. */
     float (*dot)(const float *x, const float *y, size_t n);
 
-    /* x[i] is 0 where hash(key, i) < threshold, else x[i] * scale. */
+    /* x[i] is 0 where dropout_bits(key, i) < threshold (dropout.h), else x[i] * scale. */
     void (*dropout)(float *x, size_t n, uint32_t key, uint32_t threshold, float scale);
 
     /* One query row of one head: out[head_dim] = softmax(scale * q K^T) V over

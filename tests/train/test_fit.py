@@ -94,7 +94,7 @@ LOG = Path("run/log.jsonl")
 def log(folder):
     lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
     for line in lines:  # what a clock says differs from run to run
-        line.pop("seconds")
+        line.pop("seconds", None)
         line.pop("tokens_per_second", None)
     return lines
 
@@ -310,7 +310,7 @@ def test_a_run_that_cannot_go_on_says_which_setting_differs(data, validated, tmp
     (other / "stories").write_text("\n".join(lines[:20]) + "\n", encoding="utf-8")
     model = (data / "tokenizer.model").read_bytes()
     (other / "tokenizer").write_bytes(model + b"\x98\x06\x01")  # the same, with an unknown field
-    for options, words in ((("--threads", "1"), "--threads 2 (now 1)"),
+    for options, words in ((("--dropout", "0.2"), "--dropout 0.1 (now 0.2)"),
                            (("--valid", str(other / "stories")), "--valid (other content)"),
                            (("--train", str(other / "stories")), "--train (other content)"),
                            (("--tokenizer", str(other / "tokenizer")), "--tokenizer (other content)"),
@@ -321,6 +321,15 @@ def test_a_run_that_cannot_go_on_says_which_setting_differs(data, validated, tmp
     assert ((folder / CHECKPOINT).read_bytes(), (folder / MODEL).read_bytes()) == before
     shutil.copy(data / "valid.txt", other / "valid.txt")  # the same stories under another name
     assert "done after step 64" in fit(data, folder, "--valid", str(other / "valid.txt"), **LONG)
+
+
+def test_threads_and_micro_batches_may_change(data, started):
+    folder, _ = started
+    changed = "--threads 2 (now 1), --micro-tokens 2048 (now 400)"
+    output = fit(data, folder, "--threads", "1", "--micro-tokens", "400")
+    assert f"sums are rounded otherwise from here on: {changed}" in output
+    assert [line["changed"] for line in log(folder) if "changed" in line] == [changed]
+    assert "done after step 24" in output
 
 
 def test_another_out_gets_the_best_weights_so_far(data, validated):

@@ -1,7 +1,7 @@
 #include "train/grad/backward.h"
 
 #include "base/pool.h"
-#include "model/dropout.h"
+#include "model/kernels/dropout.h"
 #include "model/kernels/kernels.h"
 #include "train/grad/attention_backward.h"
 #include "train/grad/linear_backward.h"

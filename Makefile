@@ -51,6 +51,11 @@ DEPENDENCY_CFLAGS := $(shell $(PKG_CONFIG) --cflags openblas libcjson 2>/dev/nul
 ENGINE_LIBS := $(shell $(PKG_CONFIG) --libs openblas libcjson 2>/dev/null || echo -lopenblas -lcjson) -lm
 HTTP_CFLAGS := $(shell $(PKG_CONFIG) --cflags libmicrohttpd 2>/dev/null)
 HTTP_LIBS   := $(shell $(PKG_CONFIG) --libs libmicrohttpd 2>/dev/null || echo -lmicrohttpd)
+# MPI=1 lets several processes train together (train/ranks.h); nothing else knows of MPI.
+ifeq ($(MPI),1)
+CFLAGS_train/ranks_mpi := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags ompi-c))
+TRAIN_LIBS := $(shell $(PKG_CONFIG) --libs ompi-c)
+endif
 CMOCKA_CFLAGS := $(shell $(PKG_CONFIG) --cflags cmocka 2>/dev/null)
 CMOCKA_LIBS   := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmocka)
 
@@ -58,7 +63,8 @@ CMOCKA_LIBS   := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmock
 # Folders of the rooms; a room's main.c becomes its binary.
 sources = $(filter-out %/main.c,$(wildcard $(addsuffix /*.c,$(1))))
 CORE_SOURCES   := $(call sources,base tokenizer model model/kernels engine)
-TRAIN_SOURCES  := $(call sources,train train/data train/grad train/optim)
+TRAIN_SOURCES  := $(filter-out train/ranks_$(if $(filter 1,$(MPI)),alone,mpi).c, \
+                    $(call sources,train train/data train/grad train/optim))
 SERVER_SOURCES := $(call sources,server server/http server/api)
 BENCH_SOURCES  := $(filter-out bench/main.c bench/onednn.c,$(wildcard bench/*.c))
 EMBEDDED_FILES := $(wildcard public/*) server/api/openapi.json
@@ -97,7 +103,7 @@ tests: all $(TESTS) ## build the tests, parity among them
 help: ## this list
 	@echo "Targets:"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14 | sed 's/^/  make /'
-	@echo "Variables: CONFIG=release|debug|asan|tsan, CC, CFLAGS, WERROR=1, V=1, PREFIX, DESTDIR"
+	@echo "Variables: CONFIG=release|debug|asan|tsan, CC, CFLAGS, MPI=1, WERROR=1, V=1, PREFIX, DESTDIR"
 
 # What is being done in a word; V=1 shows the commands themselves.
 ifneq ($(V),1)
@@ -123,27 +129,27 @@ endef
 $(OUT)/alpaca-server: $(OUT)/obj/server/main.o $(SERVER) $(CORE)
 	$(call LINK,$(HTTP_LIBS) $(ENGINE_LIBS))
 $(OUT)/alpaca-train: $(OUT)/obj/train/main.o $(TRAIN) $(CORE)
-	$(call LINK,$(ENGINE_LIBS))
+	$(call LINK,$(TRAIN_LIBS) $(ENGINE_LIBS))
 $(OUT)/alpaca-tokenizer: $(OUT)/obj/tokenizer/main.o $(CORE)
 	$(call LINK,$(ENGINE_LIBS))
 $(OUT)/alpaca-bench: $(OUT)/obj/bench/main.o $(call objects,$(BENCH_SOURCES)) $(TRAIN) $(CORE)
-	$(call LINK,$(ENGINE_LIBS))
+	$(call LINK,$(TRAIN_LIBS) $(ENGINE_LIBS))
 $(OUT)/alpaca-tell: $(OUT)/obj/cli/main.o $(CORE)
 	$(call LINK,$(ENGINE_LIBS))
 
 $(OUT)/tests/parity: $(OUT)/obj/tests/parity.o $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
-	$(call LINK,$(ENGINE_LIBS))
+	$(call LINK,$(TRAIN_LIBS) $(ENGINE_LIBS))
 $(OUT)/tests/%_test: $(OUT)/obj/tests/%_test.o $(SUPPORT) $(SERVER) $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
-	$(call LINK,$(CMOCKA_LIBS) $(HTTP_LIBS) $(ENGINE_LIBS))
+	$(call LINK,$(CMOCKA_LIBS) $(HTTP_LIBS) $(TRAIN_LIBS) $(ENGINE_LIBS))
 $(OUT)/tests/fuzz_corpus_test: $(OUT)/obj/tests/fuzz_corpus_test.o $(FUZZ_OBJECTS) $(SUPPORT) \
                                $(SERVER) $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
-	$(call LINK,$(CMOCKA_LIBS) $(HTTP_LIBS) $(ENGINE_LIBS))
+	$(call LINK,$(CMOCKA_LIBS) $(HTTP_LIBS) $(TRAIN_LIBS) $(ENGINE_LIBS))
 $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/entry_%.o $(FUZZ_OBJECTS) $(SUPPORT) $(SERVER) $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
-	$(call LINK,-fsanitize=fuzzer $(CMOCKA_LIBS) $(HTTP_LIBS) $(ENGINE_LIBS))
+	$(call LINK,-fsanitize=fuzzer $(CMOCKA_LIBS) $(HTTP_LIBS) $(TRAIN_LIBS) $(ENGINE_LIBS))
 
 # ---- objects ----------------------------------------------------------------
 # CFLAGS_PATH is for that file alone. These are the only files that may use a CPU's extra
@@ -176,7 +182,7 @@ $(FUZZ_ENTRIES): $(OUT)/obj/tests/fuzz/entry_%.o: tests/fuzz/entry.c $(OUT)/comp
 # would hold the flags of whichever target asked first.
 COMPILING := $(CC) $(ALL_CFLAGS) $(HTTP_CFLAGS) $(CMOCKA_CFLAGS) \
              $(foreach v,$(sort $(filter CFLAGS_%,$(.VARIABLES))),$(v)=$($(v)))
-LINKING   := $(CC) $(ALL_LDFLAGS) $(ENGINE_LIBS) $(HTTP_LIBS) $(CMOCKA_LIBS) \
+LINKING   := $(CC) $(ALL_LDFLAGS) $(TRAIN_LIBS) $(ENGINE_LIBS) $(HTTP_LIBS) $(CMOCKA_LIBS) \
              $(foreach v,$(sort $(filter LDFLAGS_%,$(.VARIABLES))),$(v)=$($(v))) \
              $(CORE_SOURCES) $(TRAIN_SOURCES) $(SERVER_SOURCES) $(BENCH_SOURCES) $(SUPPORT_SOURCES)
 $(OUT)/compiling: TEXT := $(COMPILING)

@@ -7,6 +7,7 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "model/kernels/bf16.h"
+#include "train/ranks.h"
 #include "train/trainer.h"
 
 #include <stdio.h>
@@ -102,7 +103,7 @@ static enum status run_preset(const char *name, const struct train_options *o,
         status = trainer_step(&trainer, &batch, &step, &result, err);
     int steps = 0;
     double start = clock_seconds(), seconds = 0;
-    while (status == STATUS_OK && (steps == 0 || seconds < o->seconds)) {
+    while (status == STATUS_OK && ranks_max(steps == 0 || seconds < o->seconds)) {
         step.dropout_key = (uint64_t)++steps;
         status = trainer_step(&trainer, &batch, &step, &result, err);
         seconds = clock_seconds() - start;
@@ -145,13 +146,15 @@ static enum status run(const void *options_of_command, struct error *err) {
     enum status status = pool_create(&pool, o->threads, err);
     if (status != STATUS_OK)
         return status;
-    double peaks[] = {[DTYPE_F32] = peak_f32_gflops(pool), [DTYPE_BF16] = peak_bf16_gflops(pool)};
+    double ranks = ranks_count();
+    double peaks[] = {[DTYPE_F32] = ranks * peak_f32_gflops(pool),
+                      [DTYPE_BF16] = ranks * peak_bf16_gflops(pool)};
     /* Two of the three products of a weight are of integers, the third stays in BF16. */
-    double int8_gops = peak_int8_gops(pool);
+    double int8_gops = ranks * peak_int8_gops(pool);
     double mixed = bf16_available() ? 3 / (2 / int8_gops + 1 / peaks[DTYPE_BF16]) : 0;
-    printf("%d threads, %d tokens a step, %s; at most %.0f GFLOP/s in fp32, %.0f in BF16, and %.0f "
+    printf("%d x %d threads, %d tokens a step, %s; at most %.0f GFLOP/s in fp32, %.0f in BF16, and %.0f "
            "with two thirds in INT8\n",
-           pool_workers(pool), o->batch_tokens, o->optimizer, peaks[DTYPE_F32], peaks[DTYPE_BF16],
+           ranks_count(), pool_workers(pool), o->batch_tokens, o->optimizer, peaks[DTYPE_F32], peaks[DTYPE_BF16],
            mixed);
     printf("%-8s %10s %7s %7s %10s %10s %8s\n", "preset", "parameters", "numeric", "steps",
            "tokens/s", "GFLOP/s", "of peak");
@@ -171,5 +174,12 @@ static enum status run(const void *options_of_command, struct error *err) {
 
 int bench_train(int argc, char **argv) {
     struct train_options options;
-    return bench_command("train", &table, &options, argc, argv, run);
+    struct error err;
+    if (ranks_begin(&err) != STATUS_OK) {
+        fprintf(stderr, "alpaca-bench train: %s\n", err.message);
+        return 1;
+    }
+    int status = bench_command("train", &table, &options, argc, argv, run);
+    ranks_end();
+    return status;
 }

@@ -311,6 +311,60 @@ static void muon_has_nesterov_momentum(void **state) {
     optimizer_destroy(&optimizer);
 }
 
+/* One step of Muon by the part of several that `bounds` gives, on a pool of its own. */
+static void take_part(const size_t *bounds, int part, int workers, float *parameters,
+                      float *momentum) {
+    struct model_config config = tiny_config();
+    size_t floats = model_buffer_floats(&config);
+    struct optimizer_options options = {.kind = OPTIMIZER_MUON, .beta1 = 0.9f, .beta2 = 0.99f,
+                                        .eps = 1e-8f, .momentum = 0.5f, .bounds = bounds,
+                                        .part = part};
+    struct optimizer optimizer;
+    struct pool *own;
+    float *gradients = random_buffer(floats, 2);
+    assert_int_equal(pool_create(&own, workers, NULL), STATUS_OK);
+    assert_int_equal(optimizer_create(&optimizer, &options, DTYPE_F32, &config, workers, NULL),
+                     STATUS_OK);
+    for (int i = 0; i < 2; i++)
+        optimizer_step(&optimizer, own, parameters, gradients, 0.7f,
+                       (struct learning_rates){0.1f, 0.1f, 0.1f});
+    memcpy(momentum, optimizer.moment1, floats * sizeof *momentum);
+    optimizer_destroy(&optimizer);
+    pool_destroy(own);
+    free(gradients);
+}
+
+/* Parts of the matrices, put together, are the whole, bit for bit. */
+static void muon_is_divided_without_a_trace(void **state) {
+    (void)state;
+    enum { MOST = 40 };
+    struct model_config config = tiny_config();
+    size_t floats = model_buffer_floats(&config), bounds[MOST + 1];
+    float *whole = random_buffer(floats, 1), *momentum = random_buffer(floats, 0);
+    float *its = random_buffer(floats, 0);
+    take_part(NULL, 0, 1, whole, momentum);
+    for (int parts = 1; parts <= MOST; parts += parts < 4 ? 1 : 12) {
+        muon_bounds(&config, parts, bounds);
+        float *together = random_buffer(floats, 1);
+        for (int part = 0; part < parts; part++) {
+            float *parameters = random_buffer(floats, 1);
+            take_part(bounds, part, 1 + part % 3, parameters, its);
+            assert_memory_equal(its, momentum, floats * sizeof *its);
+            if (part == 0) /* what Adam has is everybody's */
+                memcpy(together, parameters, floats * sizeof *together);
+            assert_true(bounds[part] <= bounds[part + 1]);
+            memcpy(together + bounds[part], parameters + bounds[part],
+                   (bounds[part + 1] - bounds[part]) * sizeof *together);
+            free(parameters);
+        }
+        assert_memory_equal(together, whole, floats * sizeof *together);
+        free(together);
+    }
+    free(whole);
+    free(momentum);
+    free(its);
+}
+
 /* ---- the gradient's norm -------------------------------------------------- */
 
 static void the_norm_is_the_same_for_any_workers(void **state) {
@@ -350,6 +404,7 @@ int main(void) {
         cmocka_unit_test(orthogonalizing_keeps_the_directions),
         cmocka_unit_test(muon_takes_the_matrices_of_the_layers),
         cmocka_unit_test(muon_has_nesterov_momentum),
+        cmocka_unit_test(muon_is_divided_without_a_trace),
         cmocka_unit_test(the_norm_is_the_same_for_any_workers),
         cmocka_unit_test(names_of_optimizers),
     };

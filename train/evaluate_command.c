@@ -5,6 +5,7 @@
 #include "train/commands.h"
 #include "train/default_path.h"
 #include "train/evaluation.h"
+#include "train/ranks.h"
 #include "train/sample.h"
 
 #include <stdio.h>
@@ -98,6 +99,7 @@ static enum status run(const struct evaluate_options *o, struct error *err) {
                               &(struct dataset_source){data, tokenizer,
                                                        (size_t)model->config.positions, 0},
                               pool, err);
+    status = ranks_agree(status, err);
     if (status == STATUS_OK)
         status = evaluate(model, pool, &dataset, o->unmasked, &evaluation, err);
     if (status == STATUS_OK)
@@ -118,14 +120,12 @@ int evaluate_command(int argc, char **argv) {
     enum status status = flags_parse(&table, &options, &argc, argv, &help, &err);
     if (help)
         return 0;
-    if (status != STATUS_OK) {
-        fprintf(stderr, "alpaca-train evaluate: %s\n", err.message);
-        return 2;
-    }
-    if (argc > 0)
+    int failure = status == STATUS_OK ? 1 : 2; /* 2: a wrong command */
+    if (status == STATUS_OK && argc > 0)
         options.model = argv[0];
-    status = run(&options, &err);
-    if (status != STATUS_OK)
+    if (status == STATUS_OK)
+        status = run(&options, &err);
+    if (status != STATUS_OK && ranks_lead())
         fprintf(stderr, "alpaca-train evaluate: %s\n", err.message);
-    return status == STATUS_OK ? 0 : 1;
+    return status == STATUS_OK ? 0 : failure;
 }

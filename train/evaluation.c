@@ -4,6 +4,7 @@
 #include "base/pool.h"
 #include "model/forward.h"
 #include "train/grad/loss.h"
+#include "train/ranks.h"
 
 #include <assert.h>
 #include <math.h>
@@ -51,10 +52,13 @@ enum status evaluate(const struct model *model, struct pool *pool, const struct 
     double sum = 0;
     *evaluation = (struct evaluation){.stories = dataset->stories, .tokens = dataset->rows};
     enum status status = evaluator_open(&e, model, pool, dataset, rows, err);
+    status = ranks_agree(status, err);
     if (status != STATUS_OK)
         goto cleanup;
     const struct story_batch *stories;
-    while ((stories = data_loader_next(e.loader))->stories > 0) {
+    for (int part = 0; (stories = data_loader_next(e.loader))->stories > 0; part++) {
+        if (part % ranks_count() != ranks_index())
+            continue;
         assert(stories->rows <= (size_t)rows);
         for (size_t i = 0; i < stories->stories; i++)
             e.spans[i] = (struct span){.rows = stories->lengths[i]};
@@ -67,6 +71,7 @@ enum status evaluate(const struct model *model, struct pool *pool, const struct 
         forward(&context, &batch);
         sum += loss_sum(&context, &targets, &e.loss);
     }
+    ranks_sum(&sum, 1);
     evaluation->loss = sum / (double)dataset->rows;
     evaluation->bits_per_byte = sum / log(2) / (double)dataset->text_bytes;
 cleanup:

@@ -1,5 +1,5 @@
-/* evaluation.h - the loss of a model over a whole dataset. Uses the pool: one
- * caller at a time. */
+/* evaluation.h - the loss of a model over a whole dataset, in which all ranks
+ * (train/ranks.h) have a part. Uses the pool: one caller at a time. */
 #ifndef ALPACA_TRAIN_EVALUATION_H
 #define ALPACA_TRAIN_EVALUATION_H
 

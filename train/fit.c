@@ -7,6 +7,7 @@
 #include "train/checkpoint.h"
 #include "train/commands.h"
 #include "train/fit_internal.h"
+#include "train/ranks.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -54,6 +55,12 @@ static enum status save_checkpoint(struct fit *f, struct error *err) {
     return status;
 }
 
+/* What only the first rank does, because it owns the files. */
+static enum status when_leading(enum status (*act)(struct fit *f, struct error *err), struct fit *f,
+                                struct error *err) {
+    return ranks_agree(ranks_lead() ? act(f, err) : STATUS_OK, err);
+}
+
 /* Evaluates the weights that the model has now and keeps them when no better ones are kept. */
 static enum status evaluate_and_keep(struct fit *f, struct evaluation *evaluation, bool *best,
                                      struct error *err) {
@@ -63,7 +70,7 @@ static enum status evaluate_and_keep(struct fit *f, struct evaluation *evaluatio
         *best = true;
         f->progress.best_loss = evaluation->loss;
         f->progress.best_step = f->progress.step;
-        status = save_model(f, err);
+        status = when_leading(save_model, f, err);
     }
     measured_add(&f->forecast.evaluation, clock_seconds() - start);
     return status;
@@ -80,7 +87,8 @@ static enum status validate(struct fit *f, struct error *err) {
     }
     if (status != STATUS_OK)
         return status;
-    training_log_validation(&f->log, &f->progress, &newest, averaged ? &average : NULL, best);
+    if (ranks_lead())
+        training_log_validation(&f->log, &f->progress, &newest, averaged ? &average : NULL, best);
     return STATUS_OK;
 }
 
@@ -167,7 +175,7 @@ static enum status take_step(struct fit *f, struct error *err) {
     f->step_rows = batch->rows;
     enum status status = trainer_step(&f->trainer, batch, &options, &result, err);
     if (status != STATUS_OK) {
-        if (status == STATUS_INVALID)
+        if (status == STATUS_INVALID && ranks_lead())
             log_error("step %" PRIu64 " (epoch %" PRIu64 ") broke off; the last checkpoint stands",
                       f->progress.step + 1, f->progress.data.epoch + 1);
         return status;
@@ -182,9 +190,20 @@ static enum status take_step(struct fit *f, struct error *err) {
                                  (double)batch->rows / seconds,
                                  forecast_seconds(&f->forecast, f->progress.step)};
     bool last = f->progress.step == f->schedule.steps;
-    training_log_step(&f->log, &f->progress, &report,
-                      last || f->progress.step % (uint64_t)o->log_every == 0);
+    if (ranks_lead())
+        training_log_step(&f->log, &f->progress, &report,
+                          last || f->progress.step % (uint64_t)o->log_every == 0);
     return STATUS_OK;
+}
+
+/* When the first rank's clock says so. */
+static enum status checkpoint_when_due(struct fit *f, struct error *err) {
+    return clock_seconds() >= f->checkpoint_at ? save_checkpoint(f, err) : STATUS_OK;
+}
+
+/* Whether any rank was asked to stop. */
+static bool asked_to_stop(void) {
+    return ranks_max(interrupted) != 0;
 }
 
 static enum status fit_loop(struct fit *f, struct error *err) {
@@ -194,19 +213,19 @@ static enum status fit_loop(struct fit *f, struct error *err) {
     if (status != STATUS_OK)
         return status;
     f->checkpoint_at = clock_seconds() + f->options.checkpoint_seconds;
-    while (f->progress.step < f->schedule.steps && !interrupted) {
+    while (f->progress.step < f->schedule.steps && !asked_to_stop()) {
         status = take_step(f, err);
         if (status != STATUS_OK)
             return status;
         bool last = f->progress.step == f->schedule.steps;
         if (last || f->progress.step % (uint64_t)f->options.valid_every == 0)
             status = validate(f, err);
-        if (status == STATUS_OK && clock_seconds() >= f->checkpoint_at)
-            status = save_checkpoint(f, err);
+        if (status == STATUS_OK)
+            status = when_leading(checkpoint_when_due, f, err);
         if (status != STATUS_OK)
             return status;
     }
-    return save_checkpoint(f, err);
+    return when_leading(save_checkpoint, f, err);
 }
 
 static void report_end(const struct fit *f) {
@@ -228,18 +247,17 @@ int fit_command(int argc, char **argv) {
         return 0;
     if (status == STATUS_OK)
         status = fit_options_complete(&fit.options, &fit.plan, &err);
-    if (status != STATUS_OK) {
-        fprintf(stderr, "alpaca-train fit: %s\n", err.message);
-        return 2;
-    }
+    status = ranks_agree(status, &err);
+    int failure = status == STATUS_OK ? 1 : 2; /* 2: a wrong command */
     catch_signals();
-    status = fit_open(&fit, &err);
+    if (status == STATUS_OK)
+        status = fit_open(&fit, &err);
     if (status == STATUS_OK)
         status = fit_loop(&fit, &err);
     if (status == STATUS_OK)
         report_end(&fit);
     fit_close(&fit);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK && ranks_lead()) /* all ranks have the same error */
         fprintf(stderr, "alpaca-train fit: %s\n", err.message);
-    return status == STATUS_OK ? 0 : 1;
+    return status == STATUS_OK ? 0 : failure;
 }

@@ -7,6 +7,7 @@
 #include "train/checkpoint.h"
 #include "train/default_path.h"
 #include "train/fit_internal.h"
+#include "train/ranks.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -34,6 +35,8 @@ static enum status find_paths(struct fit *f, struct error *err) {
 static enum status open_folders(struct fit *f, struct error *err) {
     const struct fit_paths *p = &f->paths;
     enum status status = find_paths(f, err);
+    if (!ranks_lead())
+        return status;
     if (status == STATUS_OK)
         status = run_folder_open(&f->run, p->run, err);
     if (status == STATUS_OK)
@@ -161,6 +164,13 @@ static enum status open_schedule(struct fit *f, struct error *err) {
     return status;
 }
 
+/* Ranks on other machines read files of their own. */
+static enum status compare_ranks(const struct fit *f, struct error *err) {
+    uint64_t hash = hash_bytes(0, f->recipe.data, f->recipe.size);
+    return ranks_compare(hash_bytes(hash, f->kept.data, f->kept.size),
+                         "its settings, stories or weights", err);
+}
+
 static enum status open_trainer(struct fit *f, struct error *err) {
     const struct fit_options *o = &f->options;
     const struct teacher_options teacher = {.folders = o->teacher,
@@ -177,18 +187,21 @@ static enum status open_trainer(struct fit *f, struct error *err) {
         status = open_schedule(f, err);
     if (status == STATUS_OK)
         status = describe(f, err);
-    if (status == STATUS_OK)
-        status = fit_resume(f, err);
+    return ranks_agree(status, err);
+}
+
+static enum status open_run(struct fit *f, struct error *err) {
+    enum status status = fit_resume(f, err);
     if (status != STATUS_OK)
         return status;
     struct data_loader_options plan = plan_batches(f);
     status = data_loader_open(&f->loader, &f->train, &plan, f->progress.data, err);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && ranks_lead())
         status =
             training_log_open(&f->log, f->paths.log, f->progress.step, f->schedule.steps, err);
     if (status == STATUS_OK && f->changes.size)
         training_log_changes(&f->log, f->progress.step, f->changes.data);
-    return status;
+    return ranks_agree(status, err);
 }
 
 enum status fit_open(struct fit *f, struct error *err) {
@@ -197,14 +210,19 @@ enum status fit_open(struct fit *f, struct error *err) {
         status = pool_create(&f->pool, f->options.threads, err);
     if (status == STATUS_OK)
         status = open_data(f, err);
+    status = ranks_agree(status, err);
     if (status == STATUS_OK)
         status = open_trainer(f, err);
+    if (status == STATUS_OK)
+        status = compare_ranks(f, err);
+    if (status == STATUS_OK)
+        status = open_run(f, err);
     if (status != STATUS_OK)
         return status;
     log_info("%s: %zu parameters; %zu stories, %zu tokens per epoch; %" PRIu64 " steps; "
-             "%d threads, OpenBLAS %s, kernels %s",
+             "%d x %d threads, OpenBLAS %s, kernels %s",
              f->options.preset, model_parameter_count(&f->plan.config), f->train.stories,
-             f->train.rows, f->schedule.steps, pool_workers(f->pool), blas_core_name(),
+             f->train.rows, f->schedule.steps, ranks_count(), pool_workers(f->pool), blas_core_name(),
              kernels_get()->name);
     log_info("recipe: %s", f->recipe.data);
     return STATUS_OK;

@@ -1,6 +1,7 @@
 #include "train/fit_options.h"
 
 #include "model/kernels/bf16.h"
+#include "train/ranks.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -166,5 +167,6 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
 }
 
 void fit_how(const struct fit_options *o, int workers, struct buffer *how) {
-    buffer_printf(how, "threads=%d micro-tokens=%d", workers, o->micro_tokens);
+    buffer_printf(how, "np=%d threads=%d micro-tokens=%d", ranks_count(), workers,
+                  o->micro_tokens);
 }

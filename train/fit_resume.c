@@ -1,6 +1,7 @@
 #include "base/log.h"
 #include "train/checkpoint.h"
 #include "train/fit_internal.h"
+#include "train/ranks.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -70,9 +71,8 @@ static enum status follow_out(struct fit *f, struct error *err) {
     return status;
 }
 
-enum status fit_resume(struct fit *f, struct error *err) {
+static enum status load(struct fit *f, struct error *err) {
     const struct run_identity identity = {f->recipe.data, f->kept.data, f->how.data};
-    f->progress.best_loss = INFINITY;
     if (f->options.fresh || !file_exists(f->paths.checkpoint))
         return follow_out(f, err);
     enum status status = checkpoint_load(f->paths.checkpoint, &f->trainer, &f->progress, &identity,
@@ -83,4 +83,26 @@ enum status fit_resume(struct fit *f, struct error *err) {
     if (f->changes.size)
         log_info("sums are rounded otherwise from here on: %s", f->changes.data);
     return follow_out(f, err);
+}
+
+/* What the first rank read, to the others. */
+static void pass_on(struct fit *f) {
+    struct state_buffer state[TRAINER_STATE_MAX];
+    ranks_copy(&f->progress, sizeof f->progress);
+    ranks_copy(&f->validate_first, sizeof f->validate_first);
+    if (f->progress.step == 0)
+        return; /* all have begun with the same weights */
+    for (int i = 0, count = trainer_state(&f->trainer, state); i < count; i++)
+        ranks_copy(state[i].values, state[i].count * sizeof *state[i].values);
+    f->trainer.optimizer.steps = f->progress.step;
+    if (!ranks_lead())
+        trainer_refresh(&f->trainer);
+}
+
+enum status fit_resume(struct fit *f, struct error *err) {
+    f->progress.best_loss = INFINITY;
+    enum status status = ranks_agree(ranks_lead() ? load(f, err) : STATUS_OK, err);
+    if (status == STATUS_OK)
+        pass_on(f);
+    return status;
 }

@@ -1,9 +1,12 @@
 #include "train/trainer.h"
 
 #include "base/pool.h"
+#include "train/data/share.h"
 #include "train/grad/teacher.h"
 #include "train/nonfinite.h"
+#include "train/optim/muon.h"
 #include "train/optim/weight_average.h"
+#include "train/ranks.h"
 
 #include <assert.h>
 #include <math.h>
@@ -13,11 +16,21 @@ static void layout(void *context, struct arena *arena) {
     struct trainer *t = context;
     const struct model_config *c = &t->model->config;
     size_t floats = model_buffer_floats(c), rows = (size_t)t->options.micro_rows;
-    t->gradients = arena_take(arena, floats, sizeof(float));
+    t->gradients = arena_take(arena, ranks_sum_floats(floats), sizeof(float));
+    if (ranks_count() > 1)
+        t->exchanged = arena_take(arena, ranks_sum_floats(floats), sizeof(float));
     if (t->options.average)
         t->average = arena_take(arena, floats, sizeof(float));
     t->spans = arena_take(arena, rows, sizeof *t->spans);
     t->rows = arena_take(arena, rows, sizeof *t->rows);
+    t->ids = arena_take(arena, rows, sizeof *t->ids);
+    t->targets = arena_take(arena, rows, sizeof *t->targets);
+    t->bounds = arena_take(arena, (size_t)ranks_count() + 1, sizeof *t->bounds);
+    t->loads = arena_take(arena, (size_t)ranks_count(), sizeof *t->loads);
+}
+
+static bool divides_matrices(const struct trainer *t) {
+    return ranks_count() > 1 && t->options.optimizer.kind == OPTIMIZER_MUON;
 }
 
 enum status trainer_create(struct trainer *t, struct model *model, struct pool *pool,
@@ -27,8 +40,13 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
     int workers = pool_workers(pool), rows = options->micro_rows;
     enum dtype products = options->dtype == DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16;
     enum status status = arena_build(&t->arena, layout, t, err);
+    if (status == STATUS_OK && divides_matrices(t)) {
+        muon_bounds(c, ranks_count(), t->bounds);
+        t->options.optimizer.bounds = t->bounds;
+        t->options.optimizer.part = ranks_index();
+    }
     if (status == STATUS_OK)
-        status = optimizer_create(&t->optimizer, &options->optimizer, products, c, workers, err);
+        status = optimizer_create(&t->optimizer, &t->options.optimizer, products, c, workers, err);
     if (status == STATUS_OK)
         status = activations_create(&t->activations, c, rows, true, workers, err);
     if (status == STATUS_OK)
@@ -79,22 +97,40 @@ void trainer_swap_average(struct trainer *t) {
 
 /* ---- micro-batches -------------------------------------------------------- */
 
-/* Takes whole stories from *story on until the next would not fit into micro_rows. */
-static struct batch next_micro_batch(const struct trainer *t, const struct story_batch *stories,
-                                     size_t *story, size_t *row) {
-    struct batch batch = {.ids = stories->inputs + *row, .spans = t->spans};
-    while (*story < stories->stories &&
-           (batch.span_count == 0 ||
-            batch.rows + stories->lengths[*story] <= t->options.micro_rows)) {
-        int rows = stories->lengths[*story];
-        for (int r = 0; r < rows; r++)
-            t->rows[batch.rows + r] = (struct dropout_row){(uint32_t)*story, (uint32_t)r};
-        (*story)++;
-        t->spans[batch.span_count++] = (struct span){.rows = rows};
-        batch.rows += rows;
+/* The stories of this rank that are still to be worked off. */
+struct feed {
+    struct share share;
+    struct shared_story story; /* the next, unless there is none */
+    bool more;
+};
+
+static struct feed open_feed(const struct trainer *t, const struct story_batch *stories) {
+    struct feed feed;
+    share_begin(&feed.share, stories, ranks_index(), ranks_count(), t->loads);
+    feed.more = share_next(&feed.share, &feed.story);
+    return feed;
+}
+
+static void add_story(struct trainer *t, struct batch *batch, const struct story_batch *stories,
+                      const struct shared_story *story) {
+    size_t count = (size_t)story->rows;
+    memcpy(t->ids + batch->rows, stories->inputs + story->row, count * sizeof *t->ids);
+    memcpy(t->targets + batch->rows, stories->targets + story->row, count * sizeof *t->targets);
+    for (size_t row = 0; row < count; row++)
+        t->rows[(size_t)batch->rows + row] =
+            (struct dropout_row){(uint32_t)story->place, (uint32_t)row};
+    t->spans[batch->span_count++] = (struct span){.rows = story->rows};
+    batch->rows += story->rows;
+}
+
+/* Takes whole stories until the next would not fit into micro_rows. */
+static struct batch next_micro_batch(struct trainer *t, struct feed *feed) {
+    struct batch batch = {.ids = t->ids, .spans = t->spans};
+    while (feed->more && batch.rows + feed->story.rows <= t->options.micro_rows) {
+        add_story(t, &batch, feed->share.batch, &feed->story);
+        feed->more = share_next(&feed->share, &feed->story);
     }
-    assert(batch.rows <= t->options.micro_rows);
-    *row += (size_t)batch.rows;
+    assert(batch.rows > 0); /* no story is longer than micro_rows */
     return batch;
 }
 
@@ -105,34 +141,6 @@ static size_t learned_rows(const struct story_batch *batch) {
     return count;
 }
 
-/* Returns the mean loss. */
-static double add_gradients(struct trainer *t, const struct story_batch *stories,
-                            const struct step_options *o) {
-    const struct forward_context context = {t->model, t->pool, &t->activations};
-    double learned = (double)learned_rows(stories);
-    double sum = 0;
-    size_t story = 0, row = 0;
-    while (story < stories->stories) {
-        struct loss_targets targets = {.ids = stories->targets + row,
-                                       .weight = (float)(1.0 / learned),
-                                       .distillation = o->distillation};
-        struct batch batch = next_micro_batch(t, stories, &story, &row);
-        batch.dropout = (struct dropout){o->dropout, o->dropout_key, t->rows};
-        if (o->distillation.teacher)
-            teacher_run(o->distillation.teacher, t->pool, &batch);
-        forward(&context, &batch);
-        targets.rows = (size_t)batch.rows;
-        sum += loss_and_gradient(&context, &targets, &t->loss, &t->bound_gradients,
-                                 t->backward.d_output);
-        backward(&context, &batch, &t->backward, &t->bound_gradients);
-        if (o->on_rows)
-            o->on_rows(o->context, row);
-    }
-    return sum / learned;
-}
-
-/* ---- the step ------------------------------------------------------------- */
-
 static void clear_gradients(void *context, int worker, int workers) {
     const struct trainer *t = context;
     size_t begin, end;
@@ -140,9 +148,40 @@ static void clear_gradients(void *context, int worker, int workers) {
     memset(t->gradients + begin, 0, (end - begin) * sizeof(float));
 }
 
+double trainer_gradients(struct trainer *t, const struct story_batch *stories,
+                         const struct step_options *o) {
+    const struct forward_context context = {t->model, t->pool, &t->activations};
+    double learned = (double)learned_rows(stories);
+    double sum = 0;
+    size_t done = 0;
+    pool_run(t->pool, clear_gradients, t);
+    for (struct feed feed = open_feed(t, stories); feed.more;) {
+        struct batch batch = next_micro_batch(t, &feed);
+        batch.dropout = (struct dropout){o->dropout, o->dropout_key, t->rows};
+        const struct loss_targets targets = {.ids = t->targets,
+                                             .rows = (size_t)batch.rows,
+                                             .weight = (float)(1.0 / learned),
+                                             .distillation = o->distillation};
+        if (o->distillation.teacher)
+            teacher_run(o->distillation.teacher, t->pool, &batch);
+        forward(&context, &batch);
+        sum += loss_and_gradient(&context, &targets, &t->loss, &t->bound_gradients,
+                                 t->backward.d_output);
+        backward(&context, &batch, &t->backward, &t->bound_gradients);
+        done += (size_t)batch.rows * (size_t)ranks_count();
+        if (o->on_rows)
+            o->on_rows(o->context, done < stories->rows ? done : stories->rows);
+    }
+    return sum / learned;
+}
+
+/* ---- the step ------------------------------------------------------------- */
+
 static void update(struct trainer *t, float scale, const struct step_options *o) {
     float *parameters = t->model->buffer;
     optimizer_step(&t->optimizer, t->pool, parameters, t->gradients, scale, o->rates);
+    if (divides_matrices(t))
+        ranks_exchange(parameters, t->bounds);
     if (t->options.average && o->average_share > 0)
         weight_average_add(t->average, parameters, model_buffer_floats(&t->model->config),
                            (double)o->average_share, t->pool);
@@ -160,11 +199,12 @@ static enum status refuse(const struct trainer *t, const struct step_result *res
 enum status trainer_step(struct trainer *t, const struct story_batch *batch,
                          const struct step_options *options, struct step_result *result,
                          struct error *err) {
+    size_t floats = model_buffer_floats(&t->model->config);
     assert(batch->rows > 0);
-    pool_run(t->pool, clear_gradients, t);
-    result->loss = add_gradients(t, batch, options);
-    result->gradient_norm =
-        gradient_norm(t->pool, t->gradients, model_buffer_floats(&t->model->config));
+    result->loss = trainer_gradients(t, batch, options);
+    ranks_sum(&result->loss, 1);
+    ranks_sum_many(t->pool, t->gradients, floats, t->exchanged);
+    result->gradient_norm = gradient_norm(t->pool, t->gradients, floats);
     if (!isfinite(result->loss) || !isfinite(result->gradient_norm))
         return refuse(t, result, err);
     float scale = 1;

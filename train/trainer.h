@@ -2,7 +2,8 @@
  *
  * A batch larger than `micro_rows` is worked off in micro-batches whose
  * gradients add up, so memory depends on micro_rows alone, and results do not
- * depend on it but for the rounding of those sums.
+ * depend on it but for the rounding of those sums. Of several ranks (train/ranks.h)
+ * each takes its share of the stories, and all take the same step with the sum.
  * Ownership: the trainer owns its buffers, borrows model and pool, and stays
  * where it was created. One thread uses it at a time; nothing is allocated in
  * a step.
@@ -35,11 +36,16 @@ struct trainer {
     struct activations activations;
     struct backward_scratch backward;
     struct loss_scratch loss;
-    float *gradients; /* [model_buffer_floats] */
+    float *gradients; /* [model_buffer_floats], of all ranks together */
     float *average;   /* [model_buffer_floats], or NULL */
     struct parameters bound_gradients;
-    struct span *spans;       /* [micro_rows] of the micro-batch */
-    struct dropout_row *rows; /* [micro_rows] where in the step its rows are */
+    /* Of the micro-batch, [micro_rows] each: */
+    struct span *spans;
+    struct dropout_row *rows; /* where in the step they are */
+    int32_t *ids, *targets;
+    size_t *loads;    /* [ranks_count()] for the share */
+    size_t *bounds;   /* [ranks_count() + 1] of muon's matrices */
+    float *exchanged; /* [ranks_sum_floats] while gradients are summed over ranks, or NULL */
     struct arena arena;
 };
 
@@ -70,7 +76,8 @@ struct step_options {
     uint64_t dropout_key; /* another one for every step */
     float average_share;  /* of the new weights in the average (weight_average.h) */
     struct distillation distillation;
-    /* Called after every micro-batch with the rows of the batch that are done; or NULL. */
+    /* Called after every micro-batch with the rows of the batch that are done, by all ranks if the
+     * others are as far as this one; or NULL. */
     void (*on_rows)(void *context, size_t rows);
     void *context;
 };
@@ -80,8 +87,12 @@ struct step_result {
     double gradient_norm; /* before clipping */
 };
 
-/* STATUS_INVALID when loss or gradient is NaN or infinite, naming the first tensor that is; the
- * parameters are unchanged then. */
+/* The part of a step that takes the time: t->gradients become those of this rank's share of the
+ * batch, and its part of the mean loss is returned. */
+double trainer_gradients(struct trainer *trainer, const struct story_batch *batch,
+                         const struct step_options *options);
+/* The whole batch of the step, at every rank. STATUS_INVALID when loss or gradient is NaN or
+ * infinite, naming the first tensor that is; the parameters are unchanged then. */
 enum status trainer_step(struct trainer *trainer, const struct story_batch *batch,
                          const struct step_options *options, struct step_result *result,
                          struct error *err);

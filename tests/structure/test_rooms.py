@@ -32,6 +32,7 @@ ONLY_IN = {
     # Where JSON is read or written.
     "*cJSON.h": ["model/safetensors_*.c", "model/weights.c", "train/data/story_json.c",
                  "train/training_log.c", "server/api/*.c"],
+    "mpi.h": ["train/ranks_mpi.c"],
     "cblas.h": ["model/blas.c"],
     "openblas_config.h": ["model/blas.c"],
     "*intrin.h": ["model/kernels/*.[ch]"],

@@ -26,6 +26,10 @@ struct optimizer_options {
     float beta1, beta2, eps;
     bool decay_all;     /* biases and norms too, as torch's AdamW does */
     float momentum;     /* muon's */
+    /* Of several processes: how muon's matrices are divided among them (muon.h), and which part
+     * this one has; NULL when it is alone. The bounds stay the caller's. */
+    const size_t *bounds;
+    int part;
 };
 
 struct optimizer {
@@ -57,7 +61,8 @@ struct learning_rates {
     float weight_decay;
 };
 
-/* parameters[model_buffer_floats] -= update(gradients * gradient_scale). */
+/* parameters[model_buffer_floats] -= update(gradients * gradient_scale), but for muon's matrices
+ * of other parts. */
 void optimizer_step(struct optimizer *optimizer, struct pool *pool, float *parameters,
                     const float *gradients, float gradient_scale, struct learning_rates rates);
 

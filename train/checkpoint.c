@@ -91,14 +91,33 @@ static bool next_setting(const char **at, struct setting *setting) {
     return bytes > 0;
 }
 
+static bool same_key(const struct setting *a, const struct setting *b) {
+    return a->key_bytes == b->key_bytes && memcmp(a->key, b->key, (size_t)a->key_bytes) == 0;
+}
+
 /* The setting of the same key; "none" where there is no such. */
 static struct setting setting_like(const char *text, const struct setting *like) {
     struct setting setting;
     while (next_setting(&text, &setting))
-        if (setting.key_bytes == like->key_bytes &&
-            memcmp(setting.key, like->key, (size_t)like->key_bytes) == 0)
+        if (same_key(&setting, like))
             return setting;
     return (struct setting){like->key, "none", like->key_bytes, 4};
+}
+
+enum status checkpoint_setting(const char *path, const char *key, char *value, size_t size,
+                               struct error *err) {
+    struct safetensors file;
+    enum status status = safetensors_open(&file, path, err);
+    if (status != STATUS_OK)
+        return status;
+    const char *recipe = safetensors_metadata(&file, "recipe");
+    struct setting setting, wanted = {.key = key, .key_bytes = (int)strlen(key)};
+    *value = '\0';
+    for (const char *at = recipe ? recipe : ""; next_setting(&at, &setting);)
+        if (same_key(&setting, &wanted))
+            snprintf(value, size, "%.*s", setting.value_bytes, setting.value);
+    safetensors_close(&file);
+    return STATUS_OK;
 }
 
 /* The key as the flag that a user gives. */

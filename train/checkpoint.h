@@ -34,6 +34,9 @@ struct run_identity {
     const char *how;    /* how it is computed, which changes the rounding of sums alone */
 };
 
+/* The value that the recipe of a checkpoint has for a key; "" where it has none. */
+enum status checkpoint_setting(const char *path, const char *key, char *value, size_t size,
+                               struct error *err);
 enum status checkpoint_save(const char *path, const struct trainer *trainer,
                             const struct progress *progress, const struct run_identity *identity,
                             struct error *err);

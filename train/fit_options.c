@@ -69,7 +69,8 @@ static const struct flag flags[] = {
      "rows computed at a time; bounds the memory"},
     {"numeric", FLAG_TEXT, AT(dtype), "auto", 0, 0, "FORM",
      "of the matrix products: bf16, int8 (all but the gradients of the weights), f32, or auto for "
-     "bf16 where the CPU has it"},
+     "the checkpoint's or else the faster of bf16 and f32, which is measured; a run repeats bit for "
+     "bit in a form that is named"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"log-every", FLAG_INT, AT(log_every), "10", 1, 1e6, "steps", "between lines of the log"},
     {"valid-every", FLAG_INT, AT(valid_every), "100", 1, 1e9, "steps", "between validations"},
@@ -115,9 +116,8 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     if (!plan->float32 && strcmp(o->saved_dtype, "bf16") != 0)
         return one_of("dtype", "bf16 or f32", o->saved_dtype, err);
 
-    if (strcmp(o->dtype, "auto") == 0)
-        plan->trainer.dtype = bf16_available() ? DTYPE_BF16 : DTYPE_F32;
-    else if (!dtype_parse(o->dtype, &plan->trainer.dtype))
+    plan->measure = strcmp(o->dtype, "auto") == 0;
+    if (!plan->measure && !dtype_parse(o->dtype, &plan->trainer.dtype))
         return one_of("numeric", "bf16, int8, f32 or auto", o->dtype, err);
     if (plan->trainer.dtype != DTYPE_F32 && !bf16_available())
         return error_set_field(err, STATUS_UNSUPPORTED, "numeric",

@@ -38,6 +38,7 @@ struct fit_plan {
     struct trainer_options trainer;
     enum schedule_shape shape;
     bool float32; /* the model is written as F32, else BF16 */
+    bool measure; /* trainer.dtype is still to be chosen (train/dtype_trial.h) */
 };
 
 /* Completes what the flags left to the preset and checks what one flag alone

@@ -48,12 +48,18 @@ def data(tmp_path_factory):
     return folder
 
 
+# Which form --numeric auto takes may differ from run to run, so runs that are compared name theirs.
+CPU = Path("/proc/cpuinfo")
+HAS_BF16 = CPU.exists() and "avx512_bf16" in CPU.read_text()
+NAMED = ["--numeric", "bf16" if HAS_BF16 else "f32"]
+
+
 def command(data, folder, *options, steps=24):
     return [str(BINARY), "fit", "--preset", "small", "--train", str(data / "train.txt"),
             "--valid", str(data / "valid.txt"), "--tokenizer", str(data / "tokenizer.model"),
             "--out", str(folder / "out"), "--run", str(folder / "run"), "--threads", "2",
             "--steps", str(steps), "--batch-tokens", "2000", "--warmup", "4", "--lr", "2e-3",
-            "--valid-every", "8", "--log-every", "1", *options]
+            "--valid-every", "8", "--log-every", "1", *NAMED, *options]
 
 
 def fit(data, folder, *options, steps=24, status=0, **arguments):
@@ -120,8 +126,7 @@ RECIPES = {
             "--average-decay", "0.8", "--schedule", "linear", "--weight-decay", "0.1",
             "--crop", "0.4"],
 }
-CPU = Path("/proc/cpuinfo")
-if CPU.exists() and "avx512_bf16" in CPU.read_text():
+if HAS_BF16:
     RECIPES["int8"] = [*RECIPES["muon"], "--numeric", "int8"]
 
 
@@ -330,6 +335,29 @@ def test_threads_and_micro_batches_may_change(data, started):
     assert f"sums are rounded otherwise from here on: {changed}" in output
     assert [line["changed"] for line in log(folder) if "changed" in line] == [changed]
     assert "done after step 24" in output
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has only one form to choose")
+def test_auto_measures_and_names_its_choice(data, tmp_path):
+    output = fit(data, tmp_path, "--numeric", "auto", "--dropout", "0.2")
+    choice = re.search(r"--numeric (bf16|f32) is the faster here: .* bf16 came to (\d+) tokens/s, "
+                       r"f32 to (\d+)", output)
+    form, bf16, f32 = choice[1], int(choice[2]), int(choice[3])
+    assert (form == "bf16") == (bf16 > f32) and min(bf16, f32) > 0
+    assert f" numeric={form} " in output
+    folder = tmp_path / "named"
+    folder.mkdir()
+    fit(data, folder, "--numeric", form, "--dropout", "0.2")
+    assert_same_run(tmp_path, folder)
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has only one form to choose")
+@pytest.mark.parametrize("form", ["f32", "bf16", "int8"])
+def test_auto_stays_with_the_checkpoints_form(data, tmp_path, form):
+    fit(data, tmp_path, "--numeric", form)
+    output = fit(data, tmp_path, "--numeric", "auto")
+    assert "going on from step 24" in output and f" numeric={form} " in output
+    assert "is the faster" not in output
 
 
 def test_another_out_gets_the_best_weights_so_far(data, validated):

@@ -66,6 +66,7 @@ CORE_SOURCES   := $(call sources,base tokenizer model model/kernels engine)
 TRAIN_SOURCES  := $(filter-out train/ranks_$(if $(filter 1,$(MPI)),alone,mpi).c, \
                     $(call sources,train train/data train/grad train/optim))
 SERVER_SOURCES := $(call sources,server server/http server/api)
+EVALUATION_SOURCES := $(call sources,evaluation)
 BENCH_SOURCES  := $(filter-out bench/main.c bench/onednn.c,$(wildcard bench/*.c))
 EMBEDDED_FILES := $(wildcard public/*) server/api/openapi.json
 TEST_SOURCES   := $(wildcard tests/*_test.c)
@@ -81,9 +82,11 @@ PAGE_OBJECTS := $(OUT)/obj/generated/pages_data.o
 CORE   := $(OUT)/libalpaca.a
 TRAIN  := $(OUT)/libtrain.a
 SERVER := $(OUT)/libserver.a
+EVALUATION := $(OUT)/libevaluation.a
 SUPPORT := $(if $(SUPPORT_SOURCES),$(OUT)/libsupport.a)
 
-BINARIES := $(addprefix $(OUT)/,alpaca-server alpaca-train alpaca-tokenizer alpaca-bench alpaca-tell)
+BINARIES := $(addprefix $(OUT)/,alpaca-server alpaca-train alpaca-tokenizer alpaca-bench alpaca-tell \
+                                alpaca-eval)
 # LDFLAGS_NAME is for that program alone: this one takes our own code's requests for memory through
 # tests/support/faults.c.
 LDFLAGS_torture_test := $(foreach f,malloc calloc realloc aligned_alloc strdup free mmap munmap \
@@ -97,7 +100,7 @@ TESTS    := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_SOURCES)) $(OUT)/tests/pa
 
 .PHONY: all tests test bench-onednn fuzz fuzzers soak help install clean
 .DELETE_ON_ERROR:
-all: $(BINARIES) ## build the five binaries (default)
+all: $(BINARIES) ## build the binaries (default)
 tests: all $(TESTS) ## build the tests, parity among them
 
 help: ## this list
@@ -115,6 +118,7 @@ endif
 $(CORE):   $(call objects,$(CORE_SOURCES))
 $(TRAIN):  $(call objects,$(TRAIN_SOURCES))
 $(SERVER): $(call objects,$(SERVER_SOURCES)) $(PAGE_OBJECTS)
+$(EVALUATION): $(call objects,$(EVALUATION_SOURCES))
 $(OUT)/libsupport.a: $(call objects,$(SUPPORT_SOURCES))
 $(OUT)/%.a:
 	@mkdir -p $(@D)
@@ -137,10 +141,13 @@ $(OUT)/alpaca-bench: $(OUT)/obj/bench/main.o $(call objects,$(BENCH_SOURCES)) $(
 $(OUT)/alpaca-tell: $(OUT)/obj/cli/main.o $(CORE)
 	$(call LINK,$(ENGINE_LIBS))
 
+$(OUT)/alpaca-eval: $(OUT)/obj/evaluation/main.o $(EVALUATION) $(TRAIN) $(CORE)
+	$(call LINK,$(ENGINE_LIBS))
+
 $(OUT)/tests/parity: $(OUT)/obj/tests/parity.o $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
 	$(call LINK,$(TRAIN_LIBS) $(ENGINE_LIBS))
-$(OUT)/tests/%_test: $(OUT)/obj/tests/%_test.o $(SUPPORT) $(SERVER) $(TRAIN) $(CORE)
+$(OUT)/tests/%_test: $(OUT)/obj/tests/%_test.o $(SUPPORT) $(EVALUATION) $(SERVER) $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
 	$(call LINK,$(CMOCKA_LIBS) $(HTTP_LIBS) $(TRAIN_LIBS) $(ENGINE_LIBS))
 $(OUT)/tests/fuzz_corpus_test: $(OUT)/obj/tests/fuzz_corpus_test.o $(FUZZ_OBJECTS) $(SUPPORT) \
@@ -184,13 +191,14 @@ COMPILING := $(CC) $(ALL_CFLAGS) $(HTTP_CFLAGS) $(CMOCKA_CFLAGS) \
              $(foreach v,$(sort $(filter CFLAGS_%,$(.VARIABLES))),$(v)=$($(v)))
 LINKING   := $(CC) $(ALL_LDFLAGS) $(TRAIN_LIBS) $(ENGINE_LIBS) $(HTTP_LIBS) $(CMOCKA_LIBS) \
              $(foreach v,$(sort $(filter LDFLAGS_%,$(.VARIABLES))),$(v)=$($(v))) \
-             $(CORE_SOURCES) $(TRAIN_SOURCES) $(SERVER_SOURCES) $(BENCH_SOURCES) $(SUPPORT_SOURCES)
+             $(CORE_SOURCES) $(TRAIN_SOURCES) $(SERVER_SOURCES) \
+             $(EVALUATION_SOURCES) $(BENCH_SOURCES) $(SUPPORT_SOURCES)
 $(OUT)/compiling: TEXT := $(COMPILING)
 $(OUT)/linking: TEXT := $(LINKING)
 $(OUT)/compiling $(OUT)/linking: FORCE
 	@mkdir -p $(@D)
 	@echo '$(TEXT)' | cmp -s - $@ || echo '$(TEXT)' > $@
-$(CORE) $(TRAIN) $(SERVER) $(SUPPORT) $(BINARIES) $(TESTS) $(FUZZERS) $(OUT)/bench-onednn: $(OUT)/linking
+$(CORE) $(TRAIN) $(SERVER) $(EVALUATION) $(SUPPORT) $(BINARIES) $(TESTS) $(FUZZERS) $(OUT)/bench-onednn: $(OUT)/linking
 .PHONY: FORCE
 
 # The page and the API's description are compiled in, so that no request path reaches the disk.

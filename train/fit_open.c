@@ -1,3 +1,4 @@
+#include "base/default_path.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/pool.h"
@@ -6,7 +7,6 @@
 #include "model/kernels/kernels.h"
 #include "model/weights.h"
 #include "train/checkpoint.h"
-#include "train/default_path.h"
 #include "train/dtype_trial.h"
 #include "train/fit_internal.h"
 #include "train/ranks.h"

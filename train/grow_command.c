@@ -1,11 +1,11 @@
 /* `alpaca-train grow`: model folders in, a larger model folder out. */
+#include "base/default_path.h"
 #include "base/file.h"
 #include "base/flags.h"
 #include "base/pool.h"
 #include "model/weights.h"
 #include "train/commands.h"
 #include "train/data/dataset.h"
-#include "train/default_path.h"
 #include "train/grow.h"
 
 #include <stdio.h>

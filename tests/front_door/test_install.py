@@ -9,7 +9,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARIES = ROOT / os.environ.get("ALPACA_BIN", "build/release")
-PROGRAMS = ["alpaca-server", "alpaca-train", "alpaca-tokenizer", "alpaca-bench", "alpaca-tell"]
+PROGRAMS = ["alpaca-server", "alpaca-train", "alpaca-tokenizer", "alpaca-bench", "alpaca-tell",
+            "alpaca-eval"]
 
 
 @pytest.fixture(scope="module")

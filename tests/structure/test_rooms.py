@@ -24,6 +24,7 @@ MAY_INCLUDE = {
     "server/http": {"base", "server", "server/http", "server/api"},
     "server/api": {"base", "tokenizer", "model", "engine", "server", "server/api"},
     "cli": {"base", "tokenizer", "model", "engine", "cli"},
+    "evaluation": {"base", "tokenizer", "model", "engine", "train/data", "evaluation"},
 }
 
 # Header (a pattern) -> the only files of the rooms above that may include it.
@@ -31,7 +32,7 @@ ONLY_IN = {
     "microhttpd.h": ["server/http/*.[ch]"],
     # Where JSON is read or written.
     "*cJSON.h": ["model/safetensors_*.c", "model/weights.c", "train/data/story_json.c",
-                 "train/training_log.c", "server/api/*.c"],
+                 "train/training_log.c", "server/api/*.c", "evaluation/*.c"],
     "mpi.h": ["train/ranks_mpi.c"],
     "cblas.h": ["model/blas.c"],
     "openblas_config.h": ["model/blas.c"],

@@ -7,12 +7,13 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PLACES = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "bench", "tests", "public",
-          "docs", "deploy", ".ci", "alpaca", "Makefile", "Dockerfile", "README.md", "ARCHITECTURE.md",
+PLACES = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "bench",
+          "tests", "public", "docs", "deploy", ".ci", "alpaca", "Makefile", "Dockerfile", "README.md", "ARCHITECTURE.md",
           "CONTRIBUTING.md"]
 TEXTS = {".c", ".h", ".inc", ".py", ".sh", ".js", ".mjs", ".css", ".html", ".md", ".service", ".json", ""}
 # Stories, and inputs that machines made.
-NOT_OURS = {"node_modules", "package-lock.json", "corpus", "fixtures", "golden", "__pycache__"}
+NOT_OURS = {"node_modules", "package-lock.json", "corpus", "fixtures", "golden", "__pycache__",
+            "original.json", "report.json", "grades.json", "evaluation.md", "evaluation.html"}
 
 # Parts of identifiers count as words: tell_news, tellNews and TELL_NEWS all hold "news".
 COINED = {

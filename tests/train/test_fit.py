@@ -425,11 +425,11 @@ def test_paths_may_be_long_and_are_never_cut(data, tmp_path):
 def test_defaults_are_those_of_the_repository(data, tmp_path):
     """A program in a repository finds and writes its folders from wherever one stands."""
     repository, elsewhere = tmp_path / "repository", tmp_path / "elsewhere"
-    for folder in ("build/release", "build/data", "train", "weights", "data"):
+    for folder in ("build/release", "build/data", "base", "weights", "data"):
         (repository / folder).mkdir(parents=True)
     elsewhere.mkdir()
     program = shutil.copy2(BINARY, repository / "build/release")
-    (repository / "train/default_path.c").write_text("")
+    (repository / "base/default_path.c").write_text("")
     (repository / "weights/alpaca").symlink_to(repository / "build/models/small")
     (repository / "data/tinystories-valid.jsonl.xz").symlink_to(
         ROOT / "data/tinystories-valid.jsonl.xz")
@@ -451,7 +451,7 @@ def test_defaults_are_those_of_the_repository(data, tmp_path):
     assert "554 stories" in run("evaluate")
     run("grow", "--preset", "small", str(repository / "build/models/small"))
     assert (repository / "build/models/small-grown/model.safetensors").exists()
-    shutil.rmtree(repository / "train")  # a program that was installed takes the current folder
+    shutil.rmtree(repository / "base")  # a program that was installed takes the current folder
     assert "cannot open build/data/train.txt" in run(
         "grow", "--preset", "small", str(repository / "build/models/small"), status=1)
 

@@ -3,8 +3,8 @@
  * A program that was built in the repository uses the repository's folders, whatever the current
  * folder is; an installed one uses the current folder. Thread-safe.
  */
-#ifndef ALPACA_TRAIN_DEFAULT_PATH_H
-#define ALPACA_TRAIN_DEFAULT_PATH_H
+#ifndef ALPACA_BASE_DEFAULT_PATH_H
+#define ALPACA_BASE_DEFAULT_PATH_H
 
 #include "base/file.h"
 

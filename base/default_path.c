@@ -1,4 +1,4 @@
-#include "train/default_path.h"
+#include "base/default_path.h"
 
 #include <string.h>
 
@@ -11,7 +11,7 @@ enum status default_path(char path[FILE_PATH_BYTES], const char *given, const ch
         strcpy(path, given);
         return STATUS_OK;
     }
-    if (!file_program_root(root, "train/default_path.c"))
+    if (!file_program_root(root, "base/default_path.c"))
         return file_join(path, folder, name, err);
     enum status status = file_join(inside, root, folder, err);
     return status == STATUS_OK ? file_join(path, inside, name, err) : status;

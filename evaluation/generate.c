@@ -1,0 +1,131 @@
+#include "evaluation/generate.h"
+
+#include "engine/completion.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Counts candidates that have ended; a new one starts when enough have. */
+struct countdown {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int ended;
+};
+
+static void on_output(void *context, enum finish_reason finish, uint64_t gap_ns) {
+    struct countdown *countdown = context;
+    (void)gap_ns;
+    if (finish == FINISH_NONE)
+        return;
+    pthread_mutex_lock(&countdown->lock);
+    countdown->ended++;
+    pthread_cond_signal(&countdown->changed);
+    pthread_mutex_unlock(&countdown->lock);
+}
+
+static void await_ended(struct countdown *countdown, int count) {
+    pthread_mutex_lock(&countdown->lock);
+    while (countdown->ended < count)
+        pthread_cond_wait(&countdown->changed, &countdown->lock);
+    pthread_mutex_unlock(&countdown->lock);
+}
+
+/* Starts candidate `index` of all prompts' candidates. */
+static enum status start(struct engine *model, const struct generate_options *options, int index,
+                         struct countdown *countdown, struct completion *completion,
+                         struct error *err) {
+    const char *prompt = options->prompts[index / options->best_of];
+    struct token_list ids = {0};
+    size_t bytes = strlen(prompt);
+    struct completion_params params = {
+        .request = {.max_tokens = options->max_tokens,
+                    .sampling = sampling_defaults(),
+                    .logprobs = true,
+                    .on_output = on_output,
+                    .context = countdown},
+        .continues = completion_continues(prompt, bytes),
+    };
+    params.request.sampling.temperature = options->temperature;
+    params.request.sampling.seed = options->seed + (uint64_t)index;
+    enum status status = engine_read_prompt(model, prompt, bytes, false, &ids, err);
+    params.request.prompt = ids.ids;
+    params.request.prompt_count = (int)ids.count;
+    if (status == STATUS_OK)
+        status = completion_start(completion, model, &params, err);
+    token_list_free(&ids);
+    return status;
+}
+
+static double mean_logprob(const struct completion *completion) {
+    double sum = 0;
+    for (int i = 0; i < completion->decoded; i++)
+        sum += (double)completion->tokens[i].logprobs->own;
+    return completion->decoded > 0 ? sum / completion->decoded : -HUGE_VAL;
+}
+
+/* The best of a prompt's candidates, which have all ended. */
+static enum status choose(struct completion *candidates, int count, uint64_t first_seed,
+                          struct continuation *continuation, struct error *err) {
+    int best = 0;
+    double highest = 0;
+    for (int i = 0; i < count; i++) {
+        enum status status = completion_advance(&candidates[i], err);
+        if (status != STATUS_OK)
+            return status;
+        double mean = mean_logprob(&candidates[i]);
+        if (i == 0 || mean > highest) {
+            best = i;
+            highest = mean;
+        }
+    }
+    struct completion *chosen = &candidates[best];
+    *continuation = (struct continuation){.tokens = chosen->decoded,
+                                          .mean_logprob = highest,
+                                          .seed = first_seed + (uint64_t)best,
+                                          .finish = chosen->finish};
+    buffer_append_text(&chosen->text, ""); /* so that there is memory where the text is empty */
+    if (chosen->text.failed)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for a continuation");
+    continuation->text = buffer_release(&chosen->text);
+    return STATUS_OK;
+}
+
+enum status generate(struct harness *harness, struct engine *model,
+                     const struct generate_options *options, struct continuation *continuations,
+                     struct error *err) {
+    struct countdown countdown = {0};
+    int each = options->best_of, total = options->count * each, started = 0;
+    struct completion *completions = calloc((size_t)total, sizeof *completions);
+    enum status status = STATUS_OK;
+    memset(continuations, 0, (size_t)options->count * sizeof *continuations);
+    if (!completions)
+        return error_set(err, STATUS_NO_MEMORY, "no memory for %d continuations", total);
+    pthread_mutex_init(&countdown.lock, NULL);
+    pthread_cond_init(&countdown.changed, NULL);
+    for (; started < total && status == STATUS_OK; started++) {
+        await_ended(&countdown, started - HARNESS_SLOTS + 1);
+        harness_progress(harness, options->what, model->name, (size_t)started, (size_t)total);
+        status = start(model, options, started, &countdown, &completions[started], err);
+    }
+    if (status == STATUS_OK)
+        await_ended(&countdown, total);
+    for (int p = 0; p < options->count && status == STATUS_OK; p++)
+        status = choose(&completions[p * each], each, options->seed + (uint64_t)(p * each),
+                        &continuations[p], err);
+    for (int i = 0; i < total; i++)
+        completion_free(&completions[i]);
+    if (status != STATUS_OK)
+        continuations_free(continuations, options->count);
+    pthread_cond_destroy(&countdown.changed);
+    pthread_mutex_destroy(&countdown.lock);
+    free(completions);
+    return status;
+}
+
+void continuations_free(struct continuation *continuations, int count) {
+    for (int i = 0; i < count; i++)
+        free(continuations[i].text);
+    memset(continuations, 0, (size_t)count * sizeof *continuations);
+}

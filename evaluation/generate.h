@@ -1,0 +1,41 @@
+/* generate.h - what a model makes of prompts: continuations, many at once.
+ *
+ * Ownership: the caller frees continuations. One thread uses an engine so at a time.
+ */
+#ifndef ALPACA_EVALUATION_GENERATE_H
+#define ALPACA_EVALUATION_GENERATE_H
+
+#include "base/status.h"
+#include "engine/engine.h"
+#include "evaluation/harness.h"
+
+#include <stdint.h>
+
+/* Candidate i of prompt p is drawn with the seed `seed + p * best_of + i`; of a prompt's candidates
+ * the one with the highest mean log-probability per token is its continuation, the first of
+ * equals. A story from nothing is that of the prompt "". */
+struct generate_options {
+    const char *what; /* for the progress line */
+    const char *const *prompts;
+    int count; /* of the prompts */
+    float temperature;
+    uint64_t seed;
+    int best_of;    /* 1: the only one */
+    int max_tokens; /* cut to what the model has positions for */
+};
+
+struct continuation {
+    char *text;
+    int tokens;
+    double mean_logprob; /* -infinity without tokens */
+    uint64_t seed;
+    enum finish_reason finish; /* FINISH_STOP: it ended by itself */
+};
+
+/* Fills continuations[options->count]; on failure there is nothing to free in them. */
+enum status generate(struct harness *harness, struct engine *model,
+                     const struct generate_options *options, struct continuation *continuations,
+                     struct error *err);
+void continuations_free(struct continuation *continuations, int count);
+
+#endif

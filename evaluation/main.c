@@ -12,6 +12,7 @@ static const struct command {
 } commands[] = {
     {"prompts", "the original's prompts, and how it and these models go on", prompts_command},
     {"choices", "which of several texts the models find likelier", choices_command},
+    {"texture", "stories from nothing beside real ones, and what of them is copied", texture_command},
 };
 
 static int usage(FILE *out, int status) {

@@ -21,6 +21,8 @@ struct evaluation_options {
     bool json;
     const char *data, *pairs; /* choices: files; NULL for those of the repository */
     int cases;                /* choices: of each test at most; 0 for all */
+    const char *training;     /* texture: the training text; NULL for that of the repository */
+    int stories;              /* texture: of each model */
 };
 
 #define OPTION(member) offsetof(struct evaluation_options, member)

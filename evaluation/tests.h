@@ -7,6 +7,6 @@
 
 #include "evaluation/harness.h"
 
-extern const struct evaluation_test prompts_test, choices_test;
+extern const struct evaluation_test prompts_test, choices_test, texture_test;
 
 #endif

@@ -6,6 +6,7 @@ likes some words more than others, passes half of them.
 import collections
 import json
 import pathlib
+import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAIRS = [json.loads(line) for line in (ROOT / "evaluation/pairs.jsonl").read_text("utf-8").splitlines()]
@@ -44,3 +45,16 @@ def test_prompts_and_continuations_join_with_one_space():
             assert text == " ".join(text.split()) and text.isascii(), pair
         # A quotation that the prompt opens is closed by either continuation, and by nothing else.
         assert (pair["prompt"] + pair["right"]).count('"') % 2 == 0, pair
+
+
+def runs_of_four_words(text):
+    words = re.findall(r"[a-z']+", text.lower())
+    return {tuple(words[i:i + 4]) for i in range(len(words) - 3)}
+
+
+def test_no_pair_is_near_a_prompt_of_the_original():
+    original = json.loads((ROOT / "evaluation/original.json").read_text("utf-8"))
+    prompts = [prompt["prompt"] for prompt in original["prompts"] + original["continuations"]]
+    assert len(prompts) == 26
+    theirs = set().union(*map(runs_of_four_words, prompts))
+    assert [pair["prompt"] for pair in PAIRS if runs_of_four_words(pair["prompt"]) & theirs] == []

@@ -9,5 +9,6 @@
 int prompts_command(int argc, char **argv);
 int choices_command(int argc, char **argv);
 int texture_command(int argc, char **argv);
+int grade_command(int argc, char **argv);
 
 #endif

@@ -97,9 +97,9 @@ static void add_conditions(const struct harness *harness, struct document *docum
     }
 }
 
-static enum status measure(const struct evaluation_test *test,
-                           const struct evaluation_options *options, struct document *document,
-                           struct error *err) {
+enum status harness_measure(const struct evaluation_test *test,
+                            const struct evaluation_options *options, struct document *document,
+                            struct error *err) {
     struct harness harness;
     enum status status = harness_open(&harness, options, err);
     if (status != STATUS_OK)
@@ -140,7 +140,7 @@ int harness_command(const struct evaluation_test *test, int argc, char **argv) {
         fprintf(stderr, "alpaca-eval %s: %s\n", test->name, err.message);
         return 2;
     }
-    status = measure(test, &options, &document, &err);
+    status = harness_measure(test, &options, &document, &err);
     if (status == STATUS_OK)
         status = options.json ? document_print(&document, &err) : print_page(test, &document, &err);
     if (status != STATUS_OK)

@@ -38,6 +38,11 @@ struct evaluation_test {
 /* Runs one test as a command; the exit status. */
 int harness_command(const struct evaluation_test *test, int argc, char **argv);
 
+/* Opens the models and fills a new document, which document_close() ends, also after a failure. */
+enum status harness_measure(const struct evaluation_test *test,
+                            const struct evaluation_options *options, struct document *document,
+                            struct error *err);
+
 /* Opens the models. On failure nothing stays open. */
 enum status harness_open(struct harness *harness, const struct evaluation_options *options,
                          struct error *err);

@@ -23,6 +23,7 @@ struct evaluation_options {
     int cases;                /* choices: of each test at most; 0 for all */
     const char *training;     /* texture: the training text; NULL for that of the repository */
     int stories;              /* texture: of each model */
+    const char *out;          /* grade: the page */
 };
 
 #define OPTION(member) offsetof(struct evaluation_options, member)

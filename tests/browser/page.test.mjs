@@ -3,17 +3,14 @@
 //   ALPACA_BIN=build/release ALPACA_MODEL=weights/alpaca npm test
 //   SCREENSHOT=docs/page.png npm test      also takes the README's picture
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { startChromium } from "./chromium.mjs";
 import { startProxy, startServer } from "../support/server.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
-const browserPath = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) => existsSync(path));
 
 // ---- what the tests stand on ---------------------------------------------------
 
@@ -33,24 +30,15 @@ async function endless(answer, response) {
   }
 }
 
-const profile = mkdtempSync(join(tmpdir(), "alpaca-browser-"));
 let browser, server;
 
 before(async () => {
   server = await startServer();
-  browser = await chromium.launchPersistentContext(profile, {
-    executablePath: browserPath,
-    headless: true,
-    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-    viewport: { width: 900, height: 900 },
-    permissions: ["clipboard-read", "clipboard-write"],
-  });
+  browser = await startChromium({ permissions: ["clipboard-read", "clipboard-write"] });
 });
 
 after(async () => {
   await browser?.close();
-  rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
   assert.equal(await server?.stop(), 0, "the server's exit status");
 });
 

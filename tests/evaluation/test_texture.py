@@ -1,4 +1,4 @@
-"""alpaca-eval texture from outside: the same figures from the same seed, and clear refusals."""
+"""alpaca-eval texture and grade from outside: the same figures from the same seed, and clear refusals."""
 import json
 import os
 import pathlib
@@ -80,3 +80,8 @@ def test_wrong_options_are_refused_by_name(arguments, status, words, files):
     result = run("texture", "--model", SMALL, "--stories", "2", *files, *arguments)
     assert result.returncode == status and words in result.stderr, result.stderr
     assert result.stdout == ""
+
+
+def test_a_page_of_grades_that_cannot_be_written_is_an_error(tmp_path):
+    result = run("grade", "--model", SMALL, "--out", str(tmp_path / "nowhere" / "page.html"))
+    assert result.returncode == 1 and "nowhere" in result.stderr

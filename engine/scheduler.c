@@ -112,6 +112,11 @@ void scheduler_stop(struct scheduler *s, int grace_ms) {
         s->deadline_ns = deadline_ns;
     s->stopping = true;
     pthread_cond_signal(&s->wake);
+    if (s->options.stepped) {
+        pthread_mutex_unlock(&s->lock);
+        scheduler_main(s);
+        return;
+    }
     while (!s->over)
         pthread_cond_wait(&s->ended, &s->lock);
     pthread_mutex_unlock(&s->lock);
@@ -183,9 +188,9 @@ static enum status create_parts(struct scheduler *s, struct error *err) {
     if (status != STATUS_OK)
         return status;
     s->forward = (struct forward_context){s->model, s->pool, &s->activations};
-    if (pthread_create(&s->thread, NULL, scheduler_main, s) != 0)
+    if (!options->stepped && pthread_create(&s->thread, NULL, scheduler_main, s) != 0)
         return error_set(err, STATUS_NO_MEMORY, "cannot start the scheduler's thread");
-    s->thread_started = true;
+    s->started = true;
     return STATUS_OK;
 }
 
@@ -219,10 +224,10 @@ enum status scheduler_create(struct scheduler **out, const struct model *model,
 void scheduler_destroy(struct scheduler *s) {
     if (!s)
         return;
-    if (s->thread_started) {
+    if (s->started)
         scheduler_stop(s, 0);
+    if (s->started && !s->options.stepped)
         pthread_join(s->thread, NULL);
-    }
     for (int i = 0; i < s->samplers_count; i++)
         sampler_destroy(s->samplers[i]);
     activations_destroy(&s->activations);

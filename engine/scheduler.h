@@ -1,6 +1,7 @@
 /* scheduler.h - runs many requests at once: admission, continuous batching, cancellation.
  *
- * One thread runs steps. Each step takes one row from every running
+ * One thread runs steps: the scheduler's own, or where there is none (`stepped`)
+ * its user's. Each step takes one row from every running
  * request and a bounded number of prompt tokens (a chunk), so
  * that a long prompt never stalls the others. First come, first served. A
  * finished or cancelled request leaves in the same step and its slot is
@@ -10,7 +11,8 @@
  *
  * Ownership: the scheduler owns its thread, kv cache, activations, samplers
  * and the compute pool; it borrows the model.
- * Safety: every function may be called from any thread, except destroy.
+ * Safety: every function may be called from any thread, except destroy; of a
+ * stepped scheduler, all by one thread.
  */
 #ifndef ALPACA_ENGINE_SCHEDULER_H
 #define ALPACA_ENGINE_SCHEDULER_H
@@ -27,6 +29,7 @@ struct scheduler_options {
     int queue;       /* requests waiting at most */
     int threads;     /* compute threads; 0 for as many as the process may use */
     int prefill_chunk; /* prompt tokens per step at most */
+    bool stepped; /* starts no thread of its own: it runs in scheduler_step() and scheduler_stop() */
 };
 
 struct scheduler_stats {
@@ -55,6 +58,8 @@ enum status scheduler_create(struct scheduler **scheduler, const struct model *m
  * down. STATUS_INVALID: prompt ids, length or settings out of range. */
 enum status scheduler_submit(struct scheduler *scheduler, const struct request_params *params,
                              struct request **request, struct error *err);
+/* Of a stepped scheduler: one step, which calls on_output. False when there was nothing to do. */
+bool scheduler_step(struct scheduler *scheduler);
 /* Whether a submit would find a place now; a hint that costs no tokenizing. */
 bool scheduler_has_room(struct scheduler *scheduler, enum queue_share share);
 struct scheduler_stats scheduler_stats(struct scheduler *scheduler);

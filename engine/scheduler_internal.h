@@ -63,8 +63,8 @@ struct scheduler {
     uint64_t step_started_ns;
     struct request *leaving; /* list: out of the batch or the queue, the end not yet emitted */
     _Atomic uint64_t steps, prompt_tokens, generated_tokens, last_step_ns; /* others read these */
-    pthread_t thread;
-    bool thread_started;
+    pthread_t thread; /* unless stepped */
+    bool started;
 
     pthread_mutex_t lock;
     pthread_cond_t wake;  /* for the thread: a submit or a stop */

@@ -63,12 +63,17 @@ static void admit_waiting(struct scheduler *s, uint64_t now_ns) {
     }
 }
 
-/* Sleeps while there is nothing to do. False when the scheduler has come to its end. */
+/* Sleeps while there is nothing to do, unless it is stepped: then it returns false. False too when
+ * the scheduler has come to its end. */
 static bool prepare_step(struct scheduler *s) {
     pthread_mutex_lock(&s->lock);
     while (s->running_count == 0 && !s->first_waiting && !s->stopping) {
         s->idle = true;
         s->last_step_ns = clock_now_ns();
+        if (s->options.stepped) {
+            pthread_mutex_unlock(&s->lock);
+            return false;
+        }
         pthread_cond_wait(&s->wake, &s->lock);
     }
     s->idle = false;
@@ -274,11 +279,16 @@ static void run_step(struct scheduler *s) {
     emit(s);
 }
 
+bool scheduler_step(struct scheduler *s) {
+    bool more = prepare_step(s);
+    if (more && s->running_count > 0)
+        run_step(s);
+    return more;
+}
+
 void *scheduler_main(void *scheduler) {
     struct scheduler *s = scheduler;
-    while (prepare_step(s)) {
-        if (s->running_count > 0)
-            run_step(s);
+    while (scheduler_step(s)) {
     }
     pthread_mutex_lock(&s->lock);
     s->over = true;

@@ -251,7 +251,10 @@ static void collect(struct request *request, int number, int prompt_count,
 }
 
 static struct scheduler *create(int slots, int threads, int prefill_chunk) {
-    struct scheduler_options options = {slots, SEQUENCES, threads, prefill_chunk};
+    struct scheduler_options options = {.slots = slots,
+                                        .queue = SEQUENCES,
+                                        .threads = threads,
+                                        .prefill_chunk = prefill_chunk};
     struct scheduler *scheduler;
     assert_int_equal(scheduler_create(&scheduler, model, &options, NULL), STATUS_OK);
     return scheduler;

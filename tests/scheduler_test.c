@@ -127,7 +127,10 @@ static void test_wrong_requests_are_refused(void **state) {
     scheduler_destroy(scheduler);
 
     static const struct scheduler_options wrong[] = {
-        {0, 1, 1, 8}, {1, -1, 1, 8}, {1, 1, -1, 8}, {1, 1, 1, 0}};
+        {.slots = 0, .queue = 1, .threads = 1, .prefill_chunk = 8},
+        {.slots = 1, .queue = -1, .threads = 1, .prefill_chunk = 8},
+        {.slots = 1, .queue = 1, .threads = -1, .prefill_chunk = 8},
+        {.slots = 1, .queue = 1, .threads = 1, .prefill_chunk = 0}};
     static const char *const fields[] = {"slots", "queue", "threads", "prompt_rows"};
     for (int i = 0; i < 4; i++) {
         assert_int_equal(scheduler_create(&scheduler, client_model(), &wrong[i], &err),

@@ -38,7 +38,8 @@ void client_set_eos_bias(float bias) {
 }
 
 struct scheduler *client_scheduler(int slots, int queue, int threads, int prefill_chunk) {
-    struct scheduler_options options = {slots, queue, threads, prefill_chunk};
+    struct scheduler_options options = {
+        .slots = slots, .queue = queue, .threads = threads, .prefill_chunk = prefill_chunk};
     struct scheduler *scheduler;
     struct error err = {0};
     if (scheduler_create(&scheduler, model, &options, &err) != STATUS_OK)

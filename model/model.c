@@ -1,6 +1,7 @@
 #include "model/model.h"
 
 #include "base/rng.h"
+#include "model/position_table.h"
 
 #include <assert.h>
 #include <float.h>
@@ -203,23 +204,12 @@ static void layout(void *context, struct arena *arena) {
         arena_take(arena, (size_t)c->positions * (size_t)c->d_model, sizeof(float));
 }
 
-/* table[p][2i] = sin(p / 10000^(2i/d)), table[p][2i+1] = cos of the same. */
-static void fill_position_table(float *table, int positions, int d_model) {
-    for (int p = 0; p < positions; p++)
-        for (int i = 0; i < d_model; i += 2) {
-            double angle = p * exp(-log(10000.0) * i / d_model);
-            table[(size_t)p * d_model + i] = (float)sin(angle);
-            if (i + 1 < d_model)
-                table[(size_t)p * d_model + i + 1] = (float)cos(angle);
-        }
-}
-
 static struct linear linear_f32(int in, int out, const float *weight, const float *bias) {
     return (struct linear){
         .dtype = DTYPE_F32, .in = in, .out = out, .weight = weight, .bias = bias};
 }
 
-static void bind_linears(struct model *model) {
+void model_bind_linears(struct model *model) {
     const struct model_config *c = &model->config;
     for (int i = 0; i < c->layers; i++) {
         const struct layer_parameters *p = &model->parameters.layers[i];
@@ -262,8 +252,8 @@ enum status model_create(struct model **out, const struct model_config *config,
         return status;
     }
     parameters_bind(&model->parameters, config, model->buffer);
-    bind_linears(model);
-    fill_position_table(model->position_table, config->positions, config->d_model);
+    model_bind_linears(model);
+    position_table_fill(model->position_table, config->positions, config->d_model);
     *out = model;
     return STATUS_OK;
 }

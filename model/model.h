@@ -17,6 +17,7 @@
 #define ALPACA_MODEL_MODEL_H
 
 #include "base/arena.h"
+#include "base/buffer.h"
 #include "base/status.h"
 #include "model/linear.h"
 
@@ -135,7 +136,18 @@ void model_initialize(struct model *model, uint64_t seed);
  * only be run from then on, not saved or trained. */
 enum status model_prepare(struct model *model, enum dtype dtype, struct error *err);
 
+/* A model that was prepared as INT8, as bytes to be opened again: config, embedding, norms, and the
+ * integer matrices in the order of the kernels, some 1.1 bytes a parameter. In the numbers of
+ * little-endian machines, which reading makes sure of. The embedding is stored as BF16:
+ * STATUS_UNSUPPORTED when that would change it, as in a model that was saved as F32. */
+enum status model_pack(const struct model *model, struct buffer *bytes, struct error *err);
+/* Opens bytes[count], which begin at a multiple of ARENA_ALIGNMENT and outlive the model: it reads
+ * most of them in place. STATUS_CORRUPT unless they are what model_pack() wrote. */
+enum status model_unpack(struct model **model, const void *bytes, size_t count, struct error *err);
+
 enum { MODEL_MAX_LINEARS = 4 * MODEL_MAX_LAYERS + 1 };
+/* Points the linear layers at the parameters, in F32. */
+void model_bind_linears(struct model *model);
 /* All linear layers of a model, layer by layer and the head last, into
  * linears[MODEL_MAX_LINEARS]; returns how many there are. */
 int model_linears(struct model *model, struct linear **linears);

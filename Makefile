@@ -21,10 +21,11 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion 
             -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla
 # -ffp-contract=off: a fused multiply-add rounds differently, so results would depend on the CPU.
 ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -D_DARWIN_C_SOURCE \
-             -I. -I$(OUT)/generated -pthread -ffp-contract=off -fno-math-errno \
+             -I. -I$(OUT)/generated $(THREADS) -ffp-contract=off -fno-math-errno \
              $(WARNINGS) $(CONFIG_CFLAGS) $(DEPENDENCY_CFLAGS) $(CFLAGS)
-ALL_LDFLAGS = -pthread $(CONFIG_LDFLAGS) $(LDFLAGS)
+ALL_LDFLAGS = $(THREADS) $(CONFIG_LDFLAGS) $(LDFLAGS)
 
+THREADS := -pthread
 ifeq ($(CONFIG),release)
 CONFIG_CFLAGS := -O3 -g -fno-semantic-interposition
 else ifeq ($(CONFIG),debug)
@@ -39,6 +40,10 @@ else ifeq ($(CONFIG),fuzz) # for `make fuzz`; clang only
 CONFIG_CFLAGS := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
                  -fsanitize=fuzzer-no-link,address,undefined
 CONFIG_LDFLAGS := -fsanitize=address,undefined
+else ifeq ($(CONFIG),wasm) # for `make web`; emcc only. Plain hosts allow no shared memory, so no threads.
+THREADS :=
+CONFIG_CFLAGS := -O3 -msimd128
+CONFIG_LDFLAGS := -O3 --no-entry -sSTANDALONE_WASM -sALLOW_MEMORY_GROWTH -sINITIAL_MEMORY=64MB
 else
 $(error CONFIG is release, debug, asan or tsan, not "$(CONFIG)")
 endif
@@ -98,7 +103,7 @@ FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/entry_%.o)
 FUZZ_OBJECTS := $(OUT)/obj/tests/fuzz/fuzz.o $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/target_%.o)
 TESTS    := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_SOURCES)) $(OUT)/tests/parity
 
-.PHONY: all tests test bench-onednn fuzz fuzzers soak help install clean
+.PHONY: all tests test bench-onednn fuzz fuzzers soak web help install clean
 .DELETE_ON_ERROR:
 all: $(BINARIES) ## build the binaries (default)
 tests: all $(TESTS) ## build the tests, parity among them
@@ -228,6 +233,27 @@ soak: all ## SECONDS=60 of requests of every kind, polite and rude, against a re
 bench-onednn: $(OUT)/bench-onednn ## compare our products with oneDNN's, where that is installed
 $(OUT)/bench-onednn: $(OUT)/obj/bench/onednn.o $(OUT)/obj/bench/bench_command.o $(CORE)
 	$(call LINK,$(ENGINE_LIBS) -ldnnl -lgomp)
+
+# The engine without what reads model folders and JSON, and without OpenBLAS: it opens a packed
+# model. engine_open(), which nothing calls, is left out by the linker.
+WEB_SOURCES := $(filter-out model/blas.c model/weights.c model/safetensors_%.c,$(CORE_SOURCES)) \
+               $(call sources,web)
+WEB_FILES   := $(filter-out %.sh,$(wildcard public/*))
+WEB_MODEL   ?= weights/alpaca
+EMCC ?= emcc
+$(OUT)/alpaca.wasm: $(call objects,$(WEB_SOURCES))
+	$(call LINK)
+$(OUT)/alpaca-pack: $(OUT)/obj/web/main.o $(CORE)
+	$(call LINK,$(ENGINE_LIBS))
+web: ## WEB_MODEL=weights/alpaca: a page that needs no server, in build/web (Emscripten)
+	@command -v $(EMCC) >/dev/null || \
+	{ echo "make web needs Emscripten (Debian: apt-get install emscripten); there is no $(EMCC)" >&2; exit 1; }
+	$(MAKE) CONFIG=wasm CC=$(EMCC) AR=emar PKG_CONFIG=false $(BUILD)/wasm/alpaca.wasm
+	$(MAKE) $(OUT)/alpaca-pack
+	rm -rf $(BUILD)/web
+	$(OUT)/alpaca-pack --model $(WEB_MODEL) --out $(BUILD)/web/web
+	cp $(BUILD)/wasm/alpaca.wasm $(BUILD)/web/web/
+	cp $(WEB_FILES) $(BUILD)/web/
 
 install: all ## copy binaries, weights and the systemd unit under DESTDIR/PREFIX
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/alpaca/weights"

@@ -5,6 +5,7 @@
 #include "model/weights.h"
 
 #include <inttypes.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -64,6 +65,14 @@ static void take_fingerprint(struct engine *engine, enum dtype dtype) {
     snprintf(engine->fingerprint, sizeof engine->fingerprint, "fp_%010" PRIx64, hash >> 24);
 }
 
+static enum status start(struct engine *engine, const struct scheduler_options *options,
+                         struct error *err) {
+    enum status status = check_match(engine, err);
+    return status == STATUS_OK
+               ? scheduler_create(&engine->scheduler, engine->model, options, err)
+               : status;
+}
+
 enum status engine_open(struct engine *engine, const char *folder, const char *dtype,
                         const struct scheduler_options *options, struct error *err) {
     char path[FILE_PATH_BYTES];
@@ -95,14 +104,82 @@ enum status engine_open(struct engine *engine, const char *folder, const char *d
         status = tokenizer_load(&engine->tokenizer, path, err);
     if (status != STATUS_OK)
         goto fail;
-    status = check_match(engine, err);
-    if (status != STATUS_OK)
-        goto fail;
-    status = scheduler_create(&engine->scheduler, engine->model, options, err);
-    if (status == STATUS_OK)
-        return STATUS_OK;
+    status = start(engine, options, err);
 fail:
-    engine_close(engine);
+    if (status != STATUS_OK)
+        engine_close(engine);
+    return status;
+}
+
+/* ---- packed: a header, the model and the tokenizer, each at a multiple of the alignment ---- */
+
+struct packed_header {
+    uint32_t magic, version;
+    uint32_t model_bytes, tokenizer_bytes;
+    char name[64];
+};
+_Static_assert(sizeof(struct packed_header) == 4 * 4 + 64, "no gaps");
+enum { PACKED_MAGIC = 0x6b636150, PACKED_VERSION = 1 }; /* "Pack" on a little-endian machine */
+
+static void pad(struct buffer *bytes) {
+    static const char zeros[ARENA_ALIGNMENT];
+    buffer_append(bytes, zeros, -bytes->size % ARENA_ALIGNMENT);
+}
+
+enum status engine_pack(const struct engine *engine, struct buffer *bytes, struct error *err) {
+    struct packed_header header = {.magic = PACKED_MAGIC, .version = PACKED_VERSION};
+    char path[FILE_PATH_BYTES];
+    struct buffer model = {0};
+    struct file_map tokenizer = {0};
+    memcpy(header.name, engine->name, sizeof header.name);
+    enum status status = model_pack(engine->model, &model, err);
+    if (status == STATUS_OK)
+        status = file_join(path, engine->folder, "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = file_map_open(&tokenizer, path, err);
+    if (status != STATUS_OK)
+        goto cleanup;
+    header.model_bytes = (uint32_t)model.size;
+    header.tokenizer_bytes = (uint32_t)tokenizer.size;
+    buffer_append(bytes, &header, sizeof header);
+    pad(bytes);
+    buffer_append(bytes, model.data, model.size);
+    pad(bytes);
+    buffer_append(bytes, tokenizer.data, tokenizer.size);
+    if (model.size > UINT32_MAX || tokenizer.size > UINT32_MAX)
+        status = error_set(err, STATUS_TOO_LARGE, "the model is too large for a packed file");
+    else if (bytes->failed)
+        status = error_set(err, STATUS_NO_MEMORY, "no memory for the packed model");
+cleanup:
+    file_map_close(&tokenizer);
+    buffer_free(&model);
+    return status;
+}
+
+enum status engine_open_packed(struct engine *engine, const void *bytes, size_t count,
+                               const struct scheduler_options *options, struct error *err) {
+    struct packed_header header;
+    struct arena parts = {.memory = (void *)(uintptr_t)bytes, .size = (size_t)-1}; /* only read */
+    memset(engine, 0, sizeof *engine);
+    if (count < sizeof header)
+        return error_set(err, STATUS_CORRUPT, "the packed model is cut off");
+    memcpy(&header, arena_take(&parts, 1, sizeof header), sizeof header);
+    if (header.magic != PACKED_MAGIC || header.version != PACKED_VERSION)
+        return error_set(err, STATUS_CORRUPT, "this is no packed model that can be read here");
+    const void *model = arena_take(&parts, header.model_bytes, 1);
+    const void *tokenizer = (const unsigned char *)bytes + parts.used;
+    if (count != parts.used + header.tokenizer_bytes)
+        return error_set(err, STATUS_CORRUPT, "the packed model has %zu bytes, not %zu", count,
+                         parts.used + header.tokenizer_bytes);
+    memcpy(engine->name, header.name, sizeof engine->name - 1);
+    enum status status = model_unpack(&engine->model, model, header.model_bytes, err);
+    if (status == STATUS_OK)
+        status = tokenizer_load_bytes(&engine->tokenizer, tokenizer, header.tokenizer_bytes,
+                                      engine->name, err);
+    if (status == STATUS_OK)
+        status = start(engine, options, err);
+    if (status != STATUS_OK)
+        engine_close(engine);
     return status;
 }
 

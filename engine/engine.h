@@ -1,4 +1,4 @@
-/* engine.h - a model folder, opened and ready to write stories.
+/* engine.h - a model, opened and ready to write stories.
  *
  * Brings together the three things that every program which writes stories
  * needs: the weights, the tokenizer that belongs to them, and a running
@@ -33,6 +33,13 @@ struct engine {
  * (linear.h); NULL for int8. Starts the scheduler's threads. On failure nothing stays open. */
 enum status engine_open(struct engine *engine, const char *folder, const char *dtype,
                         const struct scheduler_options *options, struct error *err);
+/* Appends what engine_open_packed() reads: the model in INT8, as which `engine` is open, and its
+ * folder's tokenizer, in one block. */
+enum status engine_pack(const struct engine *engine, struct buffer *bytes, struct error *err);
+/* Opens bytes[count], which begin at a multiple of ARENA_ALIGNMENT and outlive the engine. No file
+ * is read. STATUS_CORRUPT unless they are what engine_pack() wrote. */
+enum status engine_open_packed(struct engine *engine, const void *bytes, size_t count,
+                               const struct scheduler_options *options, struct error *err);
 void engine_close(struct engine *engine); /* stops at once; a zeroed one is allowed */
 
 /* The best model folder at hand: `alpaca`, else `mini`, else `small`, in weights/ here, in the

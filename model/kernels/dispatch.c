@@ -35,6 +35,8 @@ const struct int8_kernels *int8_kernels_get(void) {
         return &int8_vnni;
     if (rows != &kernels_portable)
         return &int8_avx2;
+#elif defined(__wasm_simd128__)
+    return &int8_wasm;
 #endif
     return &int8_portable;
 }

@@ -73,6 +73,6 @@ struct int8_kernels {
 /* The set that goes with kernels_get(); see kernels_select(). */
 const struct int8_kernels *int8_kernels_get(void);
 
-extern const struct int8_kernels int8_portable, int8_avx2, int8_vnni;
+extern const struct int8_kernels int8_portable, int8_avx2, int8_vnni, int8_wasm;
 
 #endif

@@ -6,7 +6,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "bench/README.md", "docs/api.md"]
-ROOMS = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "bench", "tests", "public",
+ROOMS = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "web", "bench", "tests",
+         "public",
          "weights", "data", "deploy", "docs"]
 # Not `tests/NAME_test.c` nor `tests/fuzz/target_*.c`, which stand for many.
 NAMED = re.compile(rf"(?:{'|'.join(ROOMS)})/[\w./-]*")

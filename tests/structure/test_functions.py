@@ -3,7 +3,7 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ROOMS = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation"]
+ROOMS = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "web"]
 MAX_PARAMETERS = 6
 
 # A kernel's operands are pointers, strides and sizes.

@@ -25,6 +25,7 @@ MAY_INCLUDE = {
     "server/api": {"base", "tokenizer", "model", "engine", "server", "server/api"},
     "cli": {"base", "tokenizer", "model", "engine", "cli"},
     "evaluation": {"base", "tokenizer", "model", "engine", "train/data", "evaluation"},
+    "web": {"base", "tokenizer", "model", "engine", "web"},
 }
 
 # Header (a pattern) -> the only files of the rooms above that may include it.
@@ -38,6 +39,7 @@ ONLY_IN = {
     "openblas_config.h": ["model/blas.c"],
     "*intrin.h": ["model/kernels/*.[ch]"],
     "arm_*.h": ["model/kernels/*.[ch]"],
+    "wasm_*.h": ["model/kernels/*.[ch]"],
     "cmocka.h": [],
 }
 

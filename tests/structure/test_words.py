@@ -7,7 +7,7 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PLACES = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "bench",
+PLACES = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "web", "bench",
           "tests", "public", "docs", "deploy", ".ci", "alpaca", "Makefile", "Dockerfile", "README.md", "ARCHITECTURE.md",
           "CONTRIBUTING.md"]
 TEXTS = {".c", ".h", ".inc", ".py", ".sh", ".js", ".mjs", ".css", ".html", ".md", ".service", ".json", ""}

@@ -14,6 +14,7 @@ DESTDIR ?=
 PYTHON ?= /usr/bin/python3
 
 CC ?= cc
+EMCC ?= emcc
 PKG_CONFIG ?= pkg-config
 TARGET := $(shell $(CC) -dumpmachine)
 
@@ -215,7 +216,7 @@ $(OUT)/obj/generated/pages_data.o: $(OUT)/generated/pages_data.c $(OUT)/compilin
 	$(call COMPILE)
 
 # ---- tests, installation ----------------------------------------------------
-test: tests ## run every test: C, parity, Python, browser, clients
+test: tests $(if $(shell command -v $(EMCC)),web) ## run every test: C, parity, Python, browser, clients
 	tests/run.sh $(OUT)
 
 # `make fuzz SECONDS=3600 FUZZ=request` looks longer, and at one target only.
@@ -240,7 +241,6 @@ WEB_SOURCES := $(filter-out model/blas.c model/weights.c model/safetensors_%.c,$
                $(call sources,web)
 WEB_FILES   := $(filter-out %.sh,$(wildcard public/*))
 WEB_MODEL   ?= weights/alpaca
-EMCC ?= emcc
 $(OUT)/alpaca.wasm: $(call objects,$(WEB_SOURCES))
 	$(call LINK)
 $(OUT)/alpaca-pack: $(OUT)/obj/web/main.o $(CORE)

@@ -49,6 +49,7 @@ function fillIn(wish) {
 // ---- asking the server -------------------------------------------------------
 
 class Refusal extends Error {} // with a message for the reader
+class Busy extends Refusal {}
 
 async function refusalOf(response) {
   let reason = "";
@@ -58,7 +59,7 @@ async function refusalOf(response) {
     reason = `The server answered ${response.status}.`;
   }
   if (response.status === 503) {
-    return new Refusal("Many stories are being written right now. Please try again in a moment.");
+    return new Busy("Many stories are being written right now. Please try again in a moment.");
   }
   if (response.status === 401) {
     $("key-row").hidden = false;
@@ -86,19 +87,40 @@ async function* eventsOf(response) {
   }
 }
 
-async function ask(wish, signal, onEvent) {
+// A wish in the API's terms.
+function requestOf(wish) {
+  const request = { prompt: wish.prompt, temperature: wish.temperature };
+  if (wish.length !== null) request.max_tokens = wish.length;
+  if (wish.seed !== null) request.seed = wish.seed;
+  return request;
+}
+
+async function askServer(request, signal, onEvent) {
   const headers = { "Content-Type": "application/json" };
   if ($("key").value) headers.Authorization = `Bearer ${$("key").value}`;
-  const body = { prompt: wish.prompt, temperature: wish.temperature, stream: true };
-  if (wish.length !== null) body.max_tokens = wish.length;
-  if (wish.seed !== null) body.seed = wish.seed;
   const response = await fetch("generate", {
-    method: "POST", headers, body: JSON.stringify(body), signal,
+    method: "POST", headers, body: JSON.stringify({ ...request, stream: true }), signal,
   });
   if (!response.ok) throw await refusalOf(response);
   for await (const event of eventsOf(response)) {
     if (event.error) throw new Refusal(event.error.message);
     onEvent(event);
+  }
+}
+
+// The server tells the story, or where it cannot the browser, if the reader has agreed to that.
+async function ask(request, signal, onEvent) {
+  let begun = false;
+  await browserEngine.known;
+  try {
+    if (browserEngine.alone) throw new Refusal(browserEngine.INVITATION);
+    await askServer(request, signal, (event) => {
+      begun = true;
+      onEvent(event);
+    });
+  } catch (problem) {
+    if (begun || !browserEngine.takesOver(problem)) throw problem;
+    await browserEngine.ask(request, signal, onEvent);
   }
 }
 
@@ -169,7 +191,7 @@ async function tell(wish) {
   bringIntoView();
   $("status").textContent = "The story begins.";
   try {
-    await ask(wish, mine.signal, (event) => {
+    await ask(requestOf(wish), mine.signal, (event) => {
       if (event.text) {
         story.text += event.text;
         $("completion").append(event.text);
@@ -293,10 +315,13 @@ $("copy").addEventListener("click", () => copy($("copy"), current.prompt + curre
 $("link").addEventListener("click", () => copy($("link"), linkOf(current)));
 $("forget").addEventListener("click", () => keep([]));
 $("temperature").addEventListener("input", showTemperature);
+$("browser-get").addEventListener("click", () => browserEngine.get());
+$("browser-drop").addEventListener("click", () => browserEngine.drop());
 
 // A shared link tells its story at once; the seed field stays free for the next one.
 function start() {
   const query = new URLSearchParams(location.search);
+  browserEngine.known = browserEngine.start();
   const numberIn = (name) => (query.get(name) ? Number(query.get(name)) : null);
   showTemperature();
   listPast(pastStories());

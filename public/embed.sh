@@ -35,11 +35,11 @@ for file in "$@"; do
     [ "$name" = index.html ] && path=/
     type=$(content_type "$name")
     sum=$(cksum < "$file" | sed 's/ /-/')
-    rows="$rows    {\"$path\", \"$type\", \"\\\"$sum\\\"\", $array, sizeof $array - 1},
+    rows="$rows    {\"$path\", \"$type\", \"\\\"$sum\\\"\", $array, sizeof $array - 1, 0},
 "
     number=$((number + 1))
 done
 echo 'const struct page pages[] = {'
 printf '%s' "$rows"
-echo '    {0, 0, 0, 0, 0},'
+echo '    {0, 0, 0, 0, 0, 0},'
 echo '};'

@@ -90,6 +90,9 @@ static enum status open_service(struct service *service, struct error *err) {
     enum status status = kernels_select(options->cpu, err);
     if (status != STATUS_OK)
         return status;
+    status = web_files_open(&service->web, options->web, err);
+    if (status != STATUS_OK)
+        return status;
     service->started = time(NULL);
     return engine_open(&service->engine, options->model, options->dtype, &scheduler, err);
 }
@@ -117,6 +120,7 @@ static enum status serve(struct service *service, struct error *err) {
 cleanup:
     engine_close(&service->engine);
     keys_free(&service->keys);
+    web_files_close(&service->web);
     return status;
 }
 

@@ -44,6 +44,8 @@ static const struct flag rows[] = {
      "Comment lines in a stream that has nothing to say, so that proxies keep it open"},
     {"stop-timeout", FLAG_INT, AT(stop_timeout_s), "8", 0, 86400, "s",
      "Time for running stories to finish after SIGTERM"},
+    {"web", FLAG_TEXT, AT(web), NULL, 0, 0, "FOLDER",
+     "Folder of `make web`: the page then offers to go on in the browser when the server is busy"},
     {"api-key-file", FLAG_TEXT, AT(api_key_file), NULL, 0, 0, "FILE",
      "Accepts only requests with a key from this file, one a line, as \"Authorization: Bearer "
      "KEY\""},

@@ -22,6 +22,7 @@ struct options {
     int http_threads, connections, connections_per_address;
     int body_bytes, header_bytes;
     int idle_timeout_s, request_timeout_s, ping_s, stop_timeout_s;
+    const char *web; /* NULL: no engine for browsers */
     const char *api_key_file;
     const char *cors_origin, *allow_host;
     const char *log_format; /* "text" or "json" */

@@ -8,6 +8,7 @@
 #define ALPACA_SERVER_SERVICE_H
 
 #include "engine/engine.h"
+#include "server/api/web_files.h"
 #include "server/keys.h"
 #include "server/metrics.h"
 #include "server/options.h"
@@ -20,6 +21,7 @@ struct service {
     struct engine engine;
     struct keys keys;
     struct metrics metrics;
+    struct web_files web;
     time_t started;
     bool loopback_only; /* only this machine can reach the server */
     atomic_bool stopping; /* no new story is begun, and /ready says so */

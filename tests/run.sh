@@ -137,6 +137,7 @@ run_browser() {
         lack browser chromium
         return
     }
+    command -v emcc >/dev/null 2>&1 || lack 'the engine in the browser' emcc
     run_node browser
 }
 

@@ -1,4 +1,4 @@
-/* pages.h - the files of public/ and openapi.json, compiled in.
+/* pages.h - files that are sent as they are: those of public/ and openapi.json, compiled in.
  *
  * No path of a request ever reaches the disk. public/embed.sh generates the
  * tables.
@@ -8,6 +8,7 @@
 #ifndef ALPACA_SERVER_API_PAGES_H
 #define ALPACA_SERVER_API_PAGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct page {
@@ -16,6 +17,7 @@ struct page {
     const char *etag; /* with its quotes; a checksum of the bytes */
     const unsigned char *data;
     size_t size;
+    bool fixed; /* what has this path never changes, so that a browser need not ask again */
 };
 
 extern const struct page pages[];          /* ends with a row whose path is NULL */

@@ -186,6 +186,28 @@ static void handle_openapi(struct transaction *transaction) {
     transaction_answer(transaction, 200, "application/json");
 }
 
+/* Whether an If-None-Match header, a list of tags or *, has this one. */
+static bool tag_matches(const char *header, const char *etag) {
+    return header && (strcmp(header, "*") == 0 || strstr(header, etag));
+}
+
+static void answer_page(struct transaction *transaction) {
+    const struct page *page = transaction->page;
+    bool unchanged = tag_matches(transaction->if_none_match, page->etag);
+    transaction->answer.etag = page->etag;
+    transaction->answer.page = unchanged ? NULL : page;
+    transaction->answer.content_type = unchanged ? NULL : page->content_type;
+    transaction->answer.http_status = unchanged ? 304 : 200;
+}
+
+static void handle_web_file(struct transaction *transaction) {
+    transaction->page = web_files_find(&transaction->service->web, transaction->path_id);
+    if (transaction->page)
+        answer_page(transaction);
+    else
+        transaction_fail(transaction, PROBLEM_NOT_FOUND, NULL, "there is nothing at this path");
+}
+
 static const struct route routes[] = {
     {"/generate", METHOD_POST, false, handle_generate},
     {"/v1/completions", METHOD_POST, false, handle_completions},
@@ -198,6 +220,7 @@ static const struct route routes[] = {
     {"/health", METHOD_GET, true, handle_health},
     {"/ready", METHOD_GET, true, handle_ready},
     {"/metrics", METHOD_GET, false, handle_metrics},
+    {"/web/{id}", METHOD_GET, true, handle_web_file},
 };
 enum { ROUTE_COUNT = sizeof routes / sizeof *routes };
 
@@ -285,20 +308,6 @@ bool routes_refuse(struct transaction *transaction, const char *authorization,
         return true;
     }
     return false;
-}
-
-/* Whether an If-None-Match header, a list of tags or *, has this one. */
-static bool tag_matches(const char *header, const char *etag) {
-    return header && (strcmp(header, "*") == 0 || strstr(header, etag));
-}
-
-static void answer_page(struct transaction *transaction) {
-    const struct page *page = transaction->page;
-    bool unchanged = tag_matches(transaction->if_none_match, page->etag);
-    transaction->answer.etag = page->etag;
-    transaction->answer.page = unchanged ? NULL : page;
-    transaction->answer.content_type = unchanged ? NULL : page->content_type;
-    transaction->answer.http_status = unchanged ? 304 : 200;
 }
 
 void routes_handle(struct transaction *transaction) {

@@ -8,6 +8,8 @@
 #define PAGE_POLICY                                                                             \
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "                \
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+#define OFFER_POLICY PAGE_POLICY "; worker-src 'self'" /* where a browser may run the engine */
+#define WORKER_POLICY "default-src 'none'; script-src 'wasm-unsafe-eval'; connect-src 'self'"
 #define API_POLICY "default-src 'none'; frame-ancestors 'none'"
 
 static void add(struct MHD_Response *response, const char *name, const char *value) {
@@ -38,6 +40,18 @@ static void add_cors(struct MHD_Response *response, const char *origin) {
         add(response, "Vary", "Origin");
 }
 
+/* Only the page itself starts workers, and only a worker runs WebAssembly. */
+static const char *policy_of(const struct transaction *transaction) {
+    const struct page *page = transaction->page;
+    if (!page)
+        return API_POLICY;
+    if (!transaction->service->web.pack_name[0])
+        return PAGE_POLICY;
+    return strcmp(page->path, "/") == 0            ? OFFER_POLICY
+           : strcmp(page->path, "/worker.js") == 0 ? WORKER_POLICY
+                                                   : PAGE_POLICY;
+}
+
 /* Adds the headers that every answer has. */
 void http_add_headers(struct http_transaction *transaction, struct MHD_Response *response) {
     const struct transaction *base = &transaction->base;
@@ -45,9 +59,12 @@ void http_add_headers(struct http_transaction *transaction, struct MHD_Response 
     add(response, "X-Request-Id", base->id);
     add(response, "X-Content-Type-Options", "nosniff");
     add(response, "Referrer-Policy", "no-referrer");
-    add(response, "Content-Security-Policy", base->page ? PAGE_POLICY : API_POLICY);
+    add(response, "Content-Security-Policy", policy_of(base));
     /* A browser asks for a page again each time; comparing the ETag costs little. */
-    add(response, "Cache-Control", base->page ? "no-cache" : "no-store");
+    add(response, "Cache-Control",
+        !base->page         ? "no-store"
+        : base->page->fixed ? "public, max-age=31536000, immutable"
+                            : "no-cache");
     if (service->options.cors_origin) {
         add_cors(response, service->options.cors_origin);
         allow_headers(transaction->connection, response);

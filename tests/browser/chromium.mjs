@@ -1,4 +1,5 @@
-// Chromium with a profile of its own, for the tests here.
+// Chromium with a profile of its own, and the page in it, for the tests here.
+import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,3 +25,25 @@ export async function startChromium(options = {}) {
     },
   };
 }
+
+// A fresh page that fails the test when a script does, or when the page's policy is broken.
+export async function openPage(browser, url) {
+  const page = await browser.newPage();
+  page.problems = [];
+  page.on("pageerror", (problem) => page.problems.push(String(problem)));
+  page.on("console", (message) => {
+    const expected = /status of 503|ERR_CONNECTION_REFUSED/.test(message.text());
+    if (message.type() === "error" && !expected) page.problems.push(message.text());
+  });
+  await page.goto(url);
+  return page;
+}
+
+export async function close(page) {
+  assert.deepEqual(page.problems, []);
+  await page.evaluate(() => localStorage.clear());
+  await page.close();
+}
+
+export const completion = (page) => page.locator("#completion").textContent();
+export const finished = (page) => page.locator("#story[aria-busy=false]").waitFor();

@@ -7,7 +7,7 @@ import { dirname, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { startChromium } from "./chromium.mjs";
+import { close, completion, finished, openPage, startChromium } from "./chromium.mjs";
 import { startProxy, startServer } from "../support/server.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
@@ -42,27 +42,7 @@ after(async () => {
   assert.equal(await server?.stop(), 0, "the server's exit status");
 });
 
-// A fresh page that fails the test when a script does, or when the page's policy is broken.
-async function open(url) {
-  const page = await browser.newPage();
-  page.problems = [];
-  page.on("pageerror", (problem) => page.problems.push(String(problem)));
-  page.on("console", (message) => {
-    const expected = /status of 503|ERR_CONNECTION_REFUSED/.test(message.text());
-    if (message.type() === "error" && !expected) page.problems.push(message.text());
-  });
-  await page.goto(url);
-  return page;
-}
-
-async function close(page) {
-  assert.deepEqual(page.problems, []);
-  await page.evaluate(() => localStorage.clear());
-  await page.close();
-}
-
-const completion = (page) => page.locator("#completion").textContent();
-const finished = (page) => page.locator("#story[aria-busy=false]").waitFor();
+const open = (url) => openPage(browser, url);
 
 // ---- the tests ------------------------------------------------------------------
 

@@ -5,8 +5,12 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
-const binary = join(resolve(root, process.env.ALPACA_BIN ?? "build/release"), "alpaca-server");
+const binaries = resolve(root, process.env.ALPACA_BIN ?? "build/release");
+const binary = join(binaries, "alpaca-server");
 const model = resolve(root, process.env.ALPACA_MODEL ?? "weights/alpaca");
+
+// What `make web` filled.
+export const webFolder = join(binaries, "../web");
 
 export async function startServer(...options) {
   const child = spawn(binary, ["--port", "0", "--model", model, "--no-access-log", ...options],

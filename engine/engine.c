@@ -116,9 +116,9 @@ fail:
 struct packed_header {
     uint32_t magic, version;
     uint32_t model_bytes, tokenizer_bytes;
-    char name[64];
+    char name[64], fingerprint[16];
 };
-_Static_assert(sizeof(struct packed_header) == 4 * 4 + 64, "no gaps");
+_Static_assert(sizeof(struct packed_header) == 4 * 4 + 64 + 16, "no gaps");
 enum { PACKED_MAGIC = 0x6b636150, PACKED_VERSION = 1 }; /* "Pack" on a little-endian machine */
 
 static void pad(struct buffer *bytes) {
@@ -132,6 +132,7 @@ enum status engine_pack(const struct engine *engine, struct buffer *bytes, struc
     struct buffer model = {0};
     struct file_map tokenizer = {0};
     memcpy(header.name, engine->name, sizeof header.name);
+    memcpy(header.fingerprint, engine->fingerprint, sizeof header.fingerprint);
     enum status status = model_pack(engine->model, &model, err);
     if (status == STATUS_OK)
         status = file_join(path, engine->folder, "tokenizer.model", err);
@@ -172,6 +173,7 @@ enum status engine_open_packed(struct engine *engine, const void *bytes, size_t 
         return error_set(err, STATUS_CORRUPT, "the packed model has %zu bytes, not %zu", count,
                          parts.used + header.tokenizer_bytes);
     memcpy(engine->name, header.name, sizeof engine->name - 1);
+    memcpy(engine->fingerprint, header.fingerprint, sizeof engine->fingerprint - 1);
     enum status status = model_unpack(&engine->model, model, header.model_bytes, err);
     if (status == STATUS_OK)
         status = tokenizer_load_bytes(&engine->tokenizer, tokenizer, header.tokenizer_bytes,

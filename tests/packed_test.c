@@ -72,6 +72,7 @@ static void test_tells_what_the_folder_tells(void **state) {
     void *bytes;
     assert_int_equal(open_bytes(&opened, packed.size, &bytes, NULL), STATUS_OK);
     assert_string_equal(opened.name, "small");
+    assert_string_equal(opened.fingerprint, engine.fingerprint);
     for (uint64_t seed = 0; seed < 5; seed++) {
         struct buffer text = {0}, other = {0};
         tell(&engine, seed, &text);

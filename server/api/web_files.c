@@ -21,7 +21,7 @@ static enum status read_manifest(struct web_files *files, const char *folder, st
         status = file_read(path, MANIFEST_BYTES_MAX, &text, err);
     if (status == STATUS_OK)
         status = json_parse(text.data ? text.data : "", text.size, &root, err);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK && status != STATUS_INVALID) /* what is no JSON has no name either */
         goto cleanup;
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(root, "pack"));
     if (name && strlen(name) < sizeof files->pack_name && !strpbrk(name, "/\"\\"))

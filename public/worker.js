@@ -135,8 +135,12 @@ async function tell({ prompt, seed = Math.floor(Math.random() * 2 ** 53), ...num
     if (end > sent) postMessage({ id, event: { text: textAt(engine.web_text() + sent, end - sent) } });
     sent = end;
     if (finish === "running") continue;
-    const usage = { completion_tokens: engine.web_tokens() };
-    postMessage({ id, event: { finish_reason: finish, seed, usage } });
+    postMessage({ id, event: {
+      finish_reason: finish,
+      seed: engine.web_seed(),
+      system_fingerprint: nameAt(engine.web_fingerprint()),
+      usage: { completion_tokens: engine.web_tokens() },
+    } });
   }
 }
 

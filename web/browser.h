@@ -17,9 +17,13 @@ EXPORTED(web_free) void web_free(void *memory);
 
 /* bytes[count] are those of engine_pack(), in memory from web_allocate() that stays. */
 EXPORTED(web_open) const char *web_open(const void *bytes, size_t count);
-/* Sets a number of the next story. The names and ranges are those of POST /generate. */
+/* Of the weights and their dtype, as in the API's system_fingerprint. */
+EXPORTED(web_fingerprint) const char *web_fingerprint(void);
+/* Sets a number of the next story; what is not set is as by default. The names and ranges are those
+ * of POST /generate. After an error nothing is set. */
 EXPORTED(web_set) const char *web_set(const char *name, double value);
-/* Starts a story that goes on from prompt[bytes], and ends one that is running. */
+/* Starts a story that goes on from prompt[bytes], and ends one that is running. With best_of above 1
+ * there is no text until its end. */
 EXPORTED(web_start) const char *web_start(const char *prompt, size_t bytes);
 /* Computes a part of the prompt, or the next token. */
 EXPORTED(web_step) const char *web_step(void);
@@ -27,6 +31,8 @@ EXPORTED(web_step) const char *web_step(void);
 EXPORTED(web_text) const char *web_text(void);
 EXPORTED(web_text_bytes) size_t web_text_bytes(void);
 EXPORTED(web_tokens) int web_tokens(void);
+/* The one that alone gives this story again; that of the best once it is known. */
+EXPORTED(web_seed) double web_seed(void);
 /* "running", or why the story ended: "stop" or "length". */
 EXPORTED(web_finish) const char *web_finish(void);
 

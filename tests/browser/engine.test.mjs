@@ -45,11 +45,11 @@ const REQUESTS = [
   { prompt: "a little alpaca", temperature: 2 },
   { prompt: "\u6d77 caf\u00e9 \ud83e\udd99 ", temperature: 0.9 },
   { prompt: "two\nlines", max_tokens: 17 },
+  { prompt: "once upon a time", best_of: 4 },
+  { prompt: "my best friend", best_of: 16, max_tokens: 12, seed: 2 ** 53 - 3 },
   { prompt: "nothing", max_tokens: 0 },
-  { prompt: "one", max_tokens: 1 },
   { prompt: "there was a queen who ".repeat(30), max_tokens: 40 },
-  { prompt: "there was a king", top_k: 5 },
-  { prompt: "there was a king", top_p: 0.8, temperature: 1.2 },
+  { prompt: "there was a king", top_k: 5, top_p: 0.8, temperature: 1.2 },
   { prompt: "there was a king", min_p: 0.1, temperature: 1.2 },
   { prompt: "the cat and the cat and the cat", repetition_penalty: 1.3 },
   { prompt: "the cat", presence_penalty: 1.5, frequency_penalty: 0.5 },
@@ -60,8 +60,8 @@ const REQUESTS = [
 
 async function serverTells(server, request) {
   const answer = await fetch(`${server.url}/generate`, { method: "POST", body: JSON.stringify(request) });
-  const { completion: text, finish_reason, seed } = await answer.json();
-  return { text, finish_reason, seed };
+  const { completion: text, finish_reason, seed, system_fingerprint } = await answer.json();
+  return { text, finish_reason, seed, system_fingerprint };
 }
 
 const browserTells = (page, request) => page.evaluate(async (wanted) => {
@@ -70,7 +70,8 @@ const browserTells = (page, request) => page.evaluate(async (wanted) => {
     text += event.text ?? "";
     if (event.finish_reason) end = event;
   });
-  return { text, finish_reason: end.finish_reason, seed: end.seed };
+  const { finish_reason, seed, system_fingerprint } = end;
+  return { text, finish_reason, seed, system_fingerprint };
 }, request);
 
 // Agrees to the download, unless this browser has it already, and waits for its end.
@@ -110,6 +111,7 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
   test("twenty requests give the server's stories, bit for bit", async () => {
     const page = await openPage(browser, server.url);
     await agree(page);
+    assert.equal(REQUESTS.length, 20);
     for (const request of REQUESTS) {
       assert.deepEqual(await browserTells(page, request), await serverTells(server, request),
         JSON.stringify(request));
@@ -121,7 +123,8 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
     const page = await openPage(browser, server.url);
     await agree(page);
     for (const [request, problem] of [[{ temperature: 3 }, /temperature.* 0 to 2/],
-      [{ top_k: -1 }, /top_k.* 0 to 4000/], [{ warmth: 1 }, /warmth/],
+      [{ top_k: -1 }, /top_k.* 0 to 4000/], [{ warmth: 1 }, /warmth/], [{ best_of: 17 }, /best_of.* 1 to 16/],
+      [{ seed: -2 }, /seed/], [{ top_k: 1.5 }, /top_k.*whole/],
       [{ prompt: "many words ".repeat(200) }, /prompt is 401 tokens long.* at most 255/]]) {
       await assert.rejects(browserTells(page, { prompt: "", ...request }), problem);
       const answer = await fetch(`${server.url}/generate`, { method: "POST", body: JSON.stringify(request) });

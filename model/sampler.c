@@ -16,9 +16,10 @@ struct sampler {
     int vocab, suppressed_count;
     int32_t *suppressed; /* [suppressed_count] */
     int32_t *candidates; /* [vocab] ids that the filters so far have left */
-    double *block_sums;  /* [blocks of BLOCK weights] */
     uint32_t *seen;      /* [vocab] the round in which a token was last marked */
     uint32_t round;
+    bool measures_lead;
+    float lead;          /* of the last token over the runner-up */
     float *row;          /* [vocab] the logits of the log-probabilities; -infinity for NaN */
     float row_max;
     double row_log_sum;  /* log of the sum of e^(row - row_max) */
@@ -80,11 +81,10 @@ enum status sampler_create(struct sampler **out, int vocab, const int32_t *suppr
         sampler->vocab = vocab;
         sampler->suppressed = calloc((size_t)suppressed_count + 1, sizeof *sampler->suppressed);
         sampler->candidates = malloc(count * sizeof *sampler->candidates);
-        sampler->block_sums = malloc((count + BLOCK - 1) / BLOCK * sizeof *sampler->block_sums);
         sampler->seen = calloc(count, sizeof *sampler->seen);
         sampler->row = calloc(count, sizeof *sampler->row);
     }
-    if (!sampler || !sampler->suppressed || !sampler->candidates || !sampler->block_sums ||
+    if (!sampler || !sampler->suppressed || !sampler->candidates ||
         !sampler->seen || !sampler->row) {
         sampler_destroy(sampler);
         return error_set(err, STATUS_NO_MEMORY, "no memory for a sampler");
@@ -101,10 +101,17 @@ void sampler_destroy(struct sampler *sampler) {
         return;
     free(sampler->suppressed);
     free(sampler->candidates);
-    free(sampler->block_sums);
     free(sampler->seen);
     free(sampler->row);
     free(sampler);
+}
+
+void sampler_measure_lead(struct sampler *sampler) {
+    sampler->measures_lead = true;
+}
+
+float sampler_lead(const struct sampler *sampler) {
+    return sampler->lead;
 }
 
 /* ---- the logits, before they become weights ---------------------------------- */
@@ -203,6 +210,13 @@ static float repair_and_max(float *logits, int count) {
     for (int l = 1; l < LANES; l++)
         lane[0] = lane[l] > lane[0] ? lane[l] : lane[0];
     return lane[0];
+}
+
+static float greatest_beside(const float *logits, int count, int32_t id) {
+    float greatest = -INFINITY;
+    for (int32_t i = 0; i < count; i++)
+        greatest = i != id && logits[i] > greatest ? logits[i] : greatest;
+    return greatest;
 }
 
 /* ---- filters over the candidates --------------------------------------------- */
@@ -306,78 +320,6 @@ static void filter(struct sampler *sampler, const struct sampling *s, float *wei
 
 /* ---- the draw ---------------------------------------------------------------- */
 
-static double block_sum(const float *weights, int count) {
-    double lane[LANES] = {0};
-    int i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        for (int l = 0; l < LANES; l++)
-            lane[l] += (double)weights[i + l];
-    }
-    for (; i < count; i++)
-        lane[0] += (double)weights[i];
-    for (int l = 1; l < LANES; l++)
-        lane[0] += lane[l];
-    return lane[0];
-}
-
-/* The token where the running sum, in the order of ids, passes `uniform` of the total.
- * Sums by block first, so that only one block is walked token by token. */
-static int32_t draw(double *sums, const float *weights, int vocab, double uniform) {
-    double total = 0;
-    int blocks = (vocab + BLOCK - 1) / BLOCK, chosen = 0;
-    for (int b = 0; b < blocks; b++) {
-        int count = vocab - b * BLOCK < BLOCK ? vocab - b * BLOCK : BLOCK;
-        sums[b] = block_sum(weights + b * BLOCK, count);
-        total += sums[b];
-    }
-    double target = uniform * total;
-    for (int b = 0; b < blocks; b++) { /* rounding may pass the end: then the last that has any */
-        if (sums[b] <= 0)
-            continue;
-        chosen = b;
-        if (target < sums[b])
-            break;
-        target -= sums[b];
-    }
-    int32_t id = chosen * BLOCK, end = id + BLOCK < vocab ? id + BLOCK : vocab, result = id;
-    for (; id < end; id++) {
-        if (weights[id] <= 0)
-            continue;
-        result = id;
-        if (target < (double)weights[id])
-            break;
-        target -= (double)weights[id];
-    }
-    return result;
-}
-
-int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
-                     const int32_t *history, int prompt, int count) {
-    int vocab = sampler->vocab;
-    if (sampling->repetition_penalty != 1.0f)
-        penalize_repetition(sampler, sampling->repetition_penalty, logits, history, count);
-    if (sampling->presence_penalty != 0 || sampling->frequency_penalty != 0)
-        penalize_generated(sampler, sampling, logits, history + prompt, count - prompt);
-    for (int i = 0; i < sampler->suppressed_count; i++)
-        logits[sampler->suppressed[i]] = -INFINITY;
-    if (sampling->bias_count > 0)
-        apply_biases(sampler, sampling, logits);
-    float max = repair_and_max(logits, vocab);
-    if (sampling->temperature <= 0 || max == -INFINITY)
-        return first_best(sampler, logits, max);
-
-    float *weights = logits; /* from here on e^((logit - max) / temperature) */
-    for (int i = 0; i < vocab; i++)
-        weights[i] = (logits[i] - max) / sampling->temperature;
-    kernels_get()->exp_minus(weights, 0.0f, (size_t)vocab);
-    if (sampling->top_k > 0 || sampling->top_p < 1 || sampling->min_p > 0)
-        filter(sampler, sampling, weights);
-    return draw(sampler->block_sums, weights, vocab,
-                rng_uniform(sampling->seed, (uint64_t)count));
-}
-
-/* ---- log-probabilities -------------------------------------------------------- */
-
 /* The natural logarithm of a finite x >= 1, from x = m * 2^e and log(m) = 2 artanh((m - 1) /
  * (m + 1)), whose series needs 11 terms between sqrt(1/2) and sqrt(2). The C library's own rounds
  * otherwise on another machine. */
@@ -392,6 +334,91 @@ static double natural_log(double x) {
     for (int k = 21; k >= 1; k -= 2)
         series = series * square + 1.0 / k;
     return exponent * 0.69314718055994531 + 2 * s * series;
+}
+
+/* A token's time in the race: exponentially distributed, with its weight as the rate. */
+static double time_of(uint32_t noise, float weight) {
+    double u = ((double)(noise >> 1) + 0.5) * 0x1p-31; /* between 0 and 1, and never one of them */
+    return natural_log(1 / (1 - u)) / (double)weight;
+}
+
+/* The token that arrives first. Since -log(1 - u) >= u, a token can arrive before `limit` only if
+ * u < limit * weight: that spares almost all of them the logarithm. The largest weight is 1, so
+ * there is one that arrives in the end. */
+static int32_t draw(struct sampler *sampler, const float *weights, uint32_t key,
+                    float temperature) {
+    const struct kernels *kernels = kernels_get();
+    int32_t first = -1;
+    double earliest = 0, second = 0; /* times; the second one only for the lead */
+    for (double limit = sampler->measures_lead ? 4096 : 2; first < 0; limit *= 8) {
+        earliest = second = limit;
+        for (int32_t begin = 0; begin < sampler->vocab; begin += BLOCK) {
+            int left = sampler->vocab - begin;
+            double until = sampler->measures_lead ? second : earliest;
+            uint64_t may_win = kernels->below(weights + begin, (size_t)(left < BLOCK ? left : BLOCK),
+                                              key, (uint32_t)begin,
+                                              (float)until * 1.00001f); /* rounding is less */
+            for (; may_win; may_win &= may_win - 1) {
+                int32_t id = begin + __builtin_ctzll(may_win);
+                double time = time_of(rng_bits32(key, (uint32_t)id), weights[id]);
+                if (time < earliest) { /* ties go to the lower id */
+                    second = earliest;
+                    earliest = time;
+                    first = id;
+                } else if (time < second) {
+                    second = time;
+                }
+            }
+        }
+    }
+    if (sampler->measures_lead)
+        sampler->lead = temperature * (float)natural_log(second / earliest);
+    return first;
+}
+
+int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
+                     const int32_t *history, int prompt, int count) {
+    int vocab = sampler->vocab;
+    if (sampling->repetition_penalty != 1.0f)
+        penalize_repetition(sampler, sampling->repetition_penalty, logits, history, count);
+    if (sampling->presence_penalty != 0 || sampling->frequency_penalty != 0)
+        penalize_generated(sampler, sampling, logits, history + prompt, count - prompt);
+    for (int i = 0; i < sampler->suppressed_count; i++)
+        logits[sampler->suppressed[i]] = -INFINITY;
+    if (sampling->bias_count > 0)
+        apply_biases(sampler, sampling, logits);
+    float max = repair_and_max(logits, vocab);
+    if (sampling->temperature <= 0 || max == -INFINITY) {
+        int32_t best = first_best(sampler, logits, max);
+        if (sampler->measures_lead)
+            sampler->lead = max - greatest_beside(logits, vocab, best);
+        return best;
+    }
+
+    float *weights = logits; /* from here on e^((logit - max) / temperature) */
+    for (int i = 0; i < vocab; i++)
+        weights[i] = (logits[i] - max) / sampling->temperature;
+    kernels_get()->exp_minus(weights, 0.0f, (size_t)vocab);
+    if (sampling->top_k > 0 || sampling->top_p < 1 || sampling->min_p > 0)
+        filter(sampler, sampling, weights);
+    return draw(sampler, weights, (uint32_t)rng_bits(sampling->seed, (uint64_t)count),
+                sampling->temperature);
+}
+
+/* ---- log-probabilities -------------------------------------------------------- */
+
+static double block_sum(const float *weights, int count) {
+    double lane[LANES] = {0};
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        for (int l = 0; l < LANES; l++)
+            lane[l] += (double)weights[i + l];
+    }
+    for (; i < count; i++)
+        lane[0] += (double)weights[i];
+    for (int l = 1; l < LANES; l++)
+        lane[0] += lane[l];
+    return lane[0];
 }
 
 void sampler_compute_logprobs(struct sampler *sampler, const float *logits) {

@@ -5,13 +5,18 @@
  * logit biases, greedy at temperature 0, else temperature, then top-k, then top-p
  * (nucleus), then min-p, each on what the one before left, and a draw. The biases
  * come last of what changes a logit, so that no penalty weakens a ban or a force.
- * Ties go to the lower id, in every filter. The draw is a pure function of
- * (seed, position) and goes over what is left in the order of ids, so a story
- * depends on nothing but its prompt, settings and seed. Logits that are NaN are
- * never drawn.
- * Sources: Keskar et al. 2019 (repetition penalty, CTRL); Fan et al. 2018
- * (top-k); Holtzman et al. 2019 (top-p); Nguyen et al. 2024 (min-p); OpenAI's API
- * reference (presence_penalty, frequency_penalty, logit_bias).
+ * Ties go to the lower id, in every filter. Logits that are NaN are never drawn.
+ *
+ * The draw is a race: each token that is left arrives at a random time, which is
+ * exponentially distributed with the token's weight as its rate, and the first one
+ * is taken. That gives each token its probability (it is the Gumbel-max trick,
+ * without the logarithms). The randomness is a pure function of (seed, position,
+ * id), so a story depends on nothing but its prompt, settings and seed; and two
+ * models that think nearly the same draw the same token nearly always.
+ * Sources: Maddison et al. 2014, "A* sampling" (Gumbel-max); Keskar et al. 2019
+ * (repetition penalty, CTRL); Fan et al. 2018 (top-k); Holtzman et al. 2019
+ * (top-p); Nguyen et al. 2024 (min-p); OpenAI's API reference (presence_penalty,
+ * frequency_penalty, logit_bias).
  *
  * Log-probabilities are the model's own: natural logarithms of the softmax of
  * its logits, before all of the above. They are computed row by row in one
@@ -77,6 +82,12 @@ void sampler_destroy(struct sampler *sampler); /* NULL is allowed */
  * `count`. */
 int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, float *logits,
                      const int32_t *history, int prompt, int count);
+
+/* From now on each sampler_next() also finds out the lead of its token over the runner-up: by how
+ * much the runner-up's logit would have had to be higher for it to be taken instead. A model that
+ * thinks nearly the same takes the same token the more surely, the greater the lead is. */
+void sampler_measure_lead(struct sampler *sampler);
+float sampler_lead(const struct sampler *sampler); /* of the last token */
 
 enum { TOP_LOGPROBS_MAX = 5 };
 

@@ -100,10 +100,16 @@ static float run_dropout(const struct kernels *k, struct buffers *b) {
     k->dropout(b->x[0], b->n, 12345, 1u << 30, 4.0f / 3.0f);
     return 0;
 }
+/* At a limit that about half of the elements are below, and one that hardly any is. */
+static float run_below(const struct kernels *k, struct buffers *b) {
+    size_t n = b->n < 64 ? b->n : 64;
+    uint64_t bits = k->below(b->x[1], n, 777, 5, 0.25f) ^ k->below(b->x[1], n, 778, 5, 0.001f) << 1;
+    return (float)(bits % 16777213); /* exact */
+}
 
 static run_kernel *const runs[] = {run_add,      run_bias,          run_bias_relu, run_norm,
                                    run_norm_backward, run_softmax,  run_exp_minus, run_relu_backward,
-                                   run_dot,      run_dropout};
+                                   run_dot,      run_dropout,       run_below};
 
 static void every_set_gives_the_same_bits(void **state) {
     (void)state;

@@ -46,10 +46,6 @@ static int by_weight(const void *left, const void *right) {
     return a->id - b->id;
 }
 
-static int by_id(const void *left, const void *right) {
-    return ((const struct choice *)left)->id - ((const struct choice *)right)->id;
-}
-
 /* The choices that the filters leave, heaviest first. Sets *margin to how close, relative to
  * the total, some filter came to deciding otherwise. */
 static int reference_filter(struct choice *choices, int vocab, const struct sampling *s,
@@ -95,22 +91,24 @@ static int reference_filter(struct choice *choices, int vocab, const struct samp
 static int32_t reference_next(int vocab, const struct sampling *s, const float *logits,
                               const int32_t *history, int count) {
     static struct choice choices[MAX_VOCAB];
-    double margin, total = 0, sum = 0;
+    double margin, earliest = INFINITY, next = INFINITY;
+    int32_t first = -1;
+    uint32_t key = (uint32_t)rng_bits(s->seed, (uint64_t)count);
     int kept = reference_filter(choices, vocab, s, logits, history, count, &margin);
     if (margin < 2e-6)
         return -1;
-    qsort(choices, (size_t)kept, sizeof *choices, by_id);
-    for (int i = 0; i < kept; i++)
-        total += choices[i].weight;
-    double target = rng_uniform(s->seed, (uint64_t)count) * total;
-    for (int i = 0; i < kept; i++) {
-        sum += choices[i].weight;
-        if (fabs(sum - target) < 2e-6 * total)
-            return -1;
-        if (target < sum)
-            return choices[i].id;
+    for (int i = 0; i < kept; i++) { /* a race (sampler.h): who arrives first is taken */
+        uint32_t noise = rng_bits32(key, (uint32_t)choices[i].id);
+        double time = -log1p(-((noise >> 1) + 0.5) / 0x1p31) / choices[i].weight;
+        if (time < earliest) {
+            next = earliest;
+            earliest = time;
+            first = choices[i].id;
+        } else if (time < next) {
+            next = time;
+        }
     }
-    return -1;
+    return next < earliest * (1 + 2e-5) ? -1 : first;
 }
 
 static void test_agrees_with_the_reference(void **state) {

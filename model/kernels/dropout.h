@@ -37,16 +37,9 @@ SHARED_INLINE uint32_t dropout_key(uint64_t step_key, struct dropout_row at, int
     return (uint32_t)(rng_bits(rng_bits(step_key, at.story), place) >> 32);
 }
 
-/* The 32 random bits of an element, a finalizer over the column and the row's key (the constants
- * are Chris Wellons' "lowbias32", hash-prospector). It is dropped when they are below the
- * threshold. */
+/* The 32 random bits of an element. It is dropped when they are below the threshold. */
 SHARED_INLINE uint32_t dropout_bits(uint32_t key, uint32_t column) {
-    uint32_t h = column * 0x9e3779b1u ^ key;
-    h ^= h >> 16;
-    h *= 0x7feb352du;
-    h ^= h >> 15;
-    h *= 0x846ca68bu;
-    return h ^ (h >> 16);
+    return rng_bits32(key, column);
 }
 
 SHARED_INLINE uint32_t dropout_threshold(const struct dropout *dropout) {

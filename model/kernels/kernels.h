@@ -57,6 +57,10 @@ struct kernels {
     /* x[i] is 0 where dropout_bits(key, i) < threshold (dropout.h), else x[i] * scale. */
     void (*dropout)(float *x, size_t n, uint32_t key, uint32_t threshold, float scale);
 
+    /* Bit i is set where u < limit * weights[i], with u = rng_bits32(key, first + i) as a number from
+     * 0 to 1. n <= 64. */
+    uint64_t (*below)(const float *weights, size_t n, uint32_t key, uint32_t first, float limit);
+
     /* One query row of one head: out[head_dim] = softmax(scale * q K^T) V over
      * `count` positions whose rows lie `stride` floats apart; scores[count] is
      * scratch. Returns the logsumexp. */

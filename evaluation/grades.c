@@ -52,13 +52,12 @@ static enum status add_grade(struct graded *graded, const struct grade_item *ite
     return STATUS_OK;
 }
 
-static struct graded *find(struct grading *grading, const char *id, struct grade_item **item) {
-    for (size_t i = 0; i < grading->count; i++)
-        if (strcmp(grading->items[i].id, id) == 0) {
-            *item = &grading->items[i];
-            return &grading->graded[i];
-        }
-    return NULL;
+/* The index of the answer; the number of answers when it is not among them. */
+static size_t find(const struct grading *grading, const char *id) {
+    size_t i = 0;
+    while (i < grading->count && strcmp(grading->items[i].id, id) != 0)
+        i++;
+    return i;
 }
 
 /* A grader's file. Grades of answers that are not among these are left out. */
@@ -73,19 +72,21 @@ static enum status add_grader(struct grading *grading, const struct cJSON *file,
                          "%s must have \"by\", a name, \"kind\", which is \"person\" or "
                          "\"program\", and an array \"grades\"", path);
     cJSON_ArrayForEach(grade, grades) {
-        struct grade_item *item;
         const char *id = document_get_text(grade, "id");
-        struct graded *graded = find(grading, id, &item);
+        size_t i = find(grading, id);
+        bool is_known = i < grading->count;
         const cJSON *twin = grade->next;
         while (twin && strcmp(document_get_text(twin, "id"), id) != 0)
             twin = twin->next;
         if (!*id || twin)
             return wrong(path, id, *id ? "is there twice" : "has no \"id\"", err);
-        enum status status = graded ? add_grade(graded, item, grade, path, err) : STATUS_OK;
+        enum status status = STATUS_OK;
+        if (is_known)
+            status = add_grade(&grading->graded[i], &grading->items[i], grade, path, err);
         if (status != STATUS_OK)
             return status;
-        known += graded != NULL;
-        others += !graded;
+        known += is_known;
+        others += !is_known;
     }
     if (known == 0)
         return error_set(err, STATUS_INVALID,

@@ -1,13 +1,19 @@
-// The page's behavior: asks the server for a story, shows it as it is written, remembers it.
+// The page's behavior: asks the server for a story, shows it (story.js), remembers it.
 "use strict";
+
+// So many stories are written, of which the reader gets the best (docs/experiments.md).
+const BEST_OF = 8;
 
 const PAST_KEY = "alpaca.stories";
 const PAST_LIMIT = 30;
 const LINK_LIMIT = 8000; // what every server and proxy has to take (RFC 9110, 4.1)
+const SIZE_KEY = "alpaca.size";
+const SIZES = [1, 1.2, 1.4, 1.7, 2.1, 2.6]; // of the story's letters, in rem
+const SIZE = 2; // of a new reader
 const $ = (id) => document.getElementById(id);
 
-let running = null; // AbortController of the story being written
-let current = null; // the story on the page: {prompt, text, temperature, length, seed, reason}
+let running = null; // AbortController of the story being written or shown
+let current = null; // the story on the page: {prompt, text, temperature, length, seed, weights, reason}
 
 // ---- what the reader asks for ------------------------------------------------
 
@@ -35,6 +41,7 @@ function wishes() {
     temperature: Number($("temperature").value),
     length: numberOrNull("length"),
     seed: numberOrNull("seed"),
+    weights: null,
   };
 }
 
@@ -87,11 +94,12 @@ async function* eventsOf(response) {
   }
 }
 
-// A wish in the API's terms.
+// A wish in the API's terms. With a seed it is for the one story that the seed gives alone.
 function requestOf(wish) {
   const request = { prompt: wish.prompt, temperature: wish.temperature };
   if (wish.length !== null) request.max_tokens = wish.length;
   if (wish.seed !== null) request.seed = wish.seed;
+  else request.best_of = BEST_OF;
   return request;
 }
 
@@ -108,19 +116,31 @@ async function askServer(request, signal, onEvent) {
   }
 }
 
-// The server tells the story, or where it cannot the browser, if the reader has agreed to that.
+// A busy server may still have room for one story.
+async function askServerForBest(request, signal, onEvent) {
+  try {
+    await askServer(request, signal, onEvent);
+  } catch (problem) {
+    if (!(problem instanceof Busy) || !request.best_of) throw problem;
+    await askServer({ ...request, best_of: 1 }, signal, onEvent);
+  }
+}
+
+// The server tells the story, or where it cannot the browser, if the reader has agreed to that. There
+// it is one story, as several would take too long.
 async function ask(request, signal, onEvent) {
   let begun = false;
   await browserEngine.known;
   try {
     if (browserEngine.alone) throw new Refusal(browserEngine.INVITATION);
-    await askServer(request, signal, (event) => {
+    await askServerForBest(request, signal, (event) => {
       begun = true;
       onEvent(event);
     });
   } catch (problem) {
     if (begun || !browserEngine.takesOver(problem)) throw problem;
-    await browserEngine.ask(request, signal, onEvent);
+    const { best_of: several, ...one } = request;
+    await browserEngine.ask(one, signal, onEvent);
   }
 }
 
@@ -131,16 +151,23 @@ function say(message) {
   $("message").hidden = message === "";
 }
 
-function showStory(story, writing) {
-  $("story").hidden = false;
-  $("story").classList.toggle("writing", writing);
-  $("story").setAttribute("aria-busy", String(writing));
-  $("beginning").textContent = story.prompt;
-  $("completion").textContent = story.text;
-  $("story-actions").hidden = writing;
-  const ending = { length: "…and here the page was full.", stopped: "…and here you said stop." };
-  $("ending").textContent = ending[story.reason] ?? "";
-  $("ending").hidden = writing || !ending[story.reason];
+// What the reader can do while a story is asked for, while it is being shown, and then. The focus moves
+// on from a button that goes.
+function setStage(stage) {
+  const buttons = { asking: $("stop"), showing: $("rest"), idle: $("tell") };
+  const focused = Object.values(buttons).includes(document.activeElement);
+  for (const [name, button] of Object.entries(buttons)) button.hidden = name !== stage;
+  if (focused) buttons[stage].focus();
+  $("story").classList.toggle("writing", stage !== "idle");
+  $("story").setAttribute("aria-busy", String(stage !== "idle"));
+  $("tools").hidden = stage === "asking";
+  $("story-actions").hidden = stage !== "idle";
+}
+
+function showEnding(story) {
+  const endings = { length: "…and here the page was full.", stopped: "…and here you said stop." };
+  $("ending").textContent = endings[story.reason] ?? "";
+  $("ending").hidden = !endings[story.reason];
 }
 
 // On a small screen the story begins below the fold. Its beginning comes into view, with the stop
@@ -151,16 +178,12 @@ function bringIntoView() {
   $("stop").scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
 }
 
-function setWriting(writing) {
-  $("tell").hidden = writing;
-  $("stop").hidden = !writing;
-}
-
 function queryOf(story) {
   const query = new URLSearchParams({
     prompt: story.prompt, temperature: story.temperature, seed: story.seed,
   });
   if (story.length !== null) query.set("max_tokens", story.length);
+  if (story.weights) query.set("weights", story.weights);
   return `?${query}`;
 }
 
@@ -179,52 +202,122 @@ function showLink(story) {
   history.replaceState(null, "", link ?? location.pathname);
 }
 
-async function tell(wish) {
-  if (running) running.abort();
-  const mine = new AbortController();
-  running = mine;
-  const story = { ...wish, text: "", reason: "" };
+// Takes the page for a story: what went on before ends.
+function begin(story) {
+  running?.abort();
+  running = null;
+  aloud.stop();
   current = story;
   say("");
-  setWriting(true);
-  showStory(story, true);
+  $("ending").hidden = true;
+  $("story").hidden = false;
+  storyView.open(story.prompt);
+}
+
+// Fills in the story's text and the rest of what the server says.
+function take(story, event) {
+  if (event.text) {
+    story.text += event.text;
+    storyView.add(event.text);
+  }
+  if (!event.finish_reason) return;
+  const expected = story.weights;
+  story.reason = event.finish_reason;
+  story.seed = event.seed;
+  story.weights = event.system_fingerprint ?? expected;
+  if (expected && expected !== story.weights) {
+    say("This link comes from a server with other weights, so its story is another one here.");
+  }
+}
+
+async function tell(wish) {
+  const mine = new AbortController();
+  const story = { ...wish, text: "", reason: "" };
+  begin(story);
+  running = mine;
+  setStage("asking");
   bringIntoView();
   $("status").textContent = "The story begins.";
   try {
     await ask(requestOf(wish), mine.signal, (event) => {
-      if (event.text) {
-        story.text += event.text;
-        $("completion").append(event.text);
-      }
-      if (event.finish_reason) {
-        story.reason = event.finish_reason;
-        story.seed = event.seed;
-      }
+      if (running === mine) take(story, event);
     });
-    $("status").textContent = `The story is finished. ${story.prompt}${story.text}`;
   } catch (problem) {
-    story.reason = "stopped";
+    if (running !== mine) return; // another story has taken the page
     if (problem instanceof Refusal) say(problem.message);
     else if (problem.name !== "AbortError") say("The server cannot be reached. Is it still running?");
-    if (problem.name !== "AbortError") story.reason = "broken";
-    $("status").textContent = "The story stopped.";
+    breakOff(story, problem.name === "AbortError" ? "stopped" : "broken");
+    return;
   }
-  if (running !== mine) return; // another story has taken the page
-  running = null;
-  setWriting(false);
-  finish(story);
-}
-
-// A story without a seed was cut off, so it can be read but not asked for again.
-function finish(story) {
-  showStory(story, false);
-  const whole = story.reason === "stop" || story.reason === "length";
-  $("link").hidden = true;
-  $("copy").hidden = story.text === "";
-  if (story.text === "" && !whole) $("story").hidden = true;
-  if (!whole) return;
+  if (running !== mine) return;
+  $("status").textContent = `The story is finished. ${story.prompt}${story.text}`;
   showLink(story);
   remember(story);
+  setStage("showing");
+  await storyView.end();
+  if (running === mine) finish(story);
+}
+
+// A story that was cut off has no seed, so it can be read but not asked for again.
+function breakOff(story, reason) {
+  story.reason = reason;
+  story.text = storyView.cut();
+  $("status").textContent = "The story stopped.";
+  $("link").hidden = true;
+  finish(story);
+  $("story").hidden = story.text === "";
+}
+
+function finish(story) {
+  running = null;
+  showEnding(story);
+  setStage("idle");
+}
+
+// ---- reading it ----------------------------------------------------------------
+
+function setSize(size) {
+  const index = Math.min(Math.max(size, 0), SIZES.length - 1);
+  document.documentElement.style.setProperty("--letters", `${SIZES[index]}rem`);
+  $("smaller").disabled = index === 0;
+  $("larger").disabled = index === SIZES.length - 1;
+  try {
+    localStorage.setItem(SIZE_KEY, index);
+  } catch {
+    // a browser that keeps nothing
+  }
+  return index;
+}
+
+function sizeKept() {
+  try {
+    return Number(localStorage.getItem(SIZE_KEY) ?? SIZE);
+  } catch {
+    return SIZE;
+  }
+}
+
+function readAloud() {
+  if (aloud.isReading()) {
+    aloud.stop();
+    return;
+  }
+  storyView.showAll();
+  $("aloud").textContent = "Stop reading";
+  aloud.start(storyView.words(), current.prompt + current.text, () => {
+    $("aloud").textContent = "Read aloud";
+  });
+}
+
+// A file that is called like the story's beginning.
+function save(story) {
+  const text = story.prompt + story.text;
+  const words = text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? ["story"];
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([`${text.trim()}\n`], { type: "text/plain" }));
+  link.download = `${words.slice(0, 6).join("-")}.txt`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
 // ---- earlier stories ----------------------------------------------------------
@@ -266,15 +359,13 @@ function listPast(stories) {
 }
 
 function readAgain(story) {
-  if (running) running.abort();
-  running = null;
-  current = story;
-  say("");
-  setWriting(false);
+  begin(story);
   fillIn({ ...story, seed: null });
-  showStory(story, false);
-  $("copy").hidden = false;
+  storyView.add(story.text);
+  storyView.end();
+  storyView.showAll();
   showLink(story);
+  finish(story);
   $("story").scrollIntoView({ block: "nearest" });
 }
 
@@ -307,12 +398,24 @@ $("suggestions").addEventListener("click", (event) => {
   tell(wishes());
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && running) running.abort();
+  if (event.key !== "Escape") return;
+  if (aloud.isReading()) aloud.stop();
+  else if (!$("rest").hidden) storyView.showAll();
+  else running?.abort();
 });
 $("stop").addEventListener("click", () => running?.abort());
-$("again").addEventListener("click", () => tell({ ...current, seed: null }));
+$("rest").addEventListener("click", () => storyView.showAll());
+$("again").addEventListener("click", () => tell({ ...current, seed: null, weights: null }));
 $("copy").addEventListener("click", () => copy($("copy"), current.prompt + current.text));
 $("link").addEventListener("click", () => copy($("link"), linkOf(current)));
+$("save").addEventListener("click", () => save(current));
+$("print").addEventListener("click", () => window.print());
+window.addEventListener("beforeprint", () => storyView.showAll());
+$("aloud").addEventListener("click", readAloud);
+aloud.onVoices(() => { $("aloud").hidden = !aloud.isPossible(); });
+let size = setSize(sizeKept());
+$("smaller").addEventListener("click", () => { size = setSize(size - 1); });
+$("larger").addEventListener("click", () => { size = setSize(size + 1); });
 $("forget").addEventListener("click", () => keep([]));
 $("temperature").addEventListener("input", showTemperature);
 $("browser-get").addEventListener("click", () => browserEngine.get());
@@ -324,6 +427,7 @@ function start() {
   browserEngine.known = browserEngine.start();
   const numberIn = (name) => (query.get(name) ? Number(query.get(name)) : null);
   showTemperature();
+  $("aloud").hidden = !aloud.isPossible();
   listPast(pastStories());
   if (!query.has("prompt") && !query.has("seed")) return;
   const wish = {
@@ -331,6 +435,7 @@ function start() {
     temperature: numberIn("temperature") ?? Number($("temperature").value),
     length: numberIn("max_tokens"),
     seed: numberIn("seed"),
+    weights: query.get("weights"),
   };
   fillIn({ ...wish, seed: null });
   if (wish.seed !== null) tell(wish);

@@ -3,8 +3,8 @@
 "use strict";
 
 const STORE = "alpaca"; // as in worker.js
-const FILES = ["./", "app.js", "browser_engine.js", "style.css", "alpaca.svg", "worker.js",
-  "web/engine.json", "web/alpaca.wasm"].map((file) => new URL(file, location).href);
+const FILES = ["./", "app.js", "story.js", "aloud.js", "browser_engine.js", "style.css", "alpaca.svg",
+  "worker.js", "web/engine.json", "web/alpaca.wasm"].map((file) => new URL(file, location).href);
 
 addEventListener("install", (event) => {
   event.waitUntil(caches.open(STORE).then((store) => store.addAll(FILES)).then(skipWaiting));

@@ -7,6 +7,7 @@ import { chromium } from "playwright-core";
 
 const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) => existsSync(path));
 
+// With motion reduced a story is shown as soon as it is there.
 export async function startChromium(options = {}) {
   const profile = mkdtempSync(join(tmpdir(), "alpaca-browser-"));
   const context = await chromium.launchPersistentContext(profile, {
@@ -15,6 +16,7 @@ export async function startChromium(options = {}) {
     args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
       "--disable-background-networking", "--disable-component-update", "--disable-sync"],
     viewport: { width: 900, height: 900 },
+    reducedMotion: "reduce",
     ...options,
   });
   return {
@@ -26,9 +28,11 @@ export async function startChromium(options = {}) {
   };
 }
 
-// A fresh page that fails the test when a script does, or when the page's policy is broken.
-export async function openPage(browser, url) {
+// A fresh page that fails the test when a script does, or when the page's policy is broken. What
+// prepare(page) does comes before it is loaded.
+export async function openPage(browser, url, prepare = () => {}) {
   const page = await browser.newPage();
+  await prepare(page);
   page.problems = [];
   page.on("pageerror", (problem) => page.problems.push(String(problem)));
   page.on("console", (message) => {

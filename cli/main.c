@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 struct options {
-    const char *model, *dtype, *stop;
+    const char *model, *dtype, *stop, *letter_case;
     struct sampling sampling;
     int max_tokens, best_of, threads;
     bool quiet;
@@ -47,6 +47,8 @@ static const struct flag rows[] = {
     {"best-of", FLAG_INT, AT(best_of), "1", 1, BEST_OF_MAX, "stories",
      "Makes up so many and prints the one that the model itself finds likeliest, word for word"},
     {"stop", FLAG_TEXT, AT(stop), NULL, 0, 0, "TEXT", "Ends the story before this text"},
+    {"case", FLAG_TEXT, AT(letter_case), "natural", 0, 0, "natural|lower",
+     "natural restores capitals; lower is how the model writes"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 1024, "threads",
      "Compute threads; 0 for as many as the process may use"},
     {"quiet", FLAG_SWITCH, AT(quiet), NULL, 0, 0, "",
@@ -217,6 +219,9 @@ static enum status tell(struct engine *engine, const struct options *options,
                     .logprobs = count > 1,
                     .on_output = on_output},
         .continues = completion_continues(prompt->data, prompt->size),
+        .capitals = strcmp(options->letter_case, "natural") == 0,
+        .before = prompt->data,
+        .before_bytes = prompt->size,
         .stops = {options->stop},
         .stop_count = options->stop && *options->stop ? 1 : 0,
     };
@@ -275,7 +280,11 @@ int main(int argc, char **argv) {
         .queue = options.best_of,
         .threads = options.threads,
         .prefill_chunk = 256};
-    status = join_words(&prompt, argv + 1, word_count, &err);
+    if (strcmp(options.letter_case, "natural") != 0 && strcmp(options.letter_case, "lower") != 0)
+        status = error_set_field(&err, STATUS_INVALID, "case",
+                                 "--case is natural or lower, not \"%s\"", options.letter_case);
+    if (status == STATUS_OK)
+        status = join_words(&prompt, argv + 1, word_count, &err);
     if (status == STATUS_OK)
         status = prepare_waiting(&err);
     if (status == STATUS_OK)

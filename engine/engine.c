@@ -104,22 +104,27 @@ enum status engine_open(struct engine *engine, const char *folder, const char *d
         status = tokenizer_load(&engine->tokenizer, path, err);
     if (status != STATUS_OK)
         goto fail;
-    status = start(engine, options, err);
+    status = file_join(path, engine->folder, TRUECASE_FILE, err);
+    if (status == STATUS_OK)
+        status = truecase_table_load(&engine->capitals, path, err);
+    if (status == STATUS_OK)
+        status = start(engine, options, err);
 fail:
     if (status != STATUS_OK)
         engine_close(engine);
     return status;
 }
 
-/* ---- packed: a header, the model and the tokenizer, each at a multiple of the alignment ---- */
+/* ---- packed: a header, the model, the tokenizer and the table for capitals, each at a multiple of
+ * the alignment -------------------------------------------------------------------------------- */
 
 struct packed_header {
     uint32_t magic, version;
-    uint32_t model_bytes, tokenizer_bytes;
+    uint32_t model_bytes, tokenizer_bytes, capitals_bytes; /* 0: the small table */
     char name[64], fingerprint[16];
 };
-_Static_assert(sizeof(struct packed_header) == 4 * 4 + 64 + 16, "no gaps");
-enum { PACKED_MAGIC = 0x6b636150, PACKED_VERSION = 1 }; /* "Pack" on a little-endian machine */
+_Static_assert(sizeof(struct packed_header) == 5 * 4 + 64 + 16, "no gaps");
+enum { PACKED_MAGIC = 0x6b636150, PACKED_VERSION = 2 }; /* "Pack" on a little-endian machine */
 
 static void pad(struct buffer *bytes) {
     static const char zeros[ARENA_ALIGNMENT];
@@ -129,7 +134,7 @@ static void pad(struct buffer *bytes) {
 enum status engine_pack(const struct engine *engine, struct buffer *bytes, struct error *err) {
     struct packed_header header = {.magic = PACKED_MAGIC, .version = PACKED_VERSION};
     char path[FILE_PATH_BYTES];
-    struct buffer model = {0};
+    struct buffer model = {0}, capitals = {0};
     struct file_map tokenizer = {0};
     memcpy(header.name, engine->name, sizeof header.name);
     memcpy(header.fingerprint, engine->fingerprint, sizeof header.fingerprint);
@@ -138,15 +143,22 @@ enum status engine_pack(const struct engine *engine, struct buffer *bytes, struc
         status = file_join(path, engine->folder, "tokenizer.model", err);
     if (status == STATUS_OK)
         status = file_map_open(&tokenizer, path, err);
+    if (status == STATUS_OK)
+        status = file_join(path, engine->folder, TRUECASE_FILE, err);
+    if (status == STATUS_OK && file_exists(path))
+        status = file_read(path, TRUECASE_FILE_BYTES, &capitals, err);
     if (status != STATUS_OK)
         goto cleanup;
     header.model_bytes = (uint32_t)model.size;
     header.tokenizer_bytes = (uint32_t)tokenizer.size;
+    header.capitals_bytes = (uint32_t)capitals.size;
     buffer_append(bytes, &header, sizeof header);
     pad(bytes);
     buffer_append(bytes, model.data, model.size);
     pad(bytes);
     buffer_append(bytes, tokenizer.data, tokenizer.size);
+    pad(bytes);
+    buffer_append(bytes, capitals.data, capitals.size);
     if (model.size > UINT32_MAX || tokenizer.size > UINT32_MAX)
         status = error_set(err, STATUS_TOO_LARGE, "the model is too large for a packed file");
     else if (bytes->failed)
@@ -154,6 +166,7 @@ enum status engine_pack(const struct engine *engine, struct buffer *bytes, struc
 cleanup:
     file_map_close(&tokenizer);
     buffer_free(&model);
+    buffer_free(&capitals);
     return status;
 }
 
@@ -168,16 +181,22 @@ enum status engine_open_packed(struct engine *engine, const void *bytes, size_t 
     if (header.magic != PACKED_MAGIC || header.version != PACKED_VERSION)
         return error_set(err, STATUS_CORRUPT, "this is no packed model that can be read here");
     const void *model = arena_take(&parts, header.model_bytes, 1);
-    const void *tokenizer = (const unsigned char *)bytes + parts.used;
-    if (count != parts.used + header.tokenizer_bytes)
+    const void *tokenizer = arena_take(&parts, header.tokenizer_bytes, 1);
+    const char *capitals = (const char *)bytes + parts.used;
+    if (count != parts.used + header.capitals_bytes)
         return error_set(err, STATUS_CORRUPT, "the packed model has %zu bytes, not %zu", count,
-                         parts.used + header.tokenizer_bytes);
+                         parts.used + header.capitals_bytes);
     memcpy(engine->name, header.name, sizeof engine->name - 1);
     memcpy(engine->fingerprint, header.fingerprint, sizeof engine->fingerprint - 1);
     enum status status = model_unpack(&engine->model, model, header.model_bytes, err);
     if (status == STATUS_OK)
         status = tokenizer_load_bytes(&engine->tokenizer, tokenizer, header.tokenizer_bytes,
                                       engine->name, err);
+    if (status == STATUS_OK)
+        status = header.capitals_bytes
+                     ? truecase_table_parse(&engine->capitals, capitals, header.capitals_bytes,
+                                            engine->name, err)
+                     : truecase_table_small(&engine->capitals, err);
     if (status == STATUS_OK)
         status = start(engine, options, err);
     if (status != STATUS_OK)
@@ -187,6 +206,7 @@ enum status engine_open_packed(struct engine *engine, const void *bytes, size_t 
 
 void engine_close(struct engine *engine) {
     scheduler_destroy(engine->scheduler);
+    truecase_table_free(engine->capitals);
     tokenizer_free(engine->tokenizer);
     model_destroy(engine->model);
     memset(engine, 0, sizeof *engine);

@@ -1,10 +1,10 @@
 /* engine.h - a model, opened and ready to write stories.
  *
- * Brings together the three things that every program which writes stories
- * needs: the weights, the tokenizer that belongs to them, and a running
+ * Brings together what every program which writes stories needs: the weights,
+ * the tokenizer and the table for capitals that belong to them, and a running
  * scheduler. The stories themselves are completions (engine/completion.h).
  *
- * Ownership: an engine owns all three; completions borrow it and must be gone
+ * Ownership: an engine owns all four; completions borrow it and must be gone
  * before engine_close(). Thread-safe once open, except close.
  */
 #ifndef ALPACA_ENGINE_ENGINE_H
@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "engine/scheduler.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/truecase.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,6 +27,7 @@ struct engine {
     char fingerprint[16];
     struct model *model;
     struct tokenizer *tokenizer;
+    struct truecase_table *capitals;
     struct scheduler *scheduler;
 };
 
@@ -34,7 +36,7 @@ struct engine {
 enum status engine_open(struct engine *engine, const char *folder, const char *dtype,
                         const struct scheduler_options *options, struct error *err);
 /* Appends what engine_open_packed() reads: the model in INT8, as which `engine` is open, and its
- * folder's tokenizer, in one block. */
+ * folder's tokenizer and table for capitals, in one block. */
 enum status engine_pack(const struct engine *engine, struct buffer *bytes, struct error *err);
 /* Opens bytes[count], which begin at a multiple of ARENA_ALIGNMENT and outlive the engine. No file
  * is read. STATUS_CORRUPT unless they are what engine_pack() wrote. */

@@ -54,14 +54,18 @@ static void tell(struct engine *from, uint64_t seed, struct buffer *text) {
                                                    .prompt_count = (int)ids.count,
                                                    .max_tokens = 60,
                                                    .sampling = sampling_defaults()},
-                                       .continues = true};
+                                       .continues = true,
+                                       .capitals = true,
+                                       .before = prompt,
+                                       .before_bytes = strlen(prompt)};
     params.request.sampling.seed = seed;
     assert_int_equal(completion_start(&completion, from, &params, NULL), STATUS_OK);
     while (scheduler_step(from->scheduler)) {
     }
     assert_int_equal(completion_advance(&completion, NULL), STATUS_OK);
     assert_int_not_equal(completion.finish, FINISH_NONE);
-    buffer_append(text, completion.text.data, completion.text.size);
+    size_t bytes;
+    buffer_append(text, completion_text(&completion, &bytes), completion.cased.size);
     completion_free(&completion);
     token_list_free(&ids);
 }
@@ -78,6 +82,7 @@ static void test_tells_what_the_folder_tells(void **state) {
         tell(&engine, seed, &text);
         tell(&opened, seed, &other);
         assert_true(text.size > 0);
+        assert_non_null(strpbrk(text.data, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"));
         assert_string_equal(text.data, other.data);
         buffer_free(&text);
         buffer_free(&other);

@@ -1,7 +1,9 @@
 /* alpaca-tokenizer - a tokenizer on the command line: lines in, lines out. */
+#include "base/file.h"
 #include "base/flags.h"
 #include "base/program.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/truecase.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -15,19 +17,27 @@ struct options {
 };
 
 static const struct flag flags[] = {
-    {"model", FLAG_TEXT, offsetof(struct options, model), NULL, 0, 0, "FILE",
-     "the SentencePiece model"},
+    {"model", FLAG_TEXT, offsetof(struct options, model), NULL, 0, 0, "FILE|FOLDER",
+     "the SentencePiece model; for truecase, a model folder"},
 };
 
 static const struct flag_table table = {
-    "alpaca-tokenizer encode|decode|info --model FILE",
-    "encode  reads a text a line and writes its ids, separated by spaces\n"
-    "decode  reads ids a line and writes their text\n"
-    "info    writes the vocabulary's size and the ids of the special pieces",
+    "alpaca-tokenizer encode|decode|info|truecase --model FILE|FOLDER",
+    "encode    reads a text a line and writes its ids, separated by spaces\n"
+    "decode    reads ids a line and writes their text\n"
+    "info      writes the vocabulary's size and the ids of the special pieces\n"
+    "truecase  reads a text in lower case a line and writes it with capitals, by the table of the\n"
+    "          model folder or, where that has none, those of sentences and \"I\"",
     flags,
     sizeof flags / sizeof *flags,
     NULL,
     1,
+};
+
+/* What lines are read with; a command needs one of them. */
+struct tools {
+    struct tokenizer *tokenizer;
+    struct truecase_table *capitals;
 };
 
 /* What one line of input becomes; reused from line to line. */
@@ -47,9 +57,9 @@ static bool append_id(struct buffer *text, int32_t id) {
     return buffer_append(text, at, (size_t)(digits + sizeof digits - at));
 }
 
-static enum status encode_line(const struct tokenizer *tokenizer, const char *input, size_t bytes,
+static enum status encode_line(const struct tools *tools, const char *input, size_t bytes,
                                struct line *line, struct error *err) {
-    enum status status = tokenizer_encode(tokenizer, input, bytes, &line->ids, err);
+    enum status status = tokenizer_encode(tools->tokenizer, input, bytes, &line->ids, err);
     for (size_t i = 0; i < line->ids.count && status == STATUS_OK; i++)
         if (!append_id(&line->text, line->ids.ids[i]))
             return error_set(err, STATUS_NO_MEMORY, "no memory for the ids");
@@ -70,7 +80,7 @@ static enum status read_id(const char *field, size_t length, int32_t *id, struct
 }
 
 /* `input` has a NUL at its end. */
-static enum status decode_line(const struct tokenizer *tokenizer, const char *input, size_t bytes,
+static enum status decode_line(const struct tools *tools, const char *input, size_t bytes,
                                struct line *line, struct error *err) {
     const char *at = input, *end = input + bytes;
     if (at < end && end[-1] == '\r')
@@ -90,13 +100,22 @@ static enum status decode_line(const struct tokenizer *tokenizer, const char *in
             return error_set(err, STATUS_NO_MEMORY, "no memory for the ids");
         at = stop;
     }
-    return tokenizer_decode(tokenizer, line->ids.ids, line->ids.count, &line->text, err);
+    return tokenizer_decode(tools->tokenizer, line->ids.ids, line->ids.count, &line->text, err);
 }
 
-typedef enum status line_function(const struct tokenizer *tokenizer, const char *input,
-                                  size_t bytes, struct line *line, struct error *err);
+/* Each line is a text of its own. */
+static enum status truecase_line(const struct tools *tools, const char *input, size_t bytes,
+                                 struct line *line, struct error *err) {
+    struct truecaser truecaser;
+    truecaser_start(&truecaser, tools->capitals);
+    enum status status = truecaser_push(&truecaser, input, bytes, &line->text, err);
+    return status == STATUS_OK ? truecaser_finish(&truecaser, &line->text, err) : status;
+}
 
-static enum status each_line(const struct tokenizer *tokenizer, line_function *function,
+typedef enum status line_function(const struct tools *tools, const char *input, size_t bytes,
+                                  struct line *line, struct error *err);
+
+static enum status each_line(const struct tools *tools, line_function *function,
                              struct error *err) {
     struct line line = {0};
     enum status status = STATUS_OK;
@@ -111,7 +130,7 @@ static enum status each_line(const struct tokenizer *tokenizer, line_function *f
         line.ids.count = 0;
         buffer_clear(&line.text);
         struct error cause;
-        status = function(tokenizer, input, bytes, &line, &cause);
+        status = function(tools, input, bytes, &line, &cause);
         if (status != STATUS_OK)
             error_set(err, status, "line %zu: %s", number, cause.message);
         else if (!buffer_append(&line.text, "\n", 1))
@@ -134,21 +153,45 @@ static enum status print_info(const struct tokenizer *tokenizer) {
     return STATUS_OK;
 }
 
-static enum status run(const char *command, const struct tokenizer *tokenizer,
+static enum status load_capitals(struct tools *tools, const char *folder, struct error *err) {
+    char path[FILE_PATH_BYTES];
+    enum status status = file_join(path, folder, "tokenizer.model", err);
+    if (status == STATUS_OK && !file_exists(path))
+        status = error_set_field(err, STATUS_INVALID, "model",
+                                 "--model must be a model folder, and there is no %s", path);
+    if (status == STATUS_OK)
+        status = file_join(path, folder, TRUECASE_FILE, err);
+    if (status == STATUS_OK)
+        status = truecase_table_load(&tools->capitals, path, err);
+    return status;
+}
+
+static enum status run(const char *command, const char *model, struct tools *tools,
                        struct error *err) {
-    if (strcmp(command, "encode") == 0)
-        return each_line(tokenizer, encode_line, err);
-    if (strcmp(command, "decode") == 0)
-        return each_line(tokenizer, decode_line, err);
-    if (strcmp(command, "info") == 0)
-        return print_info(tokenizer);
+    static const struct {
+        const char *name;
+        line_function *function; /* NULL: info */
+    } commands[] = {{"encode", encode_line}, {"decode", decode_line}, {"info", NULL}};
+    if (strcmp(command, "truecase") == 0) {
+        enum status status = load_capitals(tools, model, err);
+        return status == STATUS_OK ? each_line(tools, truecase_line, err) : status;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(command, commands[i].name) != 0)
+            continue;
+        enum status status = tokenizer_load(&tools->tokenizer, model, err);
+        if (status != STATUS_OK)
+            return status;
+        return commands[i].function ? each_line(tools, commands[i].function, err)
+                                    : print_info(tools->tokenizer);
+    }
     return error_set(err, STATUS_INVALID, "unknown command \"%s\"; see --help", command);
 }
 
 int main(int argc, char **argv) {
     struct options options;
     struct error err = {0};
-    struct tokenizer *tokenizer = NULL;
+    struct tools tools = {0};
     int commands = argc - 1;
     bool help_shown = false;
     program_start();
@@ -157,15 +200,15 @@ int main(int argc, char **argv) {
     if (help_shown)
         goto cleanup;
     if (status == STATUS_OK && commands == 0)
-        status = error_set(&err, STATUS_INVALID, "say encode, decode or info; see --help");
+        status = error_set(&err, STATUS_INVALID,
+                           "say encode, decode, info or truecase; see --help");
     if (status == STATUS_OK && !options.model)
-        status = error_set(&err, STATUS_INVALID, "--model FILE is missing; see --help");
+        status = error_set(&err, STATUS_INVALID, "--model is missing; see --help");
     if (status == STATUS_OK)
-        status = tokenizer_load(&tokenizer, options.model, &err);
-    if (status == STATUS_OK)
-        status = run(argv[1], tokenizer, &err);
+        status = run(argv[1], options.model, &tools, &err);
 cleanup:
-    tokenizer_free(tokenizer);
+    truecase_table_free(tools.capitals);
+    tokenizer_free(tools.tokenizer);
     if (status != STATUS_OK)
         fprintf(stderr, "alpaca-tokenizer: %s\n", err.message);
     return program_end("alpaca-tokenizer",

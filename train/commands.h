@@ -10,5 +10,6 @@ int prepare_command(int argc, char **argv);
 int fit_command(int argc, char **argv);
 int grow_command(int argc, char **argv);
 int evaluate_command(int argc, char **argv);
+int truecase_command(int argc, char **argv);
 
 #endif

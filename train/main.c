@@ -17,6 +17,7 @@ static const struct command {
     {"fit", "train a model, going on from the last checkpoint", fit_command, true},
     {"grow", "a larger model that begins as smaller ones side by side", grow_command, false},
     {"evaluate", "the validation figures of a model folder", evaluate_command, true},
+    {"truecase", "a table that gives a text its capitals back", truecase_command, false},
 };
 
 static int usage(FILE *out, int status) {

@@ -131,6 +131,9 @@ static enum status start(const char *prompt, size_t bytes, struct completion_par
     params->request.prompt_count = (int)ids.count;
     params->request.logprobs = web.best_of > 1;
     params->continues = completion_continues(prompt, bytes);
+    params->capitals = true; /* as the server does for /generate */
+    params->before = prompt;
+    params->before_bytes = bytes;
     web.seed = params->request.sampling.seed;
     for (; web.count < web.best_of && status == STATUS_OK; web.count++) {
         params->request.sampling.seed = best_of_seed(web.seed, web.count);

@@ -65,8 +65,7 @@ struct logprobs answer_new_lists(const struct completion_request *request) {
 }
 
 void answer_list_tokens(struct choice *choice, struct logprobs *lists) {
-    size_t bytes;
-    const char *text = completion_text(&choice->completion, &bytes);
+    const char *text = choice->completion.text.data; /* as long as the one that was answered */
     for (int end = completion_listed(&choice->completion); choice->listed < end; choice->listed++) {
         struct completion_token token = choice->completion.tokens[choice->listed];
         choice->offset += utf8_count(text + choice->list_at, token.begins - choice->list_at);

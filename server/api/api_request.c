@@ -12,7 +12,7 @@
 
 enum field_kind { FIELD_TEXT, FIELD_IDS, FIELD_MESSAGES, /* these must be given */
                   FIELD_PROMPT, FIELD_PROMPTS, FIELD_STOP, FIELD_INT, FIELD_FLOAT, FIELD_SEED,
-                  FIELD_BOOL, FIELD_LOGPROBS, FIELD_LOGIT_BIAS, FIELD_STREAM_OPTIONS };
+                  FIELD_BOOL, FIELD_CASE, FIELD_LOGPROBS, FIELD_LOGIT_BIAS, FIELD_STREAM_OPTIONS };
 
 struct field {
     const char *name;
@@ -63,7 +63,11 @@ static const struct field fields[] = {
     {"seed", FIELD_SEED, ALL, AT(sampling.seed), -1, (double)SAMPLING_SEED_MAX, "",
      "The same seed, prompt and settings give the same story; drawn when absent or -1"},
     {"stop", FIELD_STOP, ALL, AT(stops), 0, 0, "",
-     "Ends the story before this text; one, or a list of up to 4"},
+     "Ends the story before this text, in whatever case; one, or a list of up to 4"},
+    {"case", FIELD_CASE, API_GENERATE | API_CHAT, AT(capitals), 0, 0, "\"natural\"",
+     "natural restores capitals; lower is how the model writes"},
+    {"case", FIELD_CASE, API_COMPLETIONS, AT(capitals), 0, 0, "\"lower\"",
+     "lower is how the model writes; natural restores capitals"},
     {"n", FIELD_INT, ALL, AT(n), 1, API_MAX_STORIES, "1",
      "Stories to tell of each prompt, together up to 32; story i has the seed seed + i"},
     {"stream", FIELD_BOOL, ALL, AT(stream), 0, 0, "false",
@@ -117,6 +121,10 @@ static const char *type_name(const cJSON *value) {
     if (cJSON_IsArray(value))
         return "a list";
     return cJSON_IsNull(value) ? "null" : "an object";
+}
+
+static bool is_text(const cJSON *value, const char *text) {
+    return cJSON_IsString(value) && strcmp(value->valuestring, text) == 0;
 }
 
 static enum status wrong(const struct field *field, const cJSON *value, const char *wanted,
@@ -276,6 +284,18 @@ static enum status read_prompts(const struct field *field, const cJSON *value,
     return STATUS_OK;
 }
 
+static enum status read_case(const struct field *field, const cJSON *value,
+                             struct api_request *request, struct error *err) {
+    request->capitals = is_text(value, "natural");
+    if (request->capitals || is_text(value, "lower"))
+        return STATUS_OK;
+    if (!cJSON_IsString(value))
+        return wrong(field, value, "\"natural\" or \"lower\"", err);
+    return error_set_field(err, STATUS_INVALID, field->name,
+                           "%s must be \"natural\" or \"lower\", not \"%.32s\"", field->name,
+                           value->valuestring);
+}
+
 static enum status read_stream_options(const struct field *field, const cJSON *value,
                                        struct api_request *request, struct error *err) {
     if (!cJSON_IsObject(value))
@@ -309,6 +329,7 @@ static enum status read_field(const struct field *field, const cJSON *value,
     case FIELD_LOGPROBS: /* false is what chat completions call none */
         return cJSON_IsFalse(value) ? STATUS_OK : read_number(field, value, request, err);
     case FIELD_LOGIT_BIAS: return read_logit_bias(field, value, request, err);
+    case FIELD_CASE: return read_case(field, value, request, err);
     case FIELD_STREAM_OPTIONS: return read_stream_options(field, value, request, err);
     case FIELD_BOOL:
         if (!cJSON_IsBool(value))
@@ -332,10 +353,6 @@ static const struct field *required_field(enum api_dialect dialect) {
         if ((fields[i].dialects & dialect) && is_required(&fields[i]))
             return &fields[i];
     return NULL;
-}
-
-static bool is_text(const cJSON *value, const char *text) {
-    return cJSON_IsString(value) && strcmp(value->valuestring, text) == 0;
 }
 
 /* Whether a field asks for what happens anyway: null, false, "", [], a response_format of text,
@@ -460,6 +477,7 @@ enum status api_request_parse(struct api_request *request, enum api_dialect dial
         .max_tokens = API_MAX_TOKENS,
         .max_completion_tokens = API_MAX_TOKENS,
         .n = 1,
+        .capitals = dialect != API_COMPLETIONS,
         .logprobs = -1,
         .top_logprobs = -1,
         .tree = tree,
@@ -504,6 +522,7 @@ static void write_field_schema(struct buffer *out, const struct field *field, in
         buffer_append_text(out, "\"type\":[\"object\",\"null\"],\"properties\":"
                                 "{\"include_usage\":{\"type\":[\"boolean\",\"null\"]}}");
         break;
+    case FIELD_CASE: buffer_append_text(out, "\"enum\":[\"natural\",\"lower\",null]"); break;
     case FIELD_LOGPROBS:
         buffer_printf(out, "\"anyOf\":[{\"type\":[\"integer\",\"null\"],\"minimum\":%.16g,"
                            "\"maximum\":%.16g},{\"const\":false}]",

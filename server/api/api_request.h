@@ -54,6 +54,7 @@ struct api_request {
     bool wants_logprobs; /* of a chat, */
     int top_logprobs;    /* and how many; then `logprobs` says both; -1: not given */
     bool stream, truncate, echo, has_stream_options, include_usage;
+    bool capitals; /* restored; otherwise the text has the case of the tokens */
     bool pieces, add_special; /* of /tokenize, whose text is the prompt, as are /detokenize's ids */
     const char *stops[COMPLETION_MAX_STOPS];
     int stop_count;

@@ -76,6 +76,9 @@ static enum status start_candidate(struct completion_request *request, enum queu
                     .on_output = on_output,
                     .context = request},
         .continues = completion_continues(prompt->text, prompt->bytes),
+        .capitals = api->capitals,
+        .before = prompt->text,
+        .before_bytes = prompt->bytes,
         .stop_count = api->stop_count,
     };
     memcpy(params.stops, api->stops, sizeof params.stops);

@@ -17,8 +17,9 @@ before(async () => {
 
 after(async () => assert.equal(await server?.stop(), 0, "the server's exit status"));
 
-async function tell(prompt, seed = 3) {
-  const body = JSON.stringify({ prompt, seed, max_tokens: 20, temperature: 0.7 });
+// Completions are in lower case, as their tokens are; chats have capitals.
+async function tell(prompt, letters = "lower", seed = 3) {
+  const body = JSON.stringify({ prompt, seed, max_tokens: 20, temperature: 0.7, case: letters });
   return (await fetch(`${server.url}/generate`, { method: "POST", body })).json();
 }
 
@@ -47,13 +48,13 @@ test("twenty prompts in one request", async () => {
   assert.equal(await requestsSoFar(), before + 1);
   assert.equal(generations.length, prompts.length);
   for (const [i, [{ text }]] of generations.entries()) {
-    assert.equal(text, (await tell(prompts[i], 3 + i)).completion);
+    assert.equal(text, (await tell(prompts[i], "lower", 3 + i)).completion);
   }
 });
 
 test("a chat, whole and streamed", async () => {
   const model = new ChatOpenAI(options);
-  const { story } = await tell("The sea");
+  const { story } = await tell("The sea", "natural");
   const messages = [["system", "You are a pirate."], ["human", "The sea"]];
   assert.equal((await model.invoke(messages)).content, story);
   assert.equal(await joined(await model.stream(messages), (chunk) => chunk.content), story);

@@ -23,7 +23,7 @@ function counts({ prompt_tokens_details: { cached_tokens: cached }, ...usage }) 
 test("a completion", async () => {
   const answer = await client.completions.create(wish);
   const story = await (await fetch(`${server.url}/generate`, {
-    method: "POST", body: JSON.stringify({ ...wish, model: undefined }),
+    method: "POST", body: JSON.stringify({ ...wish, model: undefined, case: "lower" }),
   })).json();
   assert.equal(answer.object, "text_completion");
   assert.equal(answer.choices[0].text, story.completion);

@@ -20,6 +20,7 @@
     X(tokenizer_text)  /* text to ids, ids to text, whole and streamed */                       \
     X(safetensors)     /* model.safetensors */                                                  \
     X(config)          /* config.json */                                                        \
+    X(truecase)        /* capitals for a text, and their table */                              \
     X(stories)         /* the trainer's story files */
 
 #define FUZZ_DECLARE(name) void fuzz_##name(const uint8_t *data, size_t size);

@@ -44,8 +44,8 @@ def test_penalties_follow_the_formula(server, presence, frequency):
 
 @pytest.mark.parametrize("field", ["presence_penalty", "frequency_penalty"])
 def test_penalties_change_stories_in_both_dialects(server, field):
-    plain = server.generate(**GREEDY)["completion"]
-    penalized = server.generate(**GREEDY, **{field: 2})["completion"]
+    plain = server.generate(**GREEDY, case="lower")["completion"]
+    penalized = server.generate(**GREEDY, **{field: 2}, case="lower")["completion"]
     assert penalized != plain
     assert choice(server, **GREEDY, **{field: 2})["text"] == penalized
     assert choice(server, **GREEDY, **{field: 0})["text"] == plain

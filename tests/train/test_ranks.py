@@ -32,7 +32,7 @@ if not shutil.which("mpirun"):
 # Open MPI wants to be asked twice before root may use it, and once where cores are few.
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_btl": "self,vader,tcp",
-               "OMPI_MCA_plm_rsh_agent": "", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
+               "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
 NAMED = ["--numeric", "f32", "--threads", "1"]  # a form that every CPU has
 MUON = ["--optimizer", "muon", "--weight-decay", "0.1", "--lr", "0.02"]
 

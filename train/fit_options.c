@@ -1,5 +1,6 @@
 #include "train/fit_options.h"
 
+#include "base/cpu.h"
 #include "model/kernels/bf16.h"
 #include "train/ranks.h"
 
@@ -65,8 +66,9 @@ static const struct flag flags[] = {
      "instead: tokens per step at most, in whole stories; 0 to count stories"},
     {"seed", FLAG_U64, AT(seed), "1", 0, 1e15, "", "of weights, order of stories and dropout"},
 
-    {"micro-tokens", FLAG_INT, AT(micro_tokens), "2048", 1, 1e7, "tokens",
-     "rows computed at a time; bounds the memory"},
+    {"micro-tokens", FLAG_INT, AT(micro_tokens), "0", 0, 1e7, "tokens",
+     "rows computed at a time; bounds the memory; 0 for 2048, or 256 for each thread where that is "
+     "more"},
     {"numeric", FLAG_TEXT, AT(dtype), "auto", 0, 0, "FORM",
      "of the matrix products: bf16, int8 (all but the gradients of the weights), f32, or auto for "
      "the checkpoint's or else the faster of bf16 and f32, which is measured; a run repeats bit for "
@@ -92,6 +94,14 @@ static enum status one_of(const char *flag, const char *choices, const char *val
                           struct error *err) {
     return error_set_field(err, STATUS_INVALID, flag, "--%s must be %s, not \"%s\"", flag, choices,
                            value);
+}
+
+/* Many threads need many rows: they share out pieces of twelve, and wait for each other after every
+ * layer (docs/training.md). */
+static int enough_rows(int threads) {
+    enum { FOR_FEW_THREADS = 2048, FOR_A_THREAD = 256 };
+    int workers = threads ? threads : cpu_count();
+    return workers * FOR_A_THREAD > FOR_FEW_THREADS ? workers * FOR_A_THREAD : FOR_FEW_THREADS;
 }
 
 enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
@@ -133,6 +143,8 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
         o->others_rate = 3e-3;
     if (o->batch_stories == 0 && o->batch_tokens == 0)
         o->batch_stories = large ? 512 : 768;
+    if (o->micro_tokens == 0)
+        o->micro_tokens = enough_rows(o->threads);
     if (o->micro_tokens < config->positions - 1)
         return error_set_field(err, STATUS_INVALID, "micro-tokens",
                                "--micro-tokens must be at least %d, the longest story's rows",

@@ -3,6 +3,7 @@
 
 #include "base/default_path.h"
 #include "base/rng.h"
+#include "evaluation/chart.h"
 #include "evaluation/commands.h"
 #include "evaluation/interval.h"
 #include "evaluation/pairs.h"
@@ -34,7 +35,7 @@ struct choice {
 static const struct choice choices[] = {
     {"ending", "the last sentence of a story against those of three others", 4, true,
      choices_endings, NULL},
-    {"name", "a name at its last mention against another one of the same story", 2, false,
+    {"name", "a name at its last three mentions against another one of the same story", 2, false,
      choices_names, NULL},
     {"thing", "a thing at its last mention against one of another story", 2, false, choices_things,
      NULL},
@@ -148,6 +149,32 @@ static void write_result(const struct cJSON *result, struct page *page) {
         page_cell(page, "no case fits");
 }
 
+/* A group of bars for each test, a bar for each model. */
+static void draw_results(const struct cJSON *tests, struct page *page) {
+    struct chart chart = {.page = page, .most = 100};
+    const cJSON *test, *result;
+    cJSON_ArrayForEach(test, tests) {
+        struct bar bars[HARNESS_MODELS];
+        int count = 0;
+        cJSON_ArrayForEach(result, cJSON_GetObjectItem(test, "results")) {
+            double right = document_get_number(result, "right");
+            double cases = document_get_number(result, "cases");
+            struct interval interval = interval_wilson(right, cases);
+            if (count == HARNESS_MODELS)
+                break;
+            bars[count] = (struct bar){.label = document_get_text(result, "model"),
+                                       .value = cases > 0 ? 100 * right / cases : 0,
+                                       .low = 100 * interval.low,
+                                       .high = 100 * interval.high,
+                                       .color = count};
+            count++;
+        }
+        chart_group(&chart, document_get_text(test, "name"), bars, count,
+                    100 * document_get_number(test, "chance"));
+    }
+    chart_end(&chart, "Right choices, %, with 95 % intervals; the dashed line is chance");
+}
+
 static void write_section(const struct cJSON *root, struct page *page) {
     const struct cJSON *part = cJSON_GetObjectItem(root, "choices");
     const cJSON *test, *model, *result;
@@ -172,6 +199,7 @@ static void write_section(const struct cJSON *root, struct page *page) {
         cJSON_ArrayForEach(result, results) write_result(result, page);
     }
     page_table_end(page);
+    draw_results(cJSON_GetObjectItem(part, "tests"), page);
 }
 
 const struct evaluation_test choices_test = {

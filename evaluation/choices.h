@@ -24,7 +24,7 @@ typedef enum status choice_builder(const struct choice_source *source, struct ca
 
 /* The last sentence of a story against those of three others. */
 choice_builder choices_endings;
-/* A name at its last mention against another name that the story has before it. */
+/* A name at its last mentions against another name that the story has before. */
 choice_builder choices_names;
 /* A thing at its last mention against a thing of another story that this one does not have. */
 choice_builder choices_things;

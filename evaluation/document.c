@@ -66,13 +66,21 @@ enum status document_check(const struct document *document, struct error *err) {
                             : STATUS_OK;
 }
 
+enum status document_append(const struct document *document, struct buffer *text,
+                            struct error *err) {
+    char *json = document->failed ? NULL : cJSON_Print(document->root);
+    bool appended = json && buffer_append_text(text, json) && buffer_append_text(text, "\n");
+    cJSON_free(json);
+    return appended ? STATUS_OK : error_set(err, STATUS_NO_MEMORY, "no memory for the results");
+}
+
 enum status document_print(const struct document *document, struct error *err) {
-    char *text = document->failed ? NULL : cJSON_Print(document->root);
-    if (!text)
-        return error_set(err, STATUS_NO_MEMORY, "no memory for the results");
-    puts(text);
-    cJSON_free(text);
-    return STATUS_OK;
+    struct buffer text = {0};
+    enum status status = document_append(document, &text, err);
+    if (status == STATUS_OK)
+        fwrite(text.data, 1, text.size, stdout);
+    buffer_free(&text);
+    return status;
 }
 
 void document_close(struct document *document) {

@@ -7,6 +7,7 @@
 #ifndef ALPACA_EVALUATION_DOCUMENT_H
 #define ALPACA_EVALUATION_DOCUMENT_H
 
+#include "base/buffer.h"
 #include "base/status.h"
 
 #include <stdbool.h>
@@ -41,7 +42,10 @@ enum status document_read(struct cJSON **json, const char *path, struct error *e
 
 /* STATUS_NO_MEMORY when something could not be added. */
 enum status document_check(const struct document *document, struct error *err);
-/* To standard output. */
+/* Appends the JSON as text, with a line end. */
+enum status document_append(const struct document *document, struct buffer *text,
+                            struct error *err);
+/* The same to standard output. */
 enum status document_print(const struct document *document, struct error *err);
 
 #endif

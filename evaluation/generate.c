@@ -1,8 +1,7 @@
 #include "evaluation/generate.h"
 
-#include "engine/completion.h"
+#include "engine/best_of.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +47,7 @@ static enum status start(struct engine *model, const struct generate_options *op
         .continues = completion_continues(prompt, bytes),
     };
     params.request.sampling.temperature = options->temperature;
-    params.request.sampling.seed = options->seed + (uint64_t)index;
+    params.request.sampling.seed = best_of_seed(options->seed, index);
     enum status status = engine_read_prompt(model, prompt, bytes, false, &ids, err);
     params.request.prompt = ids.ids;
     params.request.prompt_count = (int)ids.count;
@@ -58,37 +57,27 @@ static enum status start(struct engine *model, const struct generate_options *op
     return status;
 }
 
-static double mean_logprob(const struct completion *completion) {
-    double sum = 0;
-    for (int i = 0; i < completion->decoded; i++)
-        sum += (double)completion->tokens[i].logprobs->own;
-    return completion->decoded > 0 ? sum / completion->decoded : -HUGE_VAL;
-}
-
 /* The best of a prompt's candidates, which have all ended. */
 static enum status choose(struct completion *candidates, int count, uint64_t first_seed,
                           struct continuation *continuation, struct error *err) {
-    int best = 0;
-    double highest = 0;
+    double scores[BEST_OF_MAX];
+    int ranking[BEST_OF_MAX];
     for (int i = 0; i < count; i++) {
         enum status status = completion_advance(&candidates[i], err);
         if (status != STATUS_OK)
             return status;
-        double mean = mean_logprob(&candidates[i]);
-        if (i == 0 || mean > highest) {
-            best = i;
-            highest = mean;
-        }
+        scores[i] = best_of_score(&candidates[i]);
     }
-    struct completion *chosen = &candidates[best];
-    *continuation = (struct continuation){.tokens = chosen->decoded,
-                                          .mean_logprob = highest,
-                                          .seed = first_seed + (uint64_t)best,
-                                          .finish = chosen->finish};
-    buffer_append_text(&chosen->text, ""); /* so that there is memory where the text is empty */
-    if (chosen->text.failed)
+    best_of_rank(scores, count, ranking);
+    struct completion *best = &candidates[ranking[0]];
+    *continuation = (struct continuation){.tokens = best->decoded,
+                                          .mean_logprob = scores[ranking[0]],
+                                          .seed = best_of_seed(first_seed, ranking[0]),
+                                          .finish = best->finish};
+    buffer_append_text(&best->text, ""); /* so that there is memory where the text is empty */
+    if (best->text.failed)
         return error_set(err, STATUS_NO_MEMORY, "no memory for a continuation");
-    continuation->text = buffer_release(&chosen->text);
+    continuation->text = buffer_release(&best->text);
     return STATUS_OK;
 }
 
@@ -112,7 +101,7 @@ enum status generate(struct harness *harness, struct engine *model,
     if (status == STATUS_OK)
         await_ended(&countdown, total);
     for (int p = 0; p < options->count && status == STATUS_OK; p++)
-        status = choose(&completions[p * each], each, options->seed + (uint64_t)(p * each),
+        status = choose(&completions[p * each], each, best_of_seed(options->seed, p * each),
                         &continuations[p], err);
     for (int i = 0; i < total; i++)
         completion_free(&completions[i]);

@@ -8,6 +8,7 @@
 #define ALPACA_EVALUATION_OPTIONS_H
 
 #include "base/flags.h"
+#include "engine/best_of.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,7 +36,7 @@ struct evaluation_options {
      "numbers that the models compute with; int8, as the server does, gives the same figures "     \
      "on every machine"},                                                                          \
     {"seed", FLAG_U64, OPTION(seed), "1", 0, 1e15, "", "everything that is drawn comes from it"},  \
-    {"best-of", FLAG_INT, OPTION(best_of), "8", 1, 64, "candidates",                               \
+    {"best-of", FLAG_INT, OPTION(best_of), "8", 1, BEST_OF_MAX, "candidates",                               \
      "beside one answer the likeliest of so many, by mean log-probability per token"},             \
     {"threads", FLAG_INT, OPTION(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},    \
     {"json", FLAG_SWITCH, OPTION(json), NULL, 0, 0, "", "print one JSON object instead of tables"}

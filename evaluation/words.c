@@ -5,7 +5,10 @@
 #include <string.h>
 #include <strings.h>
 
-enum { WORD_BYTES = 24 }; /* longer words are in no lexicon */
+enum {
+    WORD_BYTES = 24, /* longer words are in no lexicon */
+    RARELY = 5,      /* of one way to write a word against another: so many times less */
+};
 
 struct lexicon_entry {
     char word[WORD_BYTES]; /* in lower case */
@@ -142,8 +145,8 @@ static const struct lexicon_entry *find(const struct lexicon *lexicon, struct wo
 
 bool lexicon_is_name(const struct lexicon *lexicon, struct word word) {
     const struct lexicon_entry *entry = find(lexicon, word);
-    return entry && word.bytes > 1 && isupper((unsigned char)*word.text) && entry->upper > 0 &&
-           entry->lower == 0;
+    return entry && word.bytes > 1 && isupper((unsigned char)*word.text) &&
+           entry->upper > RARELY * entry->lower;
 }
 
 bool lexicon_is_thing(const struct lexicon *lexicon, struct word word) {

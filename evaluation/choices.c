@@ -14,12 +14,8 @@
 
 static const struct flag flags[] = {
     SHARED_OPTIONS,
-    {"data", FLAG_TEXT, OPTION(data), NULL, 0, 0, "FILE",
-     "stories that no model has seen (default data/tinystories-valid.jsonl.xz)"},
-    {"pairs", FLAG_TEXT, OPTION(pairs), NULL, 0, 0, "FILE",
-     "pairs of right and wrong continuations (default evaluation/pairs.jsonl)"},
-    {"cases", FLAG_INT, OPTION(cases), "0", 0, 1e9, "cases",
-     "of each test, the first so many; 0 for all"},
+    DATA_OPTION,
+    CHOICES_OPTIONS,
 };
 
 /* What a test asks; of whole sentences, long and short, the mean per token is compared, otherwise
@@ -37,8 +33,8 @@ static const struct choice choices[] = {
      choices_endings, NULL},
     {"name", "a name at its last three mentions against another one of the same story", 2, false,
      choices_names, NULL},
-    {"thing", "a thing at its last mention against one of another story", 2, false, choices_things,
-     NULL},
+    {"thing", "a thing at its last mention against one that another story has in such a place", 2,
+     false, choices_things, NULL},
     {"order", "two neighboring sentences against the same two swapped", 2, true, choices_order,
      NULL},
     {"factual", "pairs written by hand: what is so in the world", 2, false, NULL, "factual"},

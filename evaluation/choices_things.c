@@ -2,9 +2,11 @@
 
 #include "base/rng.h"
 
+#include <ctype.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { THINGS = 32, TRIES = 50 };
+enum { THINGS = 32, TRIES = 1000 };
 
 /* What a story has things of: each with its first mention and its last one after "the". */
 struct things {
@@ -40,14 +42,42 @@ static bool has(const char *story, struct word thing) {
     return false;
 }
 
-/* A thing of another story that `story` does not have. */
-static bool draw_other(const struct things *all, size_t stories, const char *story, uint64_t key,
-                       struct word *other) {
-    for (uint64_t try = 0; try < TRIES; try++) {
-        const struct things *things = &all[rng_bits(key, 2 * try) % stories];
+/* The word before the "the" before a thing; none when no "the" is there. */
+static struct word word_before_the(const char *story, struct word thing) {
+    const char *end = thing.text - strlen("the ");
+    struct word word = {story, 0};
+    if (end <= story || strncmp(end, "the ", 4) != 0 || end[-1] != ' ')
+        return word;
+    word.text = --end;
+    while (word.text > story && isalpha((unsigned char)word.text[-1]))
+        word.text--;
+    word.bytes = (size_t)(end - word.text);
+    return word;
+}
+
+/* Whether the same word stands before the "the" before both: "in the park", "in the box". */
+static bool same_place(const char *story, struct word one, const char *other_story,
+                       struct word other) {
+    const struct word before = word_before_the(story, one);
+    return before.bytes > 0 && word_same(before, word_before_the(other_story, other));
+}
+
+/* A thing of another story that `story` does not have. If such a one can be had, its own story has
+ * it in the same place as this one the right thing; and it is no rarer than that, so that how
+ * common the words are does not give the right one away. */
+static bool draw_other(const struct choice_source *source, const struct things *all,
+                       const char *story, struct word right, uint64_t key, struct word *other) {
+    int common = lexicon_count_after_the(source->lexicon, right);
+    for (uint64_t try = 0; try < 3 * TRIES; try++) {
+        size_t from = rng_bits(key, 2 * try) % source->stories->count;
+        const struct things *things = &all[from];
         if (things->count == 0)
             continue;
-        *other = things->first[rng_bits(key, 2 * try + 1) % (unsigned)things->count];
+        *other = things->last[rng_bits(key, 2 * try + 1) % (unsigned)things->count];
+        if (try < 2 * TRIES && lexicon_count_after_the(source->lexicon, *other) < common)
+            continue;
+        if (try < TRIES && !same_place(story, right, source->stories->texts[from], *other))
+            continue;
         if (!has(story, *other))
             return true;
     }
@@ -69,7 +99,7 @@ enum status choices_things(const struct choice_source *source, struct case_list 
         for (int t = 0; t < all[i].count && status == STATUS_OK; t++) {
             struct word last = all[i].last[t], other;
             if (last.text == all[i].first[t].text ||
-                !draw_other(all, stories->count, story, rng_derive(key, (uint64_t)t), &other))
+                !draw_other(source, all, story, last, rng_derive(key, (uint64_t)t), &other))
                 continue;
             const struct piece ends[] = {{last.text, last.bytes}, {other.text, other.bytes}};
             status = case_list_add(cases, (struct piece){story, (size_t)(last.text - story)}, ends,

@@ -10,5 +10,6 @@ int prompts_command(int argc, char **argv);
 int choices_command(int argc, char **argv);
 int texture_command(int argc, char **argv);
 int grade_command(int argc, char **argv);
+int report_command(int argc, char **argv);
 
 #endif

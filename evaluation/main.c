@@ -14,6 +14,7 @@ static const struct command {
     {"choices", "which of several texts the models find likelier", choices_command},
     {"texture", "stories from nothing beside real ones, and what of them is copied", texture_command},
     {"grade", "a page on which somebody grades all answers blind", grade_command},
+    {"report", "all of it, as docs/evaluation.md and docs/evaluation.html", report_command},
 };
 
 static int usage(FILE *out, int status) {

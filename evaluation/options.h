@@ -24,7 +24,8 @@ struct evaluation_options {
     int cases;                /* choices: of each test at most; 0 for all */
     const char *training;     /* texture: the training text; NULL for that of the repository */
     int stories;              /* texture: of each model */
-    const char *out;          /* grade: the page */
+    const char *out;          /* grade: the page; report: the folder of its files */
+    const char *grades, *from; /* report: files of grades; a former report */
 };
 
 #define OPTION(member) offsetof(struct evaluation_options, member)
@@ -36,9 +37,24 @@ struct evaluation_options {
      "numbers that the models compute with; int8, as the server does, gives the same figures "     \
      "on every machine"},                                                                          \
     {"seed", FLAG_U64, OPTION(seed), "1", 0, 1e15, "", "everything that is drawn comes from it"},  \
-    {"best-of", FLAG_INT, OPTION(best_of), "8", 1, BEST_OF_MAX, "candidates",                               \
+    {"best-of", FLAG_INT, OPTION(best_of), "8", 1, BEST_OF_MAX, "candidates",                      \
      "beside one answer the likeliest of so many, by mean log-probability per token"},             \
     {"threads", FLAG_INT, OPTION(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},    \
     {"json", FLAG_SWITCH, OPTION(json), NULL, 0, 0, "", "print one JSON object instead of tables"}
+
+/* Of those that read real stories. */
+#define DATA_OPTION                                                                                \
+    {"data", FLAG_TEXT, OPTION(data), NULL, 0, 0, "FILE",                                          \
+     "real stories that no model has seen (default data/tinystories-valid.jsonl.xz)"}
+#define CHOICES_OPTIONS                                                                            \
+    {"pairs", FLAG_TEXT, OPTION(pairs), NULL, 0, 0, "FILE",                                        \
+     "pairs of right and wrong continuations (default evaluation/pairs.jsonl)"},                   \
+    {"cases", FLAG_INT, OPTION(cases), "0", 0, 1e9, "cases",                                       \
+     "of each choice test, the first so many; 0 for all"}
+#define TEXTURE_OPTIONS                                                                            \
+    {"stories", FLAG_INT, OPTION(stories), "300", 1, 100000, "stories",                            \
+     "of each model, and as many real ones"},                                                      \
+    {"training", FLAG_TEXT, OPTION(training), NULL, 0, 0, "FILE",                                  \
+     "the training text (default data/tinystories-train.jsonl.xz)"}
 
 #endif

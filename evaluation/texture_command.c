@@ -16,12 +16,8 @@ enum { SAMPLES = HARNESS_MODELS + 1 };
 
 static const struct flag flags[] = {
     SHARED_OPTIONS,
-    {"stories", FLAG_INT, OPTION(stories), "300", 1, 100000, "stories",
-     "of each model, and as many real ones"},
-    {"data", FLAG_TEXT, OPTION(data), NULL, 0, 0, "FILE",
-     "real stories that no model has seen (default data/tinystories-valid.jsonl.xz)"},
-    {"training", FLAG_TEXT, OPTION(training), NULL, 0, 0, "FILE",
-     "the training text (default data/tinystories-train.jsonl.xz)"},
+    DATA_OPTION,
+    TEXTURE_OPTIONS,
 };
 
 /* All that stories are looked at with. */

@@ -154,3 +154,8 @@ bool lexicon_is_thing(const struct lexicon *lexicon, struct word word) {
     return entry && islower((unsigned char)*word.text) && entry->after_the >= 3 &&
            entry->ends_phrase * 5 >= entry->after_the * 4;
 }
+
+int lexicon_count_after_the(const struct lexicon *lexicon, struct word word) {
+    const struct lexicon_entry *entry = find(lexicon, word);
+    return entry ? entry->after_the : 0;
+}

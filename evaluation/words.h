@@ -34,5 +34,7 @@ enum status lexicon_build(struct lexicon *lexicon, const struct story_list *stor
 void lexicon_free(struct lexicon *lexicon);
 bool lexicon_is_name(const struct lexicon *lexicon, struct word word);
 bool lexicon_is_thing(const struct lexicon *lexicon, struct word word);
+/* How often the stories have it after "the". */
+int lexicon_count_after_the(const struct lexicon *lexicon, struct word word);
 
 #endif

@@ -116,7 +116,7 @@ def test_help_names_every_command(world):
     for arguments in ((), ("help",), ("--help",), ("-h",)):
         result = world.run(*arguments)
         assert result.returncode == 0
-        for command in ("serve", "tell", "train", "test"):
+        for command in ("serve", "tell", "eval", "train", "test"):
             assert f"./alpaca {command}" in result.stdout
 
 
@@ -302,6 +302,17 @@ def test_other_training_steps_go_to_the_trainer(world):
     world.add_everything_to_build()
     lines = world.run("train", "fit", "--preset", "mini").stdout.splitlines()
     assert lines[1:] == ["<fit>", "<--preset>", "<mini>"]
+
+
+def test_the_evaluation_is_the_report_unless_a_part_is_named(world):
+    world.add_everything_to_build()
+    world.add_manager("apt-get")
+    for name in ("xz", "link-parser"):
+        world.fake(name, "exit 0")
+    assert world.run("eval").stdout.splitlines()[1:] == ["<report>"]
+    lines = world.run("eval", "choices", "--model", "mine").stdout.splitlines()
+    assert lines[1:] == ["<choices>", "<--model>", "<mine>"]
+    assert world.managers() == []
 
 
 def test_the_vocabulary_is_learnt_by_spm_train(world, tmp_path):

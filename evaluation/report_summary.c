@@ -142,12 +142,13 @@ static void write_words(const struct cJSON *root, struct page *page) {
         share(root, "name", model));
     page_paragraph(
         page,
-        "**What is not.** What is so in the world, what follows from what was said, and "
-        "who has what: of the pairs written by hand, where nothing but the prompt tells "
-        "right from wrong and chance is 50, %s chooses %.0f, %.0f and %.0f of 100 right. "
-        "So its stories are in good English and lose their thread.",
-        model, share(root, "factual", model), share(root, "reasoning", model),
-        share(root, "context", model));
+        "**What is not.** What follows from what was said, and who has what: of the pairs "
+        "written by hand, where nothing but the prompt decides and chance is 50, %s "
+        "chooses %.0f and %.0f of 100 right. What is so in the world, as far as simple "
+        "things go, it knows in %.0f of 100. So its stories are in good English and lose "
+        "their thread.",
+        model, share(root, "reasoning", model), share(root, "context", model),
+        share(root, "factual", model));
     page_paragraph(
         page,
         "**Why.** The original read all of TinyStories, 1.9 GB; these models have a "

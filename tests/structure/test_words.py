@@ -13,7 +13,7 @@ PLACES = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "eva
 TEXTS = {".c", ".h", ".inc", ".py", ".sh", ".js", ".mjs", ".css", ".html", ".md", ".service", ".json", ""}
 # Stories, and inputs that machines made.
 NOT_OURS = {"node_modules", "package-lock.json", "corpus", "fixtures", "golden", "__pycache__",
-            "original.json", "report.json", "grades.json", "evaluation.md", "evaluation.html"}
+            "original.json", "evaluation.json", "grades.json", "evaluation.md", "evaluation.html"}
 
 # Parts of identifiers count as words: tell_news, tellNews and TELL_NEWS all hold "news".
 COINED = {

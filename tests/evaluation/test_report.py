@@ -1,0 +1,98 @@
+"""docs/evaluation.md and .html are what the command writes, and their figures what it measures."""
+import json
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EVAL = pathlib.Path(os.environ.get("ALPACA_BIN", ROOT / "build/release")).resolve() / "alpaca-eval"
+REPORT = ROOT / "docs/evaluation.json"
+MODELS = ["small", "mini", "alpaca"]
+
+
+def run(*arguments):
+    return subprocess.run([EVAL, *arguments], capture_output=True, text=True, check=False)
+
+
+def measured(*arguments):
+    result = run(*arguments, "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return json.loads(REPORT.read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("docs")
+    result = run("report", "--from", REPORT, "--out", folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", ["evaluation.md", "evaluation.html", "evaluation.json"])
+def test_the_documents_are_what_the_command_writes(written, name):
+    assert (written / name).read_text("utf-8") == (ROOT / "docs" / name).read_text("utf-8")
+
+
+def of_model(node, name):
+    """The same document with the results of one model alone."""
+    if isinstance(node, dict):
+        return {key: of_model(value, name) for key, value in node.items()}
+    if isinstance(node, list):
+        return [of_model(value, name) for value in node
+                if not (isinstance(value, dict) and value.get("model", name) != name)]
+    return node
+
+
+@pytest.mark.parametrize("part", ["choices", "prompts"])
+def test_figures_and_answers_are_what_is_measured_now(stored, part):
+    """Of the smallest model, which takes seconds; with INT8 they are the same on every machine."""
+    assert stored["numbers"] == "int8" and [model["name"] for model in stored["models"]] == MODELS
+    now = measured(part, "--model", ROOT / "weights/small", "--seed", str(stored["seed"]),
+                   "--best-of", str(stored["best_of"]))
+    assert now[part] == of_model(stored[part], "small")
+
+
+def test_larger_models_choose_better(stored):
+    """In the tests that are built from stories; else the test would be no good."""
+    for test in stored["choices"]["tests"][:4]:
+        shares = [result["right"] / result["cases"] for result in test["results"]]
+        assert [result["model"] for result in test["results"]] == MODELS
+        assert shares == sorted(shares) and len(set(shares)) == 3, test["name"]
+
+
+def rows_of_first_table(text):
+    table = re.search(r"(?:^\|.*\n)+", text[text.index("answers that fit") - 10:], re.MULTILINE)
+    return [re.sub(r"[*\[\]]|\([^)]*\)", "", line).strip() for line in table[0].splitlines()]
+
+
+def test_the_readme_shows_the_summary():
+    readme, report = ((ROOT / name).read_text("utf-8") for name in ["README.md", "docs/evaluation.md"])
+    rows = rows_of_first_table(readme)
+    assert rows == rows_of_first_table(report)
+    assert len(rows) >= 2 + len(MODELS)
+
+
+def test_the_page_refers_to_no_other_file():
+    page = (ROOT / "docs/evaluation.html").read_text("utf-8")
+    assert page.count("<svg") >= 2
+    assert not re.search(r"<(?:script|link|img|iframe)|src=|url\(|@import", page)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--from", "/nowhere.json"], "/nowhere.json"),
+    (["--from", str(ROOT / "README.md")], "is not JSON"),
+    (["--from", str(REPORT), "--grades", "/nowhere.json"], "/nowhere.json"),
+    (["--from", str(REPORT), "--out", "/dev/null/x"], "/dev/null"),
+])
+def test_what_cannot_be_done_is_said(tmp_path, arguments, message):
+    result = run("report", *(arguments if "--out" in arguments else [*arguments, "--out", tmp_path]))
+    assert result.returncode == 1
+    assert message in result.stderr

@@ -45,6 +45,7 @@ static enum status check_range(const char *field, long value, long min, long max
 }
 
 enum status model_config_check(const struct model_config *c, struct error *err) {
+    int last_id = c->vocab > 0 ? c->vocab - 1 : 0; /* a wrong vocab is refused below */
     const struct {
         const char *field;
         long value, min, max;
@@ -52,10 +53,10 @@ enum status model_config_check(const struct model_config *c, struct error *err) 
         {"d_model", c->d_model, 1, 16384},   {"num_heads", c->heads, 1, 1024},
         {"d_ff", c->d_ff, 1, 65536},         {"num_layers", c->layers, 1, MODEL_MAX_LAYERS},
         {"vocab_size", c->vocab, 1, 1 << 20}, {"max_positions", c->positions, 1, 1 << 16},
-        {"unk_token_id", c->unk_id, -1, c->vocab - 1},
-        {"bos_token_id", c->bos_id, -1, c->vocab - 1},
-        {"eos_token_id", c->eos_id, -1, c->vocab - 1},
-        {"pad_token_id", c->pad_id, -1, c->vocab - 1},
+        {"unk_token_id", c->unk_id, -1, last_id},
+        {"bos_token_id", c->bos_id, -1, last_id},
+        {"eos_token_id", c->eos_id, -1, last_id},
+        {"pad_token_id", c->pad_id, -1, last_id},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         enum status status =

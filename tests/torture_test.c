@@ -54,7 +54,7 @@ static int make_model_folder(void **state) {
     scratch_open(&scratch);
     snprintf(folder, sizeof folder, "%s", scratch_path(&scratch, "model"));
     struct model *model = random_model(1);
-    if (weights_save(folder, "model", model, SAFETENSORS_F32, &err) != STATUS_OK ||
+    if (weights_save(folder, "model", model, SAFETENSORS_BF16, &err) != STATUS_OK ||
         file_read(tokenizer_path, 1 << 20, &tokenizer, &err) != STATUS_OK) {
         print_error("%s (run from the repository's root)\n", err.message);
         return 1;
@@ -132,6 +132,51 @@ static void a_save_survives_every_failure(void **state) {
     snprintf(saved.folder, sizeof saved.folder, "%s", scratch_path(&scratch, "saved"));
     assert_int_equal(scratch_count(&saved), 2); /* no temporary stays behind */
     model_destroy(model);
+}
+
+/* Packs a model and opens what that gives, as far as memory allows. */
+static enum status pack_and_open(const struct engine *engine, struct error *err) {
+    struct engine opened = {0};
+    struct buffer packed = {0};
+    void *bytes = NULL;
+    enum status status = engine_pack(engine, &packed, err);
+    if (status == STATUS_OK) {
+        bytes = aligned_alloc(ARENA_ALIGNMENT, (packed.size / ARENA_ALIGNMENT + 1) * ARENA_ALIGNMENT);
+        if (!bytes)
+            status = STATUS_NO_MEMORY;
+    }
+    if (status == STATUS_OK)
+        status = engine_open_packed(&opened, memcpy(bytes, packed.data, packed.size), packed.size,
+                                    &scheduling, err);
+    engine_close(&opened);
+    free(bytes);
+    buffer_free(&packed);
+    return status;
+}
+
+static void packing_survives_every_failure(void **state) {
+    (void)state;
+    struct engine engine;
+    assert_int_equal(engine_open(&engine, folder, NULL, &scheduling, NULL), STATUS_OK);
+    for (int m = 0; m < MODES; m++) {
+        long before = faults_live(), call = 0;
+        for (;; call++) {
+            struct error err = {0};
+            assert_true(call < CALLS_MAX);
+            faults_arm(call, modes[m]);
+            enum status status = pack_and_open(&engine, &err);
+            bool fired = faults_disarm();
+            assert_int_equal(faults_live(), before);
+            if (!fired) {
+                assert_int_equal(status, STATUS_OK);
+                break;
+            }
+            if (status != STATUS_NO_MEMORY)
+                fail_msg("call %ld: status %s: %s", call, status_name(status), err.message);
+        }
+        assert_true(call > 20);
+    }
+    engine_close(&engine);
 }
 
 /* ---- decoding --------------------------------------------------------------- */
@@ -431,6 +476,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_load_survives_every_failure),
         cmocka_unit_test(a_save_survives_every_failure),
+        cmocka_unit_test(packing_survives_every_failure),
         cmocka_unit_test(a_story_object_survives_every_failure),
         cmocka_unit_test(decoding_asks_for_no_memory),
         cmocka_unit_test_setup_teardown(a_request_survives_every_failure, start_server,

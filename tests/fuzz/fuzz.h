@@ -21,6 +21,7 @@
     X(safetensors)     /* model.safetensors */                                                  \
     X(config)          /* config.json */                                                        \
     X(truecase)        /* capitals for a text, and their table */                              \
+    X(packed)          /* a model packed for browsers */                                        \
     X(stories)         /* the trainer's story files */
 
 #define FUZZ_DECLARE(name) void fuzz_##name(const uint8_t *data, size_t size);

@@ -127,7 +127,7 @@ async function askServerForBest(request, signal, onEvent) {
 }
 
 // The server tells the story, or where it cannot the browser, if the reader has agreed to that. There
-// it is one story, as several would take too long.
+// it is the best of fewer.
 async function ask(request, signal, onEvent) {
   let begun = false;
   await browserEngine.known;
@@ -139,8 +139,8 @@ async function ask(request, signal, onEvent) {
     });
   } catch (problem) {
     if (begun || !browserEngine.takesOver(problem)) throw problem;
-    const { best_of: several, ...one } = request;
-    await browserEngine.ask(one, signal, onEvent);
+    const best_of = Math.min(request.best_of ?? 1, browserEngine.BEST_OF);
+    await browserEngine.ask({ ...request, best_of }, signal, onEvent);
   }
 }
 

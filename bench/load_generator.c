@@ -13,9 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 65536 };
+enum {
+    READ_BYTES = 65536,
+    PAUSE_NS = 1000000, /* between looks at the connections */
+};
 
 /* What comes next of an answer (RFC 9112). */
 enum place { HEAD, WHOLE_BODY, CHUNK_SIZE, CHUNK, CHUNK_END, LAST_LINE, OVER };
@@ -278,6 +282,12 @@ static void attend(struct run *run, struct client *client, short events) {
 
 /* ---- all of them ---------------------------------------------------------- */
 
+/* The server writes its pieces in bursts. A pause behind the first lets the others come, so that
+ * the server need not wake this thread for each of them and neither loses time to the other. */
+static void await_burst(void) {
+    nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+}
+
 static enum status run_clients(struct run *run, struct error *err) {
     const struct load_generator *load_generator = run->load_generator;
     while (run->over < load_generator->stories) {
@@ -294,6 +304,8 @@ static enum status run_clients(struct run *run, struct error *err) {
         }
         if (poll(run->polls, (nfds_t)load_generator->clients, -1) < 0 && errno != EINTR)
             return error_set_errno(err, "cannot wait for the server");
+        if (load_generator->stream)
+            await_burst();
         for (int i = 0; i < load_generator->clients; i++)
             if (run->polls[i].revents)
                 attend(run, &run->clients[i], run->polls[i].revents);

@@ -1,7 +1,8 @@
 /* load_generator.h - many HTTP clients in one thread, each asking for one story after another.
  *
  * Made to cost little beside the server that it loads: connections stay open,
- * and an answer is read piece by piece without being understood as JSON.
+ * and an answer is read piece by piece without being understood as JSON. Streams are looked at
+ * once a millisecond at most, so their durations are exact to that.
  * Ownership: the caller's result owns its lists; start from {0}, end with
  * load_generator_result_free(). One thread.
  */

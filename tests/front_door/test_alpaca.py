@@ -292,7 +292,8 @@ def test_prepare_takes_the_shipped_stories_unless_others_are_named(world):
     world.add_everything_to_build()
     world.fake("xz", "exit 0")
     lines = world.run("train", "prepare").stdout.splitlines()
-    assert lines[1:4] == ["<prepare>", f"<{world.repo}/data/tinystories-train.jsonl.xz>", "<--valid>"]
+    assert lines[1:5] == ["<prepare>", f"<{world.repo}/data/tinystories-train.jsonl.xz>",
+                          f"<{world.repo}/data/tinystories-more.jsonl.xz>", "<--valid>"]
     assert lines[-2:] == ["<--out>", f"<{world.repo}/build/data>"]
     lines = world.run("train", "prepare", "mine.txt", "--out", "here").stdout.splitlines()
     assert lines[1:] == ["<prepare>", "<mine.txt>", "<--out>", "<here>"]

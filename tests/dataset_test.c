@@ -421,6 +421,69 @@ static void random_crops_begin_at_a_random_place(void **state) {
     dataset_free(&dataset);
 }
 
+/* Stories whose every piece is unk, so that they are known among others. */
+static struct dataset load_unknown(int count) {
+    struct dataset dataset = load_numbered(count);
+    for (size_t s = 0; s < dataset.stories; s++)
+        for (uint64_t id = dataset.offsets[s] + 1; id + 1 < dataset.offsets[s + 1]; id++)
+            dataset.ids[id] = 0;
+    return dataset;
+}
+
+static bool is_unknown(const struct story_batch *batch, size_t row) {
+    return batch->targets[row] == 0;
+}
+
+/* Half of 20 batches comes from other stories, then none. */
+static void other_stories_are_mixed_in(void **state) {
+    (void)state;
+    enum { OTHERS = 35, BATCHES = 40, UNTIL = 20 };
+    struct dataset dataset = load_numbered(60), others = load_unknown(OTHERS);
+    struct data_loader_options plan = {.seed = 3, .shuffle = true, .max_rows = 100, .mix = &others};
+    struct data_loader *loader, *resumed;
+    size_t mixed_rows = 0, taken[2] = {0};
+    int32_t order[OTHERS];
+    assert_int_equal(
+        data_loader_open(&loader, &dataset, &plan, (struct data_loader_state){0}, NULL), STATUS_OK);
+    for (int b = 0; b < BATCHES; b++) {
+        double share = b < UNTIL ? 0.5 : 0;
+        assert_int_equal(
+            data_loader_open(&resumed, &dataset, &plan, data_loader_state(loader), NULL),
+            STATUS_OK);
+        data_loader_set_mix(loader, share);
+        data_loader_set_mix(resumed, share);
+        const struct story_batch *batch = data_loader_next(loader);
+        const struct story_batch *again = data_loader_next(resumed);
+        assert_int_equal(again->rows, batch->rows);
+        assert_memory_equal(again->inputs, batch->inputs, batch->rows * sizeof *batch->inputs);
+        data_loader_close(resumed);
+
+        size_t row = 0, unknown = 0;
+        for (size_t i = 0; i < batch->stories; row += (size_t)batch->lengths[i++]) {
+            bool other = is_unknown(batch, row);
+            unknown += other ? (size_t)batch->lengths[i] : 0;
+            if (other && taken[1] % OTHERS == 0) /* an epoch of its own */
+                dataset_order(&others, rng_derive(plan.seed, 0x6d6978), taken[1] / OTHERS, order);
+            if (other)
+                assert_int_equal(batch->story[i], order[taken[1] % OTHERS]);
+            taken[other]++;
+        }
+        if (share > 0) /* to a story */
+            assert_in_range(2 * unknown + 2 * others.longest_rows, batch->rows,
+                            batch->rows + 4 * others.longest_rows);
+        else
+            assert_int_equal(unknown, 0);
+        mixed_rows += unknown;
+    }
+    assert_in_range(mixed_rows, UNTIL * 45, UNTIL * 55);
+    assert_true(taken[0] > 60 && taken[1] > OTHERS);
+    assert_int_equal(data_loader_state(loader).epoch, taken[0] / 60);
+    assert_int_equal(data_loader_state(loader).mix_epoch, taken[1] / OTHERS);
+    data_loader_close(loader);
+    dataset_free(&dataset);
+    dataset_free(&others);
+}
+
 static void a_state_of_other_data_is_refused(void **state) {
     (void)state;
     struct dataset dataset = load_numbered(10);
@@ -430,6 +493,11 @@ static void a_state_of_other_data_is_refused(void **state) {
     assert_int_equal(data_loader_open(&loader, &dataset, &plans[0], outside, &err), STATUS_INVALID);
     assert_null(loader);
     assert_true(err.message[0]);
+    struct data_loader_options mixing = plans[0];
+    mixing.mix = &dataset;
+    const struct data_loader_state outside_mix = {.mix_index = 10};
+    assert_int_equal(data_loader_open(&loader, &dataset, &mixing, outside_mix, &err),
+                     STATUS_INVALID);
     dataset_free(&dataset);
 }
 
@@ -446,6 +514,7 @@ int main(void) {
         SCRATCH_TEST(evaluation_sees_each_story_once),
         SCRATCH_TEST(resumed_runs_go_on_the_same),
         SCRATCH_TEST(random_crops_begin_at_a_random_place),
+        SCRATCH_TEST(other_stories_are_mixed_in),
         SCRATCH_TEST(a_state_of_other_data_is_refused),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);

@@ -11,8 +11,10 @@
 #define COUNTERS(X)                                                                             \
     X("step", PRIu64, SCNu64, step)                                                             \
     X("tokens", PRIu64, SCNu64, tokens)                                                         \
-    X("epoch", PRIu64, SCNu64, data.epoch)                                                    \
-    X("story", PRIu64, SCNu64, data.index)                                                    \
+    X("epoch", PRIu64, SCNu64, data.epoch)                                                      \
+    X("story", PRIu64, SCNu64, data.index)                                                      \
+    X("mix_epoch", PRIu64, SCNu64, data.mix_epoch)                                              \
+    X("mix_story", PRIu64, SCNu64, data.mix_index)                                              \
     X("best_step", PRIu64, SCNu64, best_step)                                                   \
     X("seconds", "a", "lf", seconds)                                                            \
     X("best_loss", "a", "lf", best_loss)

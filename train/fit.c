@@ -171,6 +171,10 @@ static enum status take_step(struct fit *f, struct error *err) {
     };
     struct step_result result;
     f->step_start = clock_seconds();
+    const struct mix *mix = &f->plan.mix;
+    if (f->mix.stories)
+        data_loader_set_mix(f->loader,
+                            (double)step < mix->until * (double)f->schedule.steps ? mix->share : 0);
     const struct story_batch *batch = data_loader_next(f->loader);
     f->step_rows = batch->rows;
     enum status status = trainer_step(&f->trainer, batch, &options, &result, err);

@@ -27,7 +27,7 @@ struct fit {
     struct fit_paths paths;
     struct pool *pool;
     struct tokenizer *tokenizer;
-    struct dataset train, valid;
+    struct dataset train, mix, valid;
     struct model *model;
     struct trainer trainer;
     struct teacher *teacher;

@@ -71,7 +71,11 @@ static enum status open_data(struct fit *f, struct error *err) {
     struct dataset_source train = {
         f->paths.train, f->tokenizer, f->options.random_crop > 0 ? DATASET_UNCUT : positions, 0};
     struct dataset_source valid = {f->paths.valid, f->tokenizer, positions, 0};
+    struct dataset_source mix = train;
+    mix.path = f->plan.mix.path;
     status = dataset_load(&f->train, &train, f->pool, err);
+    if (status == STATUS_OK && mix.path[0])
+        status = dataset_load(&f->mix, &mix, f->pool, err);
     return status == STATUS_OK ? dataset_load(&f->valid, &valid, f->pool, err) : status;
 }
 
@@ -181,6 +185,7 @@ static enum status choose_dtype(struct fit *f, struct error *err) {
 static enum status describe(struct fit *f, struct error *err) {
     struct fit_inputs inputs = {
         .data = dataset_hash(&f->train),
+        .mix = f->mix.stories ? dataset_hash(&f->mix) : 0,
         .start =
             hash_bytes(0, f->model->buffer, model_buffer_floats(&f->model->config) * sizeof(float)),
         .teacher = f->teacher ? teacher_hash(f->teacher) : 0,
@@ -243,6 +248,7 @@ static enum status open_run(struct fit *f, struct error *err) {
     if (status != STATUS_OK)
         return status;
     struct data_loader_options plan = plan_batches(f);
+    plan.mix = f->mix.stories ? &f->mix : NULL;
     status = data_loader_open(&f->loader, &f->train, &plan, f->progress.data, err);
     if (status == STATUS_OK && ranks_lead())
         status =
@@ -287,6 +293,7 @@ void fit_close(struct fit *f) {
     teacher_close(f->teacher);
     model_destroy(f->model);
     dataset_free(&f->train);
+    dataset_free(&f->mix);
     dataset_free(&f->valid);
     tokenizer_free(f->tokenizer);
     pool_destroy(f->pool);

@@ -5,6 +5,7 @@
 #include "train/ranks.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define AT(member) offsetof(struct fit_options, member)
@@ -15,6 +16,9 @@ static const struct flag flags[] = {
      "of the model, to be grown later (`alpaca-train grow`); 0 for the preset's"},
     {"train", FLAG_TEXT, AT(train), NULL, 0, 0, "FILE",
      "stories to learn (default build/data/train.txt)"},
+    {"mix", FLAG_TEXT, AT(mix), NULL, 0, 0, "FILE:SHARE:UNTIL",
+     "other stories to mix in: SHARE of each step's tokens, 0 to 1, comes from FILE until UNTIL of "
+     "the steps, 0 to 1, are done"},
     {"valid", FLAG_TEXT, AT(valid), NULL, 0, 0, "FILE",
      "stories to validate with (default build/data/valid.txt); others are refused once a run has "
      "validated"},
@@ -104,6 +108,27 @@ static int enough_rows(int threads) {
     return workers * FOR_A_THREAD > FOR_FEW_THREADS ? workers * FOR_A_THREAD : FOR_FEW_THREADS;
 }
 
+/* The number behind the last colon of `text`, which is cut there; false when there is none from 0
+ * to 1. */
+static bool take_share(char *text, double *share) {
+    char *colon = strrchr(text, ':'), *end;
+    if (!colon || !colon[1])
+        return false;
+    *share = strtod(colon + 1, &end);
+    *colon = '\0';
+    return *end == '\0' && *share >= 0 && *share <= 1;
+}
+
+static enum status parse_mix(const char *text, struct mix *mix, struct error *err) {
+    if (strlen(text) < sizeof mix->path) {
+        strcpy(mix->path, text);
+        if (take_share(mix->path, &mix->until) && take_share(mix->path, &mix->share) &&
+            mix->path[0])
+            return STATUS_OK;
+    }
+    return one_of("mix", "FILE:SHARE:UNTIL, with SHARE and UNTIL from 0 to 1", text, err);
+}
+
 enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
                                  struct error *err) {
     *plan = (struct fit_plan){0};
@@ -125,6 +150,12 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     plan->float32 = strcmp(o->saved_dtype, "f32") == 0;
     if (!plan->float32 && strcmp(o->saved_dtype, "bf16") != 0)
         return one_of("dtype", "bf16 or f32", o->saved_dtype, err);
+
+    if (o->mix) {
+        enum status status = parse_mix(o->mix, &plan->mix, err);
+        if (status != STATUS_OK)
+            return status;
+    }
 
     plan->measure = strcmp(o->dtype, "auto") == 0;
     if (!plan->measure && !dtype_parse(o->dtype, &plan->trainer.dtype))
@@ -172,6 +203,9 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
     if (plan->trainer.average)
         buffer_printf(recipe, "average=%s average-decay=%g average-from=%g ", o->average,
                       o->average_decay, o->average_from);
+    if (o->mix)
+        buffer_printf(recipe, "mix=%016" PRIx64 ":%g:%g ", inputs->mix, plan->mix.share,
+                      plan->mix.until);
     if (o->teacher)
         buffer_printf(recipe, "teacher=%016" PRIx64 " teacher-weight=%g ", inputs->teacher,
                       o->teacher_weight);

@@ -7,6 +7,7 @@
 #define ALPACA_TRAIN_FIT_OPTIONS_H
 
 #include "base/buffer.h"
+#include "base/file.h"
 #include "base/flags.h"
 #include "model/model.h"
 #include "train/optim/schedule.h"
@@ -17,7 +18,7 @@
 
 struct fit_options {
     /* what to read and write */
-    const char *preset, *train, *valid, *tokenizer, *out, *run, *saved_dtype;
+    const char *preset, *train, *mix, *valid, *tokenizer, *out, *run, *saved_dtype;
     /* the recipe */
     const char *optimizer, *dtype, *shape, *average, *teacher, *start;
     double rate, others_rate, clip, weight_decay, dropout, random_crop;
@@ -39,6 +40,11 @@ struct fit_plan {
     enum schedule_shape shape;
     bool float32; /* the model is written as F32, else BF16 */
     bool measure; /* trainer.dtype is still to be chosen (train/dtype_trial.h) */
+    struct mix {  /* other stories, mixed in at the beginning */
+        char path[FILE_PATH_BYTES]; /* "": none */
+        double share;               /* of each step's tokens */
+        double until;               /* share of all steps after which none are mixed in */
+    } mix;
 };
 
 /* Completes what the flags left to the preset and checks what one flag alone
@@ -47,9 +53,9 @@ enum status fit_options_complete(struct fit_options *options, struct fit_plan *p
                                  struct error *err);
 
 /* What else shapes the weights: hashes of the training stories, of the weights before the first
- * step and of the teacher's (0 without one). */
+ * step, and of the stories mixed in and the teacher's weights (0 without). */
 struct fit_inputs {
-    uint64_t data, start, teacher;
+    uint64_t data, mix, start, teacher;
     uint64_t steps;
 };
 

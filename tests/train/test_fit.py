@@ -59,7 +59,7 @@ def command(data, folder, *options, steps=24):
             "--valid", str(data / "valid.txt"), "--tokenizer", str(data / "tokenizer.model"),
             "--out", str(folder / "out"), "--run", str(folder / "run"), "--threads", "2",
             "--steps", str(steps), "--batch-tokens", "2000", "--warmup", "4", "--lr", "2e-3",
-            "--valid-every", "8", "--log-every", "1", *NAMED, *options]
+            "--valid-every", "8", "--log-every", "1", *NAMED, *(o.format(data=data) for o in options)]
 
 
 def fit(data, folder, *options, steps=24, status=0, **arguments):
@@ -124,7 +124,7 @@ RECIPES = {
     "muon": ["--optimizer", "muon", "--weight-decay", "0.1", "--lr", "0.02"],
     "all": ["--optimizer", "muon", "--lr", "0.02", "--average", "ema", "--average-from", "0.3",
             "--average-decay", "0.8", "--schedule", "linear", "--weight-decay", "0.1",
-            "--crop", "0.4"],
+            "--crop", "0.4", "--mix", "{data}/vocab.txt:0.4:0.6"],
 }
 if HAS_BF16:
     RECIPES["int8"] = [*RECIPES["muon"], "--numeric", "int8"]

@@ -6,12 +6,20 @@
 #include <assert.h>
 #include <stdlib.h>
 
-struct data_loader {
-    const struct dataset *dataset;
-    struct data_loader_options options;
-    struct data_loader_state state;
+/* Stories and how far they have been handed out. */
+struct source {
+    const struct dataset *dataset; /* NULL: nothing is mixed in */
+    uint64_t seed;
+    uint64_t epoch, index;
     int32_t *order; /* [dataset->stories], of epoch `ordered` */
     uint64_t ordered;
+};
+
+struct data_loader {
+    struct source stories, mixed;
+    struct data_loader_options options;
+    double mix_share;
+    size_t mixed_rows; /* of the batch */
     size_t story_capacity, row_capacity;
     int32_t *story, *lengths;   /* [story_capacity] */
     int32_t *inputs, *targets;  /* [row_capacity] */
@@ -30,14 +38,14 @@ static size_t limit_rows(const struct data_loader_options *options, size_t rows)
     return options->positions && rows > options->positions - 1 ? options->positions - 1 : rows;
 }
 
-static struct view view_of(const struct data_loader *loader, int32_t story) {
-    const struct dataset *dataset = loader->dataset;
-    const struct data_loader_options *options = &loader->options;
+static struct view view_of(const struct data_loader_options *options, const struct source *source,
+                           int32_t story) {
+    const struct dataset *dataset = source->dataset;
     size_t count = (size_t)(dataset->offsets[story + 1] - dataset->offsets[story]), first = 1;
     const uint16_t *ids = dataset->ids + dataset->offsets[story];
     if (options->random_crop > 0 && count > RANDOM_CROP_MIN_IDS + 2) {
         uint64_t key =
-            rng_derive(rng_derive(options->seed, 0x63726f70 /* "crop" */), loader->state.epoch);
+            rng_derive(rng_derive(source->seed, 0x63726f70 /* "crop" */), source->epoch);
         uint64_t place = (uint64_t)story * 2;
         if (rng_uniform(key, place) < options->random_crop)
             first = 2 + rng_bits(key, place + 1) % (count - RANDOM_CROP_MIN_IDS - 2);
@@ -48,12 +56,15 @@ static struct view view_of(const struct data_loader *loader, int32_t story) {
 /* The most stories and rows that a batch can have; false when they are too many to count. */
 static bool set_capacity(struct data_loader *loader) {
     const struct data_loader_options *o = &loader->options;
-    size_t longest = limit_rows(o, loader->dataset->longest_rows), stories = o->max_stories;
+    size_t longest = loader->stories.dataset->longest_rows, stories = o->max_stories;
+    if (o->mix && o->mix->longest_rows > longest)
+        longest = o->mix->longest_rows;
+    longest = limit_rows(o, longest);
     size_t rows = o->max_rows > longest ? o->max_rows : longest;
     if (!stories || (o->max_rows && stories > rows))
         stories = rows; /* every story has at least one row */
-    if (o->once && stories > loader->dataset->stories)
-        stories = loader->dataset->stories;
+    if (o->once && stories > loader->stories.dataset->stories)
+        stories = loader->stories.dataset->stories;
     if (stories > SIZE_MAX / 32 / longest)
         return false;
     loader->story_capacity = stories;
@@ -61,19 +72,21 @@ static bool set_capacity(struct data_loader *loader) {
     return true;
 }
 
-static void put_in_order(struct data_loader *loader) {
-    loader->ordered = loader->state.epoch;
-    if (loader->options.shuffle) {
-        dataset_order(loader->dataset, loader->options.seed, loader->ordered, loader->order);
+static void put_in_order(struct source *source, bool shuffle) {
+    source->ordered = source->epoch;
+    if (shuffle) {
+        dataset_order(source->dataset, source->seed, source->ordered, source->order);
         return;
     }
-    for (size_t i = 0; i < loader->dataset->stories; i++)
-        loader->order[i] = (int32_t)i;
+    for (size_t i = 0; i < source->dataset->stories; i++)
+        source->order[i] = (int32_t)i;
 }
 
 static void layout(void *context, struct arena *arena) {
     struct data_loader *l = context;
-    l->order = arena_take(arena, l->dataset->stories, sizeof *l->order);
+    l->stories.order = arena_take(arena, l->stories.dataset->stories, sizeof(int32_t));
+    if (l->mixed.dataset)
+        l->mixed.order = arena_take(arena, l->mixed.dataset->stories, sizeof(int32_t));
     l->story = arena_take(arena, l->story_capacity, sizeof *l->story);
     l->lengths = arena_take(arena, l->story_capacity, sizeof *l->lengths);
     l->inputs = arena_take(arena, l->row_capacity, sizeof *l->inputs);
@@ -85,13 +98,19 @@ enum status data_loader_open(struct data_loader **out, const struct dataset *dat
                              struct data_loader_state start, struct error *err) {
     *out = NULL;
     assert(options->max_stories || options->max_rows);
-    if (start.index >= dataset->stories)
+    if (start.index >= dataset->stories ||
+        (options->mix && start.mix_index >= options->mix->stories))
         return error_set(err, STATUS_INVALID, "story %llu of an epoch of %zu: not the data that "
                          "the run began with", (unsigned long long)start.index, dataset->stories);
     struct data_loader *loader = malloc(sizeof *loader);
     if (!loader)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the batches");
-    *loader = (struct data_loader){.dataset = dataset, .options = *options, .state = start};
+    *loader = (struct data_loader){
+        .stories = {dataset, options->seed, start.epoch, start.index, NULL, 0},
+        .mixed = {options->mix, rng_derive(options->seed, 0x6d6978 /* "mix" */), start.mix_epoch,
+                  start.mix_index, NULL, 0},
+        .options = *options,
+    };
     enum status status = set_capacity(loader)
                              ? arena_build(&loader->arena, layout, loader, err)
                              : error_set(err, STATUS_NO_MEMORY, "no memory for the batches");
@@ -99,7 +118,9 @@ enum status data_loader_open(struct data_loader **out, const struct dataset *dat
         data_loader_close(loader);
         return status;
     }
-    put_in_order(loader);
+    put_in_order(&loader->stories, options->shuffle);
+    if (options->mix)
+        put_in_order(&loader->mixed, options->shuffle);
     *out = loader;
     return STATUS_OK;
 }
@@ -135,26 +156,48 @@ static bool has_room(const struct data_loader *loader, size_t rows) {
            (!loader->options.max_rows || batch->rows + rows <= loader->options.max_rows);
 }
 
+/* A batch begins with a story that is mixed in and takes the next where the share is not reached. */
+static bool wants_mixed(const struct data_loader *loader) {
+    return loader->mix_share > 0 &&
+           (double)loader->mixed_rows <= loader->mix_share * (double)loader->batch.rows;
+}
+
+/* False when the batch has no room for the source's next story. */
+static bool take_story(struct data_loader *loader, struct source *source) {
+    if (source->ordered != source->epoch)
+        put_in_order(source, loader->options.shuffle);
+    int32_t story = source->order[source->index];
+    struct view view = view_of(&loader->options, source, story);
+    if (!has_room(loader, view.rows))
+        return false;
+    add_story(loader, story, &view);
+    if (source == &loader->mixed)
+        loader->mixed_rows += view.rows;
+    if (++source->index == source->dataset->stories) {
+        source->index = 0;
+        source->epoch++;
+    }
+    return true;
+}
+
 const struct story_batch *data_loader_next(struct data_loader *loader) {
-    struct data_loader_state *state = &loader->state;
     loader->batch = (struct story_batch){.story = loader->story,
                                          .lengths = loader->lengths,
                                          .inputs = loader->inputs,
                                          .targets = loader->targets};
-    while (!(loader->options.once && state->epoch > 0)) {
-        if (loader->ordered != state->epoch)
-            put_in_order(loader);
-        int32_t story = loader->order[state->index];
-        struct view view = view_of(loader, story);
-        if (!has_room(loader, view.rows))
-            break;
-        add_story(loader, story, &view);
-        if (++state->index == loader->dataset->stories)
-            *state = (struct data_loader_state){.epoch = state->epoch + 1};
+    loader->mixed_rows = 0;
+    while (!(loader->options.once && loader->stories.epoch > 0) &&
+           take_story(loader, wants_mixed(loader) ? &loader->mixed : &loader->stories)) {
     }
     return &loader->batch;
 }
 
+void data_loader_set_mix(struct data_loader *loader, double share) {
+    assert(loader->mixed.dataset || share <= 0);
+    loader->mix_share = share;
+}
+
 struct data_loader_state data_loader_state(const struct data_loader *loader) {
-    return loader->state;
+    return (struct data_loader_state){loader->stories.epoch, loader->stories.index,
+                                      loader->mixed.epoch, loader->mixed.index};
 }

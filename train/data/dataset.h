@@ -67,6 +67,9 @@ struct data_loader_options {
     size_t max_rows;    /* 0: no limit. A longer story still makes a batch of its own. */
     size_t positions;   /* 0: no limit. Of a longer story only so many ids are handed out. */
     double random_crop; /* share of the stories that are handed out from a random place on */
+    /* Other stories to mix in as data_loader_set_mix() says, with an order and epochs of their own;
+     * NULL: none. */
+    const struct dataset *mix;
 };
 
 /* A random crop is a story's bos and its ids from a random place on, another place every epoch, so
@@ -79,12 +82,13 @@ enum { RANDOM_CROP_MIN_IDS = 16 };
 struct data_loader_state {
     uint64_t epoch;
     uint64_t index; /* stories of this epoch's order already handed out, < stories */
+    uint64_t mix_epoch, mix_index; /* the same of the stories that are mixed in */
 };
 
 struct story_batch {
     size_t stories;         /* 0: the options say `once` and the epoch is over */
     size_t rows;            /* rows of all stories together */
-    const int32_t *story;   /* [stories] indices into the dataset */
+    const int32_t *story;   /* [stories] indices into the dataset, or into the one mixed in */
     const int32_t *lengths; /* [stories] rows of each; they sum to `rows` */
     const int32_t *inputs;  /* [rows], story after story, no padding */
     const int32_t *targets; /* [rows], -1 where nothing is to be learned */
@@ -100,6 +104,9 @@ enum status data_loader_open(struct data_loader **loader, const struct dataset *
                              struct data_loader_state start, struct error *err);
 void data_loader_close(struct data_loader *loader); /* NULL is allowed */
 const struct story_batch *data_loader_next(struct data_loader *loader);
+/* From the next batch on, `share` of the rows (0 to 1, to the nearest story) come from
+ * options.mix, which must not be NULL then. At the beginning the share is 0. */
+void data_loader_set_mix(struct data_loader *loader, double share);
 /* The state after the last batch handed out. */
 struct data_loader_state data_loader_state(const struct data_loader *loader);
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from test_fit import (BINARY, CHECKPOINT, ROOT, assert_same_run, command, data,  # noqa: F401
+from test_fit import (BINARY, CHECKPOINT, HAS_BF16, ROOT, assert_same_run, command, data,  # noqa: F401
                       log, tensors)
 
 PLAIN = Path(os.environ.get("ALPACA_PLAIN", ROOT / "build/release")) / "alpaca-train"
@@ -163,6 +163,13 @@ def test_a_signal_to_any_rank_leaves_a_checkpoint(data, two, tmp_path, receiver)
     assert 5 <= int(metadata["step"]) < 24
     fit(data, tmp_path, 2, *MUON)
     assert_same_run(tmp_path, two)
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has only one form to choose")
+def test_one_rank_chooses_the_form_for_all(data, tmp_path):
+    output = fit(data, tmp_path, 3, "--numeric", "auto", steps=2)
+    assert len(re.findall(r"--numeric (?:bf16|f32) is the faster here", output)) == 1
+    assert "done after step 2" in output
 
 
 def errors(output):

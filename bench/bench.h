@@ -21,6 +21,18 @@ int bench_train(int argc, char **argv);
 int bench_command(const char *name, const struct flag_table *table, void *options, int argc,
                   char **argv, enum status (*run)(const void *options, struct error *err));
 
+/* alpaca-bench engine --draft. */
+struct bench_drafts {
+    const char *model, *draft; /* see engine_open() */
+    int draft_tokens, threads, prefill_chunk, tokens;
+    int repeat; /* alternations; the rates are medians */
+    float temperature;
+    uint64_t seed;
+};
+void bench_drafts_header(void);
+/* Measures stories with a draft and without, `streams` at a time, and prints a line. */
+enum status bench_drafts(const struct bench_drafts *drafts, int streams, struct error *err);
+
 /* The best time of one call, in seconds: other processes only ever make it slower. */
 double bench_best_time(void (*call)(void *context), void *context);
 

@@ -6,15 +6,17 @@
 #include "bench/busy_loops.h"
 #include "bench/load.h"
 #include "bench/peaks.h"
+#include "engine/draft.h"
 #include "model/kernels/int8.h"
 #include "model/kernels/kernels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 struct engine_options {
-    const char *model, *dtype, *streams, *cpu;
+    const char *model, *dtype, *streams, *cpu, *draft, *draft_tokens;
     int threads, prompt, tokens, prefill_chunk, repeat;
     bool busy;
 };
@@ -33,6 +35,10 @@ static const struct flag flags[] = {
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"cpu", FLAG_TEXT, AT(cpu), NULL, 0, 0, "NAME",
      "kernels: portable, avx2 or avx512; by default the best that the CPU has"},
+    {"draft", FLAG_TEXT, AT(draft), "off", 0, 0, "FOLDER",
+     "a draft model, or auto: real stories, with it and without in turns; the medians count"},
+    {"draft-tokens", FLAG_TEXT, AT(draft_tokens), "auto", 0, 0, "tokens",
+     "proposed at a time, 1 to 16; auto: as many as are worth their while"},
     {"busy", FLAG_SWITCH, AT(busy), NULL, 0, 0, "",
      "each load again while another process spins on every core"},
 };
@@ -179,8 +185,10 @@ static enum status print_peaks(const struct engine_options *o, size_t model_byte
     return STATUS_OK;
 }
 
+/* One load after another; `model` is NULL where --draft loads it. */
 static enum status bench_list(const struct model *model, const struct engine_options *o,
-                              double peak_gops, struct error *err) {
+                              double peak_gops, const struct bench_drafts *drafts,
+                              struct error *err) {
     const char *next = o->streams;
     while (*next) {
         char *end;
@@ -188,12 +196,31 @@ static enum status bench_list(const struct model *model, const struct engine_opt
         if (end == next || streams < 1 || streams > 4096 || (*end && *end != ','))
             return error_set_field(err, STATUS_INVALID, "streams",
                                    "--streams is a list of numbers from 1 to 4096");
-        enum status status = bench_streams(model, o, (int)streams, peak_gops, err);
+        enum status status = model ? bench_streams(model, o, (int)streams, peak_gops, err)
+                                   : bench_drafts(drafts, (int)streams, err);
         if (status != STATUS_OK)
             return status;
         next = *end == ',' ? end + 1 : end;
     }
     return STATUS_OK;
+}
+
+static enum status run_drafts(const struct engine_options *o, struct error *err) {
+    struct bench_drafts drafts = {.model = o->model,
+                                  .draft = o->draft,
+                                  .threads = o->threads,
+                                  .prefill_chunk = o->prefill_chunk,
+                                  .tokens = o->tokens,
+                                  .repeat = o->repeat,
+                                  .temperature = sampling_defaults().temperature,
+                                  .seed = 1};
+    enum status status = draft_tokens_parse(o->draft_tokens, &drafts.draft_tokens, err);
+    if (status != STATUS_OK)
+        return status;
+    printf("%s with a draft, kernels %s and %s\n", o->model, kernels_get()->name,
+           int8_kernels_get()->name);
+    bench_drafts_header();
+    return bench_list(NULL, o, 0, &drafts, err);
 }
 
 static enum status run(const void *options_of_command, struct error *err) {
@@ -204,6 +231,8 @@ static enum status run(const void *options_of_command, struct error *err) {
         return error_set_field(err, STATUS_INVALID, "numeric",
                                "--numeric is int8 or f32, not \"%s\"", o->dtype);
     enum status status = kernels_select(o->cpu, err);
+    if (status == STATUS_OK && strcmp(o->draft, "off") != 0)
+        return run_drafts(o, err);
     if (status == STATUS_OK)
         status = bench_model(&model, o->model, err);
     if (status == STATUS_OK)
@@ -222,7 +251,7 @@ static enum status run(const void *options_of_command, struct error *err) {
     }
     if (status == STATUS_OK) {
         print_header("streams");
-        status = bench_list(model, o, peak_gops, err);
+        status = bench_list(model, o, peak_gops, NULL, err);
     }
 cleanup:
     model_destroy(model);

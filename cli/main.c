@@ -3,6 +3,7 @@
 #include "base/program.h"
 #include "base/rng.h"
 #include "engine/best_of.h"
+#include "engine/draft.h"
 #include "model/blas.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 struct options {
-    const char *model, *dtype, *stop, *letter_case;
+    const char *model, *dtype, *draft, *draft_tokens, *stop, *letter_case;
     struct sampling sampling;
     int max_tokens, best_of, threads;
     bool quiet;
@@ -29,6 +30,11 @@ static const struct flag rows[] = {
      "Model folder; by default the best one in weights/ here or beside the program"},
     {"numeric", FLAG_TEXT, AT(dtype), "int8", 0, 0, "int8|f32",
      "Numbers that the model computes with; f32 is slower and for comparisons"},
+    {"draft", FLAG_TEXT, AT(draft), "auto", 0, 0, "FOLDER",
+     "Model folder that proposes tokens for the model to check: the same story, sooner; auto takes a "
+     "much smaller model beside it, off none"},
+    {"draft-tokens", FLAG_TEXT, AT(draft_tokens), "auto", 0, 0, "tokens",
+     "Tokens that the draft proposes at a time, 1 to 16; auto: as many as pay"},
     {"temperature", FLAG_FLOAT, AT(sampling.temperature), "0.7", 0, SAMPLING_TEMPERATURE_MAX, "",
      "How daring the words are; at 0 always the likeliest"},
     {"top-k", FLAG_INT, AT(sampling.top_k), "0", 0, SAMPLING_TOP_K_MAX, "tokens",
@@ -279,10 +285,13 @@ int main(int argc, char **argv) {
         .slots = options.best_of,
         .queue = options.best_of,
         .threads = options.threads,
-        .prefill_chunk = 256};
+        .prefill_chunk = 256,
+        .draft_choice = options.draft};
     if (strcmp(options.letter_case, "natural") != 0 && strcmp(options.letter_case, "lower") != 0)
         status = error_set_field(&err, STATUS_INVALID, "case",
                                  "--case is natural or lower, not \"%s\"", options.letter_case);
+    if (status == STATUS_OK)
+        status = draft_tokens_parse(options.draft_tokens, &scheduler.draft_tokens, &err);
     if (status == STATUS_OK)
         status = join_words(&prompt, argv + 1, word_count, &err);
     if (status == STATUS_OK)

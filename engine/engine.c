@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "engine/draft_model.h"
 #include "model/weights.h"
 
 #include <inttypes.h>
@@ -75,6 +76,7 @@ static enum status start(struct engine *engine, const struct scheduler_options *
 
 enum status engine_open(struct engine *engine, const char *folder, const char *dtype,
                         const struct scheduler_options *options, struct error *err) {
+    struct scheduler_options scheduling = *options;
     char path[FILE_PATH_BYTES];
     enum dtype chosen = DTYPE_INT8;
     memset(engine, 0, sizeof *engine);
@@ -108,7 +110,10 @@ enum status engine_open(struct engine *engine, const char *folder, const char *d
     if (status == STATUS_OK)
         status = truecase_table_load(&engine->capitals, path, err);
     if (status == STATUS_OK)
-        status = start(engine, options, err);
+        status = draft_model_open(engine, options->draft_choice, err);
+    scheduling.draft = engine->draft;
+    if (status == STATUS_OK)
+        status = start(engine, &scheduling, err);
 fail:
     if (status != STATUS_OK)
         engine_close(engine);
@@ -208,6 +213,7 @@ void engine_close(struct engine *engine) {
     scheduler_destroy(engine->scheduler);
     truecase_table_free(engine->capitals);
     tokenizer_free(engine->tokenizer);
+    model_destroy(engine->draft);
     model_destroy(engine->model);
     memset(engine, 0, sizeof *engine);
 }

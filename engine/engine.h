@@ -22,17 +22,19 @@
 struct engine {
     char name[64];                /* the folder's last part: "alpaca" */
     char folder[FILE_PATH_BYTES]; /* where the model was found */
+    char draft_folder[FILE_PATH_BYTES]; /* that of `draft` */
     /* "fp_" and ten hexadecimal digits, of the weights and the type of their numbers: where it
      * differs, the same seed may write another story. */
     char fingerprint[16];
-    struct model *model;
+    struct model *model, *draft; /* NULL when nothing drafts */
     struct tokenizer *tokenizer;
     struct truecase_table *capitals;
     struct scheduler *scheduler;
 };
 
 /* Opens `folder`; NULL looks for one with engine_find(). `dtype` is "int8" or "f32"
- * (linear.h); NULL for int8. Starts the scheduler's threads. On failure nothing stays open. */
+ * (linear.h); NULL for int8. The draft is the one that the options' choice names (draft_model.h).
+ * Starts the scheduler's threads. On failure nothing stays open. */
 enum status engine_open(struct engine *engine, const char *folder, const char *dtype,
                         const struct scheduler_options *options, struct error *err);
 /* Appends what engine_open_packed() reads: the model in INT8, as which `engine` is open, and its

@@ -50,17 +50,21 @@ void request_drop(struct request *request) {
     free(request);
 }
 
-void request_emit(struct request *request, int32_t token, enum finish_reason finish,
+void request_emit(struct request *request, int accepted, int32_t token, enum finish_reason finish,
                   uint64_t now_ns) {
     uint64_t last_ns = atomic_load_explicit(&request->last_ns, memory_order_relaxed), gap_ns = 0;
+    int count = accepted + (token >= 0);
     assert(!atomic_load(&request->finish));
+    assert(request->total + count <= request->prompt_count + request->max_tokens);
     /* Also when the first thing the model says is eos, or it may say nothing. */
-    if (request->total == request->prompt_count && (token >= 0 || finish == FINISH_STOP || finish == FINISH_LENGTH))
+    if (request->total == request->prompt_count &&
+        (count > 0 || finish == FINISH_STOP || finish == FINISH_LENGTH))
         atomic_store_explicit(&request->first_ns, now_ns, memory_order_release);
-    if (token >= 0) {
-        assert(request->total < request->prompt_count + request->max_tokens);
-        request->tokens[request->total++] = token;
-        gap_ns = last_ns ? now_ns - last_ns : 0;
+    if (token >= 0)
+        request->tokens[request->total + accepted] = token;
+    if (count > 0) {
+        request->total += count;
+        gap_ns = last_ns ? (now_ns - last_ns) / (uint64_t)count : 0; /* they came together */
         atomic_store_explicit(&request->last_ns, now_ns, memory_order_release);
         atomic_store_explicit(&request->published, request->total - request->prompt_count,
                               memory_order_release);
@@ -68,9 +72,11 @@ void request_emit(struct request *request, int32_t token, enum finish_reason fin
     if (finish != FINISH_NONE)
         atomic_store_explicit(&request->finish, (int)finish, memory_order_release);
 
+    int calls = finish != FINISH_NONE && token < 0 ? count + 1 : count;
     pthread_mutex_lock(&request->output_lock);
-    if (request->on_output)
-        request->on_output(request->context, finish, gap_ns);
+    for (int i = 1; i <= calls && request->on_output; i++)
+        request->on_output(request->context, i == calls ? finish : FINISH_NONE,
+                           i <= count ? gap_ns : 0);
     pthread_mutex_unlock(&request->output_lock);
 }
 

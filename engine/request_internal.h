@@ -41,16 +41,20 @@ struct request {
     int slot;                      /* of the kv cache, while running */
     int computed;                  /* tokens whose rows are in the kv cache */
     int total;                     /* tokens there are: the prompt and what was generated */
+    struct proposal *proposal;     /* of the step under way; NULL: none */
 
-    int32_t tokens[]; /* [prompt_count + max_tokens] the prompt, then what was generated */
+    /* [prompt_count + max_tokens] the prompt, then what was generated; beyond `total` what a draft
+     * proposes, which nobody reads but the scheduler's step */
+    int32_t tokens[];
 };
 
 /* With both references; `max_tokens` replaces that of the params. */
 enum status request_create(struct request **request, const struct request_params *params,
                            int max_tokens, struct error *err);
-/* Adds `token` unless it is negative, ends the request unless `finish` is FINISH_NONE, and calls
- * on_output: under one lock, the only one here. */
-void request_emit(struct request *request, int32_t token, enum finish_reason finish,
+/* Adds the `accepted` tokens that lie behind `total` already and then `token` unless it is
+ * negative, ends the request unless `finish` is FINISH_NONE, and calls on_output for each: under
+ * one lock, the only one here. */
+void request_emit(struct request *request, int accepted, int32_t token, enum finish_reason finish,
                   uint64_t now_ns);
 /* Gives one reference back. */
 void request_drop(struct request *request);

@@ -86,6 +86,8 @@ struct scheduler_stats scheduler_stats(struct scheduler *s) {
         .generated_tokens = s->generated_tokens,
         .prefix_queries = s->prefix_queries,
         .prefix_hits = s->prefix_hits,
+        .proposed = s->proposed,
+        .accepted = s->accepted,
         .finished = s->finished,
         .last_step_ns = s->last_step_ns,
         .idle = s->idle,
@@ -133,6 +135,7 @@ static enum status check_options(const struct scheduler_options *options, struct
         {"queue", options->queue, 0, 1 << 20},
         {"threads", options->threads, 0, 1024},
         {"prompt_rows", options->prefill_chunk, 1, 1 << 16},
+        {"draft_tokens", options->draft_tokens, 0, DRAFT_MAX_TOKENS},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
@@ -147,18 +150,17 @@ static void lay_out(void *context, struct arena *arena) {
     struct scheduler *s = context;
     size_t slots = (size_t)s->options.slots, vocab = (size_t)s->model->config.vocab;
     struct step *step = &s->step;
-    step->ids = arena_take(arena, slots + (size_t)s->options.prefill_chunk, sizeof *step->ids);
+    size_t chunk = (size_t)s->options.prefill_chunk, proposed = s->options.draft ? MAX_PROPOSED : 0;
+    step->proposals = arena_take(arena, slots, sizeof *step->proposals);
+    step->ids = arena_take(arena, slots + chunk + proposed, sizeof *step->ids);
     step->spans = arena_take(arena, slots, sizeof *step->spans);
-    step->sampled = arena_take(arena, slots, sizeof(struct request *));
-    step->sampled_rows = arena_take(arena, slots, sizeof *step->sampled_rows);
-    step->logits = arena_take(arena, slots * vocab, sizeof *step->logits);
-    step->tokens = arena_take(arena, slots, sizeof *step->tokens);
-    step->finishes = arena_take(arena, slots, sizeof *step->finishes);
-    size_t chunk = (size_t)s->options.prefill_chunk;
+    step->samples = arena_take(arena, slots + proposed, sizeof *step->samples);
+    step->sample_rows = arena_take(arena, slots + proposed, sizeof *step->sample_rows);
+    step->logits = arena_take(arena, (slots + proposed) * vocab, sizeof *step->logits);
     step->prompt_logprobs = arena_take(arena, chunk, sizeof *step->prompt_logprobs);
     step->prompt_logprob_rows = arena_take(arena, chunk, sizeof *step->prompt_logprob_rows);
     s->running = arena_take(arena, slots, sizeof(struct request *));
-    step->copies = arena_take(arena, slots, sizeof *step->copies);
+    step->choices = arena_take(arena, slots, sizeof *step->choices);
     slots_layout(&s->slots, arena);
     s->samplers = arena_take(arena, (size_t)pool_workers(s->pool), sizeof(struct sampler *));
 }
@@ -183,8 +185,13 @@ static enum status create_parts(struct scheduler *s, struct error *err) {
     status = kv_cache_create(&s->cache, config, options->slots, s->model->dtype, err);
     if (status != STATUS_OK)
         return status;
-    status = activations_create(&s->activations, config, options->slots + options->prefill_chunk,
-                                false, pool_workers(s->pool), err);
+    int proposed = options->draft ? MAX_PROPOSED : 0;
+    status = activations_create(&s->activations, config,
+                                options->slots + options->prefill_chunk + proposed, false,
+                                pool_workers(s->pool), err);
+    if (status == STATUS_OK && options->draft)
+        status = draft_create(&s->draft, options->draft, options->draft_tokens, options->slots,
+                              s->pool, err);
     if (status != STATUS_OK)
         return status;
     s->forward = (struct forward_context){s->model, s->pool, &s->activations};
@@ -230,6 +237,7 @@ void scheduler_destroy(struct scheduler *s) {
         pthread_join(s->thread, NULL);
     for (int i = 0; i < s->samplers_count; i++)
         sampler_destroy(s->samplers[i]);
+    draft_destroy(s->draft);
     activations_destroy(&s->activations);
     kv_cache_destroy(&s->cache);
     arena_destroy(&s->arena);

@@ -10,7 +10,7 @@
  * No memory is allocated in a step.
  *
  * Ownership: the scheduler owns its thread, kv cache, activations, samplers
- * and the compute pool; it borrows the model.
+ * and the compute pool; it borrows the model and its draft.
  * Safety: every function may be called from any thread, except destroy; of a
  * stepped scheduler, all by one thread.
  */
@@ -30,6 +30,9 @@ struct scheduler_options {
     int threads;     /* compute threads; 0 for as many as the process may use */
     int prefill_chunk; /* prompt tokens per step at most */
     bool stepped; /* starts no thread of its own: it runs in scheduler_step() and scheduler_stop() */
+    const char *draft_choice; /* which model is to be the draft, said to engine_open() */
+    const struct model *draft; /* proposes tokens (draft.h) to an INT8 model; NULL: nothing does */
+    int draft_tokens;  /* so many at a time for each request; 0: as many as are worth their while */
 };
 
 struct scheduler_stats {
@@ -38,6 +41,8 @@ struct scheduler_stats {
     uint64_t prompt_tokens;  /* read, that is computed */
     uint64_t prefix_queries; /* prompt tokens of all requests admitted ... */
     uint64_t prefix_hits;    /* ... and those of them that were in the kv cache already */
+    uint64_t proposed;       /* by the draft ... */
+    uint64_t accepted;       /* ... and those of them that were right */
     uint64_t last_step_ns; /* clock_now_ns() at the end of the last step, or when it went idle */
     bool idle, stopping;
 };
@@ -49,6 +54,7 @@ struct scheduler_profile {
     uint64_t total_ns;
     uint64_t part_ns[FORWARD_PARTS];
     uint64_t sampling_ns;
+    uint64_t drafting_ns;
     uint64_t waiting_ns; /* for other compute threads; counted in its part as well */
 };
 

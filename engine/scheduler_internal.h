@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/pool.h"
+#include "engine/draft.h"
 #include "engine/request_internal.h"
 #include "engine/scheduler.h"
 #include "engine/slots.h"
@@ -23,23 +24,34 @@ struct prompt_logprob {
     int index; /* among the request's tokens */
 };
 
+/* A token that is sampled in a step: the one behind `ahead` proposals of its request. */
+struct sample {
+    struct request *request;
+    int ahead;
+    int32_t token; /* -1 for eos or nothing */
+    enum finish_reason finish;
+};
+
+enum { MAX_PROPOSED = 96 }; /* proposals of a step, of all requests together */
+
 /* What one step does, drawn from one arena at creation. */
 struct step {
-    int32_t *ids;                   /* [slots + prefill_chunk] */
+    uint64_t begun_ns;
+    struct proposal *proposals;     /* [slots] of requests that are generating */
+    int proposal_count;
+    int32_t *ids;                   /* [slots + prefill_chunk + MAX_PROPOSED] */
     struct span *spans;             /* [slots] */
     int rows, span_count;
     int prefill_rows;               /* those of the rows that are prompts' */
-    struct request **sampled;       /* [slots] requests whose next token is sampled in this step */
-    int *sampled_rows;              /* [slots] the batch row of each of them */
-    int sampled_count;
-    float *logits;                  /* [slots, vocab] */
-    int32_t *tokens;                /* [slots] what was sampled; -1 for eos or nothing */
-    enum finish_reason *finishes;   /* [slots] */
+    struct sample *samples;         /* [slots + MAX_PROPOSED] */
+    int *sample_rows;               /* [slots + MAX_PROPOSED] the batch row of each of them */
+    int sample_count;
+    float *logits;                  /* [slots + MAX_PROPOSED, vocab] */
     struct prompt_logprob *prompt_logprobs; /* [prefill_chunk] */
     int *prompt_logprob_rows;       /* [prefill_chunk] the batch row whose logits give each */
     int prompt_logprob_count, prompt_logprobs_done;
-    struct slot_choice *copies; /* [slots] beginnings to take over from other slots first */
-    int copy_count;
+    struct slot_choice *choices; /* [slots] of the requests that were admitted to this step */
+    int choice_count;
 };
 
 /* Locking rule: `lock` guards the members below it. The lists of running and
@@ -53,6 +65,7 @@ struct scheduler {
     struct scheduler_options options;
     struct pool *pool;
     struct kv_cache cache;
+    struct draft *draft; /* NULL: none */
     struct activations activations;
     struct forward_context forward; /* model, pool and activations */
     struct sampler **samplers; /* [workers] */
@@ -62,7 +75,8 @@ struct scheduler {
     struct scheduler_profile *profile; /* NULL: nobody wants to know */
     uint64_t step_started_ns;
     struct request *leaving; /* list: out of the batch or the queue, the end not yet emitted */
-    _Atomic uint64_t steps, prompt_tokens, generated_tokens, last_step_ns; /* others read these */
+    /* Others read these. */
+    _Atomic uint64_t steps, prompt_tokens, generated_tokens, last_step_ns, proposed, accepted;
     pthread_t thread; /* unless stepped */
     bool started;
 

@@ -52,8 +52,7 @@ static void admit_waiting(struct scheduler *s, uint64_t now_ns) {
         /* Rows that are in the cache already give no logits: then the first is all we look up. */
         struct slot_choice choice = slots_take(
             &s->slots, request->tokens, request->prompt_logprobs ? 1 : request->prompt_count);
-        if (choice.source != choice.slot && choice.shared > 0)
-            s->step.copies[s->step.copy_count++] = choice;
+        s->step.choices[s->step.choice_count++] = choice;
         request->slot = choice.slot;
         request->computed = request->cached_tokens = choice.shared;
         s->prefix_queries += (uint64_t)request->prompt_count;
@@ -61,6 +60,14 @@ static void admit_waiting(struct scheduler *s, uint64_t now_ns) {
         s->running[s->running_count++] = request;
         atomic_store_explicit(&request->admitted_ns, now_ns, memory_order_release);
     }
+}
+
+/* Takes over the beginning that another slot has. */
+static void begin_sequence(struct scheduler *s, const struct slot_choice *choice) {
+    if (choice->source != choice->slot && choice->shared > 0)
+        kv_cache_copy(&s->cache, choice->source, choice->slot, choice->shared);
+    if (s->draft)
+        draft_begin(s->draft, choice->slot, choice->source, choice->shared);
 }
 
 /* Sleeps while there is nothing to do, unless it is stepped: then it returns false. False too when
@@ -86,14 +93,13 @@ static bool prepare_step(struct scheduler *s) {
 
     /* In the order of admission: a copy may start from a slot that an earlier one filled, and
      * a slot that was given away holds what it held until then. */
-    for (int i = 0; i < s->step.copy_count; i++)
-        kv_cache_copy(&s->cache, s->step.copies[i].source, s->step.copies[i].slot,
-                      s->step.copies[i].shared);
-    s->step.copy_count = 0;
+    for (int i = 0; i < s->step.choice_count; i++)
+        begin_sequence(s, &s->step.choices[i]);
+    s->step.choice_count = 0;
     while (s->leaving) {
         struct request *request = s->leaving;
         s->leaving = request->next;
-        request_emit(request, -1, request->leaving_as, now_ns);
+        request_emit(request, 0, -1, request->leaving_as, now_ns);
         request_drop(request);
     }
     return more;
@@ -111,28 +117,63 @@ static void add_prompt_logprobs(struct step *step, struct request *request, int 
     }
 }
 
-/* The request's next `rows` tokens join the batch. */
-static void add_span(struct step *step, struct slots *slots, struct request *request, int rows) {
-    step->spans[step->span_count++] =
-        (struct span){.slot = request->slot, .first = request->computed, .rows = rows};
-    slots_append(slots, request->slot, request->tokens + request->computed, rows);
-    if (request->prompt_logprobs)
-        add_prompt_logprobs(step, request, step->rows, rows);
-    for (int i = 0; i < rows; i++)
-        step->ids[step->rows++] = request->tokens[request->computed + i];
-    request->computed += rows;
-    if (request->computed == request->total) { /* the last token: its row says what comes next */
-        step->sampled[step->sampled_count] = request;
-        step->sampled_rows[step->sampled_count++] = step->rows - 1;
+/* Proposals for the requests that are generating, as far as they are worth their while. */
+static void propose(struct scheduler *s) {
+    struct step *step = &s->step;
+    step->proposal_count = 0;
+    for (int i = 0; i < s->running_count && s->draft; i++) {
+        struct request *request = s->running[i];
+        request->proposal = NULL;
+        if (request->computed < request->prompt_count)
+            continue;
+        int left = request->prompt_count + request->max_tokens - request->total;
+        request->proposal = &step->proposals[step->proposal_count++];
+        *request->proposal = (struct proposal){.sampling = &request->sampling,
+                                               .slot = request->slot,
+                                               .tokens = request->tokens,
+                                               .prompt_count = request->prompt_count,
+                                               .total = request->total,
+                                               .limit = left - 1};
+    }
+    int limit = MAX_PROPOSED / (step->proposal_count > 0 ? step->proposal_count : 1);
+    int most = s->options.draft_tokens > 0 ? s->options.draft_tokens : DRAFT_MAX_TOKENS;
+    limit = limit < most ? limit : most;
+    for (int i = 0; i < step->proposal_count; i++)
+        if (step->proposals[i].limit > limit)
+            step->proposals[i].limit = limit;
+    if (step->proposal_count > 0)
+        draft_propose(s->draft, s->pool, step->proposals, step->proposal_count);
+}
+
+/* Rows `first` to `first` + `rows` - 1 of the batch say what comes next, and behind proposals. */
+static void add_samples(struct step *step, struct request *request, int first, int rows) {
+    for (int i = 0; i < rows; i++) {
+        step->samples[step->sample_count] = (struct sample){.request = request, .ahead = i};
+        step->sample_rows[step->sample_count++] = first + i;
     }
 }
 
-/* A row of every request that is generating, then prompts in order of admission as far as they
- * fit. */
+/* The request's next `rows` tokens join the batch, and what is proposed to follow them. */
+static void add_span(struct step *step, struct slots *slots, struct request *request, int rows) {
+    int proposed = request->proposal ? request->proposal->count : 0, first = step->rows;
+    step->spans[step->span_count++] =
+        (struct span){.slot = request->slot, .first = request->computed, .rows = rows + proposed};
+    slots_append(slots, request->slot, request->tokens + request->computed, rows);
+    if (request->prompt_logprobs)
+        add_prompt_logprobs(step, request, first, rows);
+    for (int i = 0; i < rows + proposed; i++)
+        step->ids[step->rows++] = request->tokens[request->computed + i];
+    request->computed += rows;
+    if (request->computed == request->total) /* the last token: its row says what comes next */
+        add_samples(step, request, first + rows - 1, 1 + proposed);
+}
+
+/* A row of every request that is generating, and its proposals', then prompts in order of admission
+ * as far as they fit. */
 static void build_batch(struct scheduler *s) {
     struct step *step = &s->step;
     int left = s->options.prefill_chunk;
-    step->rows = step->span_count = step->sampled_count = step->prompt_logprob_count = 0;
+    step->rows = step->span_count = step->sample_count = step->prompt_logprob_count = 0;
     for (int i = 0; i < s->running_count; i++) {
         if (s->running[i]->computed >= s->running[i]->prompt_count)
             add_span(step, &s->slots, s->running[i], 1);
@@ -189,8 +230,8 @@ static void run_model(struct scheduler *s) {
                           .cache = &s->cache};
     forward(&s->forward, &batch);
     run_prompt_logprobs(s);
-    if (step->sampled_count > 0)
-        forward_logits(&s->forward, step->sampled_rows, step->sampled_count, step->logits);
+    if (step->sample_count > 0)
+        forward_logits(&s->forward, step->sample_rows, step->sample_count, step->logits);
 }
 
 /* A pool task: each worker has its own sampler, and a draw depends on nothing shared. */
@@ -199,27 +240,57 @@ static void sample(void *context, int worker, int workers) {
     struct step *step = &s->step;
     const struct model_config *c = &s->model->config;
     size_t begin, end;
-    pool_slice((size_t)step->sampled_count, 1, worker, workers, &begin, &end);
+    pool_slice((size_t)step->sample_count, 1, worker, workers, &begin, &end);
     for (size_t i = begin; i < end; i++) {
-        struct request *request = step->sampled[i];
+        struct sample *sample = &step->samples[i];
+        struct request *request = sample->request;
         struct sampler *sampler = s->samplers[worker];
         float *logits = step->logits + i * (size_t)c->vocab;
+        int total = request->total + sample->ahead;
         if (request->max_tokens == 0) {
-            step->tokens[i] = -1;
-            step->finishes[i] = FINISH_LENGTH;
+            sample->token = -1;
+            sample->finish = FINISH_LENGTH;
             continue;
         }
         if (request->logprobs)
             sampler_compute_logprobs(sampler, logits);
         int32_t token = sampler_next(sampler, &request->sampling, logits, request->tokens,
-                                     request->prompt_count, request->total);
+                                     request->prompt_count, total);
         if (request->logprobs) /* seen by nobody until the token is published */
-            request->logprobs[request->total] =
-                sampler_logprobs(sampler, token, request->top_logprobs);
-        bool last = request->total + 1 == request->prompt_count + request->max_tokens;
-        step->finishes[i] = token == c->eos_id ? FINISH_STOP : last ? FINISH_LENGTH : FINISH_NONE;
-        step->tokens[i] = token == c->eos_id ? -1 : token;
+            request->logprobs[total] = sampler_logprobs(sampler, token, request->top_logprobs);
+        bool last = total + 1 == request->prompt_count + request->max_tokens;
+        sample->finish = token == c->eos_id ? FINISH_STOP : last ? FINISH_LENGTH : FINISH_NONE;
+        sample->token = token == c->eos_id ? -1 : token;
     }
+}
+
+/* Of each request's samples leaves the one behind all proposals that were right: those in front of
+ * it are the same tokens, and those behind it follow a wrong one. */
+static void check_proposals(struct scheduler *s) {
+    struct step *step = &s->step;
+    int kept = 0, tokens = 0;
+    uint64_t proposed = 0, accepted = 0;
+    for (int i = 0; i < step->sample_count;) {
+        struct request *request = step->samples[i].request;
+        int count = request->proposal ? request->proposal->count : 0, right = 0;
+        while (right < count &&
+               step->samples[i + right].token == request->tokens[request->total + right])
+            right++;
+        if (count > 0)
+            draft_judge(s->draft, request->proposal, right);
+        slots_append(&s->slots, request->slot, request->tokens + request->total, right);
+        request->computed += right;
+        tokens += right + (step->samples[i + right].token >= 0);
+        step->samples[kept++] = step->samples[i + right];
+        i += 1 + count;
+        proposed += (uint64_t)count;
+        accepted += (uint64_t)right;
+    }
+    step->sample_count = kept;
+    atomic_fetch_add(&s->proposed, proposed);
+    atomic_fetch_add(&s->accepted, accepted);
+    if (step->proposal_count > 0 && step->prefill_rows == 0)
+        draft_learn(s->draft, tokens, clock_now_ns() - step->begun_ns);
 }
 
 static void remove_running(struct scheduler *s, const struct request *request) {
@@ -239,9 +310,9 @@ static void emit(struct scheduler *s) {
     struct step *step = &s->step;
     uint64_t now_ns = clock_now_ns();
     int generated = 0, ended = 0;
-    for (int i = 0; i < step->sampled_count; i++) {
-        generated += step->tokens[i] >= 0;
-        ended += step->finishes[i] != FINISH_NONE;
+    for (int i = 0; i < step->sample_count; i++) {
+        generated += step->samples[i].ahead + (step->samples[i].token >= 0);
+        ended += step->samples[i].finish != FINISH_NONE;
     }
     atomic_fetch_add(&s->generated_tokens, (uint64_t)generated);
     atomic_fetch_add(&s->prompt_tokens, (uint64_t)step->prefill_rows);
@@ -249,26 +320,31 @@ static void emit(struct scheduler *s) {
     atomic_store(&s->last_step_ns, now_ns);
     if (ended > 0) {
         pthread_mutex_lock(&s->lock);
-        for (int i = 0; i < step->sampled_count; i++)
-            if (step->finishes[i] != FINISH_NONE)
-                remove_running(s, step->sampled[i]);
+        for (int i = 0; i < step->sample_count; i++)
+            if (step->samples[i].finish != FINISH_NONE)
+                remove_running(s, step->samples[i].request);
         pthread_mutex_unlock(&s->lock);
     }
 
-    for (int i = 0; i < step->sampled_count; i++) {
-        request_emit(step->sampled[i], step->tokens[i], step->finishes[i], now_ns);
-        if (step->finishes[i] != FINISH_NONE)
-            request_drop(step->sampled[i]);
+    for (int i = 0; i < step->sample_count; i++) {
+        const struct sample *sample = &step->samples[i];
+        request_emit(sample->request, sample->ahead, sample->token, sample->finish, now_ns);
+        if (sample->finish != FINISH_NONE)
+            request_drop(sample->request);
     }
     if (s->profile)
         s->profile->total_ns += clock_now_ns() - s->step_started_ns;
 }
 
 static void run_step(struct scheduler *s) {
+    s->step.begun_ns = clock_now_ns();
+    propose(s);
+    if (s->profile)
+        s->profile->drafting_ns += clock_now_ns() - s->step.begun_ns;
     build_batch(s);
     run_model(s);
     uint64_t ran_ns = s->profile ? clock_now_ns() : 0;
-    if (s->step.sampled_count > 1)
+    if (s->step.sample_count > 1)
         pool_run(s->pool, sample, s);
     else
         sample(s, 0, 1); /* not worth waking anybody */
@@ -276,6 +352,7 @@ static void run_step(struct scheduler *s) {
         s->profile->steps++;
         s->profile->sampling_ns += clock_now_ns() - ran_ns;
     }
+    check_proposals(s);
     emit(s);
 }
 

@@ -4,7 +4,6 @@
 #include "model/kernels/kernels.h"
 
 #include <assert.h>
-#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -185,33 +184,6 @@ static int32_t first_best(const struct sampler *sampler, const float *logits, fl
     return 0;
 }
 
-/* A broken model must not break the service: NaN counts as impossible, infinity as the
- * largest number. Returns the maximum; in lanes, because one running maximum would be
- * a chain of `count` dependent steps. */
-static float repair_and_max(float *logits, int count) {
-    float lane[LANES];
-    for (int l = 0; l < LANES; l++)
-        lane[l] = -INFINITY;
-    int i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        for (int l = 0; l < LANES; l++) {
-            float x = logits[i + l];
-            x = x >= -FLT_MAX ? x : -INFINITY;
-            x = x <= FLT_MAX ? x : FLT_MAX;
-            logits[i + l] = x;
-            lane[l] = x > lane[l] ? x : lane[l];
-        }
-    }
-    for (; i < count; i++) {
-        float x = logits[i] >= -FLT_MAX ? logits[i] : -INFINITY;
-        logits[i] = x <= FLT_MAX ? x : FLT_MAX;
-        lane[0] = logits[i] > lane[0] ? logits[i] : lane[0];
-    }
-    for (int l = 1; l < LANES; l++)
-        lane[0] = lane[l] > lane[0] ? lane[l] : lane[0];
-    return lane[0];
-}
-
 static float greatest_beside(const float *logits, int count, int32_t id) {
     float greatest = -INFINITY;
     for (int32_t i = 0; i < count; i++)
@@ -387,7 +359,8 @@ int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, f
         logits[sampler->suppressed[i]] = -INFINITY;
     if (sampling->bias_count > 0)
         apply_biases(sampler, sampling, logits);
-    float max = repair_and_max(logits, vocab);
+    /* A broken model must not break the service: NaN counts as impossible. */
+    float max = kernels_get()->repair(logits, (size_t)vocab);
     if (sampling->temperature <= 0 || max == -INFINITY) {
         int32_t best = first_best(sampler, logits, max);
         if (sampler->measures_lead)
@@ -396,9 +369,7 @@ int32_t sampler_next(struct sampler *sampler, const struct sampling *sampling, f
     }
 
     float *weights = logits; /* from here on e^((logit - max) / temperature) */
-    for (int i = 0; i < vocab; i++)
-        weights[i] = (logits[i] - max) / sampling->temperature;
-    kernels_get()->exp_minus(weights, 0.0f, (size_t)vocab);
+    kernels_get()->exp_scaled(weights, max, sampling->temperature, (size_t)vocab);
     if (sampling->top_k > 0 || sampling->top_p < 1 || sampling->min_p > 0)
         filter(sampler, sampling, weights);
     return draw(sampler, weights, (uint32_t)rng_bits(sampling->seed, (uint64_t)count),
@@ -425,7 +396,7 @@ void sampler_compute_logprobs(struct sampler *sampler, const float *logits) {
     int vocab = sampler->vocab;
     double sum = 0;
     memcpy(sampler->row, logits, (size_t)vocab * sizeof *logits);
-    sampler->row_max = repair_and_max(sampler->row, vocab);
+    sampler->row_max = kernels_get()->repair(sampler->row, (size_t)vocab);
     if (sampler->row_max == -INFINITY)
         return; /* nothing is possible, and nothing below asks for the sum */
     for (int begin = 0; begin < vocab; begin += BLOCK) {

@@ -1,6 +1,7 @@
 /* alpaca-server starts the engine and the HTTP server, waits for a signal, and stops both again. */
 #include "base/log.h"
 #include "base/program.h"
+#include "engine/draft.h"
 #include "model/blas.h"
 #include "model/kernels/kernels.h"
 #include "server/api/json.h"
@@ -64,6 +65,8 @@ static bool logs_json(const struct options *options) {
 
 static void announce(const struct service *service, const char *url) {
     log_info("serving %s from %s at %s", service->engine.name, service->engine.folder, url);
+    if (service->engine.draft)
+        log_info("drafting with %s", service->engine.draft_folder);
     /* What keeps both outputs of a container as one log gets lines of one form too. */
     if (logs_json(&service->options))
         printf("{\"url\":\"%s\"}\n", url);
@@ -81,6 +84,7 @@ static enum status open_service(struct service *service, struct error *err) {
         .queue = options->queue,
         .threads = options->threads,
         .prefill_chunk = options->prompt_rows,
+        .draft_choice = options->draft,
     };
     if (options->api_key_file) {
         enum status status = keys_load(&service->keys, options->api_key_file, err);
@@ -88,6 +92,8 @@ static enum status open_service(struct service *service, struct error *err) {
             return status;
     }
     enum status status = kernels_select(options->cpu, err);
+    if (status == STATUS_OK)
+        status = draft_tokens_parse(options->draft_tokens, &scheduler.draft_tokens, err);
     if (status != STATUS_OK)
         return status;
     status = web_files_open(&service->web, options->web, err);

@@ -139,6 +139,10 @@ static void write_scheduler(const struct scheduler_stats *s, struct buffer *out)
             "Prompt tokens looked for in the kv cache.", s->prefix_queries);
     counter(out, "alpaca_prefix_cache_hits_total",
             "Prompt tokens that were in the kv cache already.", s->prefix_hits);
+    counter(out, "alpaca_draft_proposed_tokens_total", "Tokens that the draft proposed.",
+            s->proposed);
+    counter(out, "alpaca_draft_accepted_tokens_total",
+            "Proposed tokens that were the model's own too.", s->accepted);
     counter(out, "alpaca_engine_steps_total", "Steps of the engine.", s->steps);
 }
 

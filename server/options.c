@@ -17,6 +17,12 @@ static const struct flag rows[] = {
      "Model folder; by default the best one in weights/ here or beside the program"},
     {"numeric", FLAG_TEXT, AT(dtype), "int8", 0, 0, "FORM",
      "Numbers that the model computes with: int8, or f32, which is slower and for comparisons"},
+    {"draft", FLAG_TEXT, AT(draft), "auto", 0, 0, "FOLDER",
+     "Model folder that proposes tokens for the model to check, several in one step: the same "
+     "stories, sooner. auto takes a much smaller model beside it that has its tokenizer, off none"},
+    {"draft-tokens", FLAG_TEXT, AT(draft_tokens), "auto", 0, 0, "tokens",
+     "Tokens that the draft proposes at a time for each story, 1 to 16; auto: as many as pay, at "
+     "high load none"},
     {"cpu", FLAG_TEXT, AT(cpu), NULL, 0, 0, "NAME",
      "Instructions to use: portable, avx2 or avx512; by default the best there are"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 1024, "threads",

@@ -17,7 +17,7 @@ struct options {
     const char *host;
     int port;
     const char *model; /* NULL: look for one */
-    const char *dtype, *cpu;
+    const char *dtype, *draft, *draft_tokens, *cpu;
     int threads, slots, queue, prompt_rows;
     int http_threads, connections, connections_per_address;
     int body_bytes, header_bytes;

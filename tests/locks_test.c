@@ -27,10 +27,10 @@ static int tokens, worst;       /* of a token but the first, which waits for its
 
 int __real_pthread_mutex_lock(pthread_mutex_t *lock);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *lock);
-void __real_request_emit(struct request *request, int32_t token, enum finish_reason finish,
-                         uint64_t now_ns);
-void __wrap_request_emit(struct request *request, int32_t token, enum finish_reason finish,
-                         uint64_t now_ns);
+void __real_request_emit(struct request *request, int accepted, int32_t token,
+                         enum finish_reason finish, uint64_t now_ns);
+void __wrap_request_emit(struct request *request, int accepted, int32_t token,
+                         enum finish_reason finish, uint64_t now_ns);
 
 int __wrap_pthread_mutex_lock(pthread_mutex_t *lock) {
     locks++;
@@ -38,12 +38,12 @@ int __wrap_pthread_mutex_lock(pthread_mutex_t *lock) {
 }
 
 /* From the beginning of one token's to that of the next: one stream alone bears all of a step. */
-void __wrap_request_emit(struct request *request, int32_t token, enum finish_reason finish,
-                         uint64_t now_ns) {
+void __wrap_request_emit(struct request *request, int accepted, int32_t token,
+                         enum finish_reason finish, uint64_t now_ns) {
     if (tokens++ > 0 && finish == FINISH_NONE && locks > worst)
         worst = locks;
     locks = 0;
-    __real_request_emit(request, token, finish, now_ns);
+    __real_request_emit(request, accepted, token, finish, now_ns);
 }
 
 static void read_stream(int port, const char *body) {

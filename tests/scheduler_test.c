@@ -130,9 +130,11 @@ static void test_wrong_requests_are_refused(void **state) {
         {.slots = 0, .queue = 1, .threads = 1, .prefill_chunk = 8},
         {.slots = 1, .queue = -1, .threads = 1, .prefill_chunk = 8},
         {.slots = 1, .queue = 1, .threads = -1, .prefill_chunk = 8},
-        {.slots = 1, .queue = 1, .threads = 1, .prefill_chunk = 0}};
-    static const char *const fields[] = {"slots", "queue", "threads", "prompt_rows"};
-    for (int i = 0; i < 4; i++) {
+        {.slots = 1, .queue = 1, .threads = 1, .prefill_chunk = 0},
+        {.slots = 1, .queue = 1, .threads = 1, .prefill_chunk = 8, .draft_tokens = 17}};
+    static const char *const fields[] = {"slots", "queue", "threads", "prompt_rows",
+                                         "draft_tokens"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(scheduler_create(&scheduler, client_model(), &wrong[i], &err),
                          STATUS_INVALID);
         assert_string_equal(err.field, fields[i]);

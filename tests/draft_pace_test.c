@@ -1,0 +1,153 @@
+/* Which proposals pay, on machines of which the times are made up. */
+#include "base/rng.h"
+#include "engine/draft_pace.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+/* A step of the model takes the longer of reading its weights and of computing its rows. */
+struct machine {
+    double weights_us, row_us;    /* of the model */
+    double round_us, draft_row_us;
+    double chance; /* of each proposal */
+};
+
+static const struct machine waits_for_memory = {500, 10, 60, 5, 0.9};
+static const struct machine computes_all_along = {0, 60, 10, 8, 0.9};
+static const struct machine in_between = {500, 55, 80, 8, 0.9};
+
+static double longer(double a, double b) {
+    return a > b ? a : b;
+}
+
+/* Runs `steps` steps and returns the tokens a us of the last half of them. Proposals are as sure as
+ * `lead` says, and right as often as the machine's chance; every one of a sequence is made that
+ * the plan asks for. */
+static double run(struct draft_pace *pace, const struct machine *m, int sequences, float lead,
+                  int steps) {
+    double tokens = 0, us = 0;
+    int index = draft_pace_lead(lead);
+    for (int step = 0; step < steps; step++) {
+        struct pace_plan plan = draft_pace_plan(pace, sequences);
+        double expected = 1, chance = 1, draft_us = 0;
+        int rounds = 0, checked = 0;
+        while (plan.sequences > 0 && rounds < 16 &&
+               plan.sequences * draft_pace_gain(pace, chance, plan.price.check) >=
+                   plan.price.round) {
+            chance *= draft_pace_chance(pace, index);
+            expected += chance;
+            rounds++;
+            checked += plan.sequences;
+            draft_us += m->round_us + m->draft_row_us * plan.sequences;
+        }
+        double generated = plan.sequences * expected + (sequences - plan.sequences);
+        double model_us = longer(m->weights_us, m->row_us * (sequences + checked));
+        for (int i = 0; i < rounds; i++)
+            draft_pace_judge(pace, index, rng_uniform((uint64_t)step, (uint64_t)i) < m->chance);
+        draft_pace_learn(pace, &(struct pace_step){.sequences = sequences,
+                                                   .rounds = rounds,
+                                                   .checked = checked,
+                                                   .tokens = (int)(generated + 0.5),
+                                                   .draft_ns = (uint64_t)(draft_us * 1e3),
+                                                   .model_ns = (uint64_t)(model_us * 1e3)});
+        if (step >= steps / 2) {
+            tokens += generated;
+            us += model_us + draft_us;
+        }
+    }
+    return tokens / us;
+}
+
+static double without(const struct machine *m, int sequences) {
+    return sequences / longer(m->weights_us, m->row_us * sequences);
+}
+
+static void proposals_are_made_where_the_model_waits_for_memory(void **state) {
+    (void)state;
+    static const int sequences[] = {1, 2, 4, 8};
+    for (size_t i = 0; i < sizeof sequences / sizeof *sequences; i++) {
+        struct draft_pace pace;
+        draft_pace_open(&pace);
+        double rate = run(&pace, &waits_for_memory, sequences[i], 2.5f, 2000);
+        assert_true(rate > 1.5 * without(&waits_for_memory, sequences[i]));
+    }
+}
+
+static void none_are_made_where_every_row_costs_as_much(void **state) {
+    (void)state;
+    static const int sequences[] = {1, 4, 8, 16, 32, 64, 300};
+    for (size_t i = 0; i < sizeof sequences / sizeof *sequences; i++) {
+        struct draft_pace pace;
+        draft_pace_open(&pace);
+        double rate = run(&pace, &computes_all_along, sequences[i], 2.5f, 6000);
+        assert_true(rate > 0.99 * without(&computes_all_along, sequences[i]));
+        assert_true(rate < 1.01 * without(&computes_all_along, sequences[i]));
+    }
+}
+
+/* Whatever the load, it is hardly slower than without; and faster where that can be. */
+static void the_load_decides_in_between(void **state) {
+    (void)state;
+    for (int sequences = 1; sequences <= 64; sequences++) {
+        struct draft_pace pace;
+        draft_pace_open(&pace);
+        double rate = run(&pace, &in_between, sequences, 2.5f, 4000);
+        assert_true(rate > 0.99 * without(&in_between, sequences));
+        assert_true(sequences > 2 || rate > 1.5 * without(&in_between, sequences));
+    }
+}
+
+/* A machine whose neighbors leave: what did not pay is tried again. */
+static void a_change_of_the_machine_is_noticed(void **state) {
+    (void)state;
+    struct draft_pace pace;
+    draft_pace_open(&pace);
+    run(&pace, &computes_all_along, 4, 2.5f, 3000);
+    double rate = run(&pace, &waits_for_memory, 4, 2.5f, 40000);
+    assert_true(rate > 1.4 * without(&waits_for_memory, 4));
+    rate = run(&pace, &computes_all_along, 4, 2.5f, 6000);
+    assert_true(rate > 0.98 * without(&computes_all_along, 4));
+}
+
+/* A draft that is never right is soon not asked any more. */
+static void a_useless_draft_costs_little(void **state) {
+    (void)state;
+    struct machine m = waits_for_memory;
+    struct draft_pace pace;
+    m.chance = 0;
+    draft_pace_open(&pace);
+    run(&pace, &m, 1, 2.5f, 4000);
+    assert_true(draft_pace_chance(&pace, draft_pace_lead(2.5f)) < 0.3);
+}
+
+static void chances_follow_what_was_right(void **state) {
+    (void)state;
+    struct draft_pace pace;
+    draft_pace_open(&pace);
+    for (int lead = 1; lead < PACE_LEADS; lead++)
+        assert_true(draft_pace_chance(&pace, lead) > draft_pace_chance(&pace, lead - 1));
+    for (int i = 0; i < 20000; i++) {
+        draft_pace_judge(&pace, 2, i % 4 == 0);
+        draft_pace_judge(&pace, 7, i % 10 != 0);
+    }
+    assert_true(draft_pace_chance(&pace, 2) > 0.24 && draft_pace_chance(&pace, 2) < 0.26);
+    assert_true(draft_pace_chance(&pace, 7) > 0.89 && draft_pace_chance(&pace, 7) < 0.91);
+    assert_int_equal(draft_pace_lead(-1), 0);
+    assert_int_equal(draft_pace_lead(100), PACE_LEADS - 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(proposals_are_made_where_the_model_waits_for_memory),
+        cmocka_unit_test(none_are_made_where_every_row_costs_as_much),
+        cmocka_unit_test(the_load_decides_in_between),
+        cmocka_unit_test(a_change_of_the_machine_is_noticed),
+        cmocka_unit_test(a_useless_draft_costs_little),
+        cmocka_unit_test(chances_follow_what_was_right),
+    };
+    return cmocka_run_group_tests_name("draft_pace", tests, NULL, NULL);
+}

@@ -7,7 +7,7 @@ static double place(const struct chart *chart, double value) {
 }
 
 static void draw_bar(struct chart *chart, const struct bar *bar) {
-    static const char *const colors[] = {"#9ecae1", "#4292c6", "#08519c", "#fd8d3c", "#999999"};
+    static const char *const colors[] = {"#c6dbef", "#9ecae1", "#6baed6", "#fdae6b", "#bdbdbd"};
     struct buffer *out = &chart->body;
     int top = chart->height, middle = top + LINE / 2;
     double right = place(chart, bar->value);

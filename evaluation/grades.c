@@ -219,17 +219,23 @@ static void write_story_grades(const struct cJSON *row, struct page *page) {
             page_cell(page, "–");
 }
 
+static void write_fit(double fit, double answers, struct page *page) {
+    if (answers > 0)
+        page_cell(page, "%g of %g", fit, answers);
+    else
+        page_cell(page, "–");
+}
+
 static void write_row(const struct cJSON *row, struct page *page) {
     const cJSON *fits;
     double fit = 0, answers = 0;
     page_cell(page, "%s", document_get_text(row, "name"));
     cJSON_ArrayForEach(fits, cJSON_GetObjectItem(row, "fits")) {
-        page_cell(page, "%g of %g", document_get_number(fits, "fit"),
-                  document_get_number(fits, "answers"));
+        write_fit(document_get_number(fits, "fit"), document_get_number(fits, "answers"), page);
         fit += document_get_number(fits, "fit");
         answers += document_get_number(fits, "answers");
     }
-    page_cell(page, "%g of %g", fit, answers);
+    write_fit(fit, answers, page);
     write_story_grades(row, page);
 }
 

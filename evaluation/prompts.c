@@ -102,7 +102,8 @@ static enum status measure(struct harness *harness, struct document *document, s
 
 static const char *answer_of(const struct cJSON *prompt, int model, const char *which) {
     const struct cJSON *answers = cJSON_GetObjectItem(prompt, "answers");
-    return document_get_text(cJSON_GetArrayItem(answers, model), which);
+    const char *answer = document_get_text(cJSON_GetArrayItem(answers, model), which);
+    return answer + strspn(answer, " ");
 }
 
 /* The short prompts with the answers of models first .. last, and before them the original's. */

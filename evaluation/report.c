@@ -41,17 +41,15 @@ static enum status measure_all(struct harness *harness, struct document *documen
     return status;
 }
 
-/* In place of the grades that the document may have. */
+/* In place of the grades that the document may have. Those of the repository are of the original's
+ * answers and of one set of ours: others just have none. */
 static enum status add_grades(struct document *document, const char *given, struct error *err) {
     char path[FILE_PATH_BYTES];
-    enum status status = STATUS_OK;
-    if (!given) {
-        status = default_path(path, NULL, "evaluation", "grades.json", err);
-        if (status == STATUS_OK && !file_exists(path))
-            return STATUS_OK;
-    }
+    enum status status = default_path(path, NULL, "evaluation", "grades.json", err);
+    if (status != STATUS_OK || (!given && !file_exists(path)))
+        return status;
     cJSON_DeleteItemFromObject(document->root, "grades");
-    return status == STATUS_OK ? grades_add(document, given ? given : path, err) : status;
+    return grades_add(document, given ? given : path, err);
 }
 
 static void write_page(const struct cJSON *root, struct page *page) {
@@ -115,7 +113,8 @@ static enum status run(const struct evaluation_options *options, struct error *e
     if (status == STATUS_OK)
         status = options->json ? document_print(&document, err) : save(&document, out, err);
     if (status == STATUS_OK && !options->json)
-        printf("%s: evaluation.md, evaluation.html and evaluation.json\n", out);
+        printf("%s: evaluation.md, evaluation.html and evaluation.json\n",
+               options->out ? options->out : "docs");
     document_close(&document);
     return status;
 }

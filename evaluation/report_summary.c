@@ -1,9 +1,13 @@
 #include "evaluation/report_summary.h"
 
+#include "evaluation/chart.h"
 #include "evaluation/document.h"
+#include "evaluation/interval.h"
 
 #include <cjson/cJSON.h>
 #include <string.h>
+
+enum { SUMMARY_BARS = 16 };
 
 /* The element of an array whose member `name` is `value`; NULL when there is none. */
 static const struct cJSON *find(const struct cJSON *array, const char *name, const char *value) {
@@ -13,16 +17,20 @@ static const struct cJSON *find(const struct cJSON *array, const char *name, con
     return NULL;
 }
 
+/* The sum of a member over the kinds of prompts: "fit" or "answers". */
+static double over_kinds(const struct cJSON *writer, const char *member) {
+    const cJSON *fits;
+    double sum = 0;
+    cJSON_ArrayForEach(fits, cJSON_GetObjectItem(writer, "fits")) sum +=
+        document_get_number(fits, member);
+    return sum;
+}
+
 static void write_grades(const struct cJSON *writer, struct page *page) {
     static const char *const names[] = {"grammar", "creativity", "consistency"};
-    const cJSON *fits;
-    double fit = 0, answers = 0;
-    cJSON_ArrayForEach(fits, cJSON_GetObjectItem(writer, "fits")) {
-        fit += document_get_number(fits, "fit");
-        answers += document_get_number(fits, "answers");
-    }
+    double answers = over_kinds(writer, "answers");
     if (answers > 0)
-        page_cell(page, "%g of %g", fit, answers);
+        page_cell(page, "%g of %g", over_kinds(writer, "fit"), answers);
     else
         page_cell(page, "–");
     for (int i = 0; i < 3; i++)
@@ -95,12 +103,29 @@ static double parameters(const struct cJSON *root, int place) {
     return document_get_number(model_from_end(root, place), "parameters");
 }
 
-static double fitting(const struct cJSON *writer) {
-    const cJSON *fits;
-    double sum = 0;
-    cJSON_ArrayForEach(fits, cJSON_GetObjectItem(writer, "fits")) sum +=
-        document_get_number(fits, "fit");
-    return sum;
+/* A bar for each of the summary's writers whose answers have grades. */
+static void draw_fits(const struct cJSON *root, struct page *page) {
+    struct chart chart = {.page = page, .most = 100};
+    struct bar bars[SUMMARY_BARS];
+    const struct cJSON *graded = cJSON_GetObjectItem(root, "grades");
+    const cJSON *writer;
+    int count = 0;
+    cJSON_ArrayForEach(writer, cJSON_GetObjectItem(graded, "writers")) {
+        double answers = over_kinds(writer, "answers"), fit = over_kinds(writer, "fit");
+        if (answers == 0 || count == SUMMARY_BARS)
+            continue;
+        struct interval interval = interval_wilson(fit, answers);
+        bars[count] = (struct bar){.label = document_get_text(writer, "name"),
+                                   .value = 100 * fit / answers,
+                                   .low = 100 * interval.low,
+                                   .high = 100 * interval.high,
+                                   .color = count};
+        count++;
+    }
+    if (count == 0)
+        return;
+    chart_group(&chart, "answers that fit", bars, count, -1);
+    chart_end(&chart, "Answers to the original's short prompts that fit, %, with 95 % intervals");
 }
 
 static void write_grades_in_words(const struct cJSON *root, struct page *page) {
@@ -108,13 +133,14 @@ static void write_grades_in_words(const struct cJSON *root, struct page *page) {
         cJSON_GetObjectItem(cJSON_GetObjectItem(root, "grades"), "writers");
     const struct cJSON *ours = find(writers, "name", model_name(root, 1));
     const struct cJSON *original = cJSON_GetArrayItem(writers, 0);
-    if (!ours)
-        return;
+    if (over_kinds(ours, "answers") == 0 || !cJSON_GetObjectItem(ours, "grammar") ||
+        !cJSON_GetObjectItem(original, "grammar"))
+        return; /* such answers have no grades */
     page_paragraph(page,
                    "**Answers.** Of the short prompts, %g answers of %s fit and %g of the "
                    "original's; its stories have %.1f for grammar and %.1f for consistency where "
                    "the original's have %.1f and %.1f from the same graders.",
-                   fitting(ours), model_name(root, 1), fitting(original),
+                   over_kinds(ours, "fit"), model_name(root, 1), over_kinds(original, "fit"),
                    document_get_number(ours, "grammar"), document_get_number(ours, "consistency"),
                    document_get_number(original, "grammar"),
                    document_get_number(original, "consistency"));
@@ -171,6 +197,7 @@ void report_summary(const struct cJSON *root, struct page *page) {
         "machine.",
         document_get_number(root, "seed"), document_get_text(root, "numbers"));
     write_table(root, page);
+    draw_fits(root, page);
     page_paragraph(page,
                    "Answers that fit, of the original's 23 prompts, and grades from 0 to 10 of its "
                    "3 stories are given blind; the other columns are right choices, without a "

@@ -86,6 +86,52 @@ def test_the_page_refers_to_no_other_file():
     assert not re.search(r"<(?:script|link|img|iframe)|src=|url\(|@import", page)
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A report of another seed and the smallest model alone."""
+    folder = tmp_path_factory.mktemp("other")
+    training = folder / "training.jsonl"
+    training.write_text(json.dumps({"text": "Once upon a time, there was a dog named Tim."}) + "\n")
+    result = run("report", "--model", ROOT / "weights/small", "--seed", "5", "--best-of", "1", "--cases", "5",
+                 "--stories", "3", "--training", training, "--out", folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def headings(folder):
+    text = (folder / "evaluation.md").read_text("utf-8")
+    return re.findall(r"^## (.*)$", text, re.MULTILINE), text
+
+
+def test_a_report_of_other_answers_has_everything_but_grades(other):
+    found, text = headings(other)
+    assert [heading for heading in found if heading != "Grades"] == [
+        "In words", "Choices", "Texture", "Memory", "The original's prompts", "The original's stories"]
+    assert "seed 5" in text and "| small | – | – | – | – |" in text and "answers of small" not in text
+    page = (other / "evaluation.html").read_text("utf-8")
+    assert [heading for heading in found if f"<h2>{heading}</h2>" not in page] == []
+
+
+def test_grades_given_on_the_page_come_into_the_report(other, tmp_path):
+    page = tmp_path / "grade.html"
+    result = run("grade", "--model", ROOT / "weights/small", "--seed", "5", "--out", page)
+    assert result.returncode == 0, result.stderr
+    data = re.search(r'\{[^\n]*"items":\[.*\}', page.read_text("utf-8"))[0]
+    items = json.JSONDecoder().raw_decode(data)[0]["items"]
+    assert len(items) == 3 * 26  # the original, GPT2-XL and small
+    stories = {"grammar": 6, "creativity": 5, "consistency": 4}
+    grades = [{"id": item["id"], **(stories if "story" in item else {"fits": True})} for item in items]
+    path = tmp_path / "grades.json"
+    path.write_text(json.dumps({"by": "a test", "kind": "program", "grades": grades}))
+    result = run("report", "--from", other / "evaluation.json", "--grades", path, "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    found, text = headings(tmp_path)
+    assert found[:2] == ["In words", "Grades"]
+    for name in ["original Alpaca", "GPT2-XL", "small"]:
+        assert f"| {name} | 23 of 23 | 6.0 | 5.0 | 4.0 |" in text
+    assert "23 answers of small fit and 23 of the original's" in text
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["--from", "/nowhere.json"], "/nowhere.json"),
     (["--from", str(ROOT / "README.md")], "is not JSON"),

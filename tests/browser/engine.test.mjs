@@ -143,6 +143,7 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
     assert.equal(await completion(page), "");
     assert.deepEqual(host.asked.filter((path) => /worker|wasm|pack|offline/.test(path)), []);
     await page.reload();
+    await page.evaluate(() => browserEngine.known);
     assert.match(await page.locator("#browser-note").textContent(), /downloads \d+ MB once/);
     await close(page);
   });

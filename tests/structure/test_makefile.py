@@ -115,6 +115,14 @@ def test_a_file_that_is_gone_leaves_the_library(tree):
     assert "bpe.o" in members and "log.o" not in members
 
 
+def test_an_engine_for_browsers_asks_for_emscripten(tmp_path):
+    made = subprocess.run(["make", "web", "EMCC=no-such-emcc", f"BUILD={tmp_path}"], cwd=ROOT, text=True,
+                          capture_output=True)
+    assert made.returncode != 0
+    assert "make web needs Emscripten (Debian: apt-get install emscripten)" in made.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def let_through():
     """The names that .dockerignore, which begins by ignoring everything, takes back in."""
     lines = (ROOT / ".dockerignore").read_text().split("\n")

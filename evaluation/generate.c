@@ -71,7 +71,7 @@ static enum status choose(struct completion *candidates, int count, uint64_t fir
     best_of_rank(scores, count, ranking);
     struct completion *best = &candidates[ranking[0]];
     *continuation = (struct continuation){.tokens = best->decoded,
-                                          .mean_logprob = scores[ranking[0]],
+                                          .score = scores[ranking[0]],
                                           .seed = best_of_seed(first_seed, ranking[0]),
                                           .finish = best->finish};
     buffer_append_text(&best->text, ""); /* so that there is memory where the text is empty */

@@ -12,8 +12,7 @@
 #include <stdint.h>
 
 /* Candidate i of prompt p is drawn with the seed `seed + p * best_of + i`; of a prompt's candidates
- * the one with the highest mean log-probability per token is its continuation, the first of
- * equals. A story from nothing is that of the prompt "". */
+ * the best (engine/best_of.h) is its continuation. A story from nothing is that of the prompt "". */
 struct generate_options {
     const char *what; /* for the progress line */
     const char *const *prompts;
@@ -27,7 +26,7 @@ struct generate_options {
 struct continuation {
     char *text;
     int tokens;
-    double mean_logprob; /* -infinity without tokens */
+    double score; /* best_of_score() */
     uint64_t seed;
     enum finish_reason finish; /* FINISH_STOP: it ended by itself */
 };

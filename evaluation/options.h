@@ -38,7 +38,7 @@ struct evaluation_options {
      "on every machine"},                                                                          \
     {"seed", FLAG_U64, OPTION(seed), "1", 0, 1e15, "", "everything that is drawn comes from it"},  \
     {"best-of", FLAG_INT, OPTION(best_of), "8", 1, BEST_OF_MAX, "candidates",                      \
-     "beside one answer the likeliest of so many, by mean log-probability per token"},             \
+     "beside one answer the best of so many, as the server chooses it"},                           \
     {"threads", FLAG_INT, OPTION(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},    \
     {"json", FLAG_SWITCH, OPTION(json), NULL, 0, 0, "", "print one JSON object instead of tables"}
 

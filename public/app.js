@@ -2,7 +2,7 @@
 "use strict";
 
 // So many stories are written, of which the reader gets the best (docs/experiments.md).
-const BEST_OF = 8;
+const BEST_OF = 4;
 
 const PAST_KEY = "alpaca.stories";
 const PAST_LIMIT = 30;
@@ -126,8 +126,7 @@ async function askServerForBest(request, signal, onEvent) {
   }
 }
 
-// The server tells the story, or where it cannot the browser, if the reader has agreed to that. There
-// it is the best of fewer.
+// The server tells the story, or where it cannot the browser, if the reader has agreed to that.
 async function ask(request, signal, onEvent) {
   let begun = false;
   await browserEngine.known;
@@ -139,8 +138,7 @@ async function ask(request, signal, onEvent) {
     });
   } catch (problem) {
     if (begun || !browserEngine.takesOver(problem)) throw problem;
-    const best_of = Math.min(request.best_of ?? 1, browserEngine.BEST_OF);
-    await browserEngine.ask({ ...request, best_of }, signal, onEvent);
+    await browserEngine.ask(request, signal, onEvent);
   }
 }
 

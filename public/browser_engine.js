@@ -4,7 +4,6 @@
 
 const browserEngine = {
   INVITATION: "Here your own browser tells the stories. Please allow the download below first.",
-  BEST_OF: 4, // as many stories as are there within a second, or a few on a phone
   manifest: { server: true }, // until web/engine.json is there
   known: null, // a promise for that; app.js starts it
   agreed: false,

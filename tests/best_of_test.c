@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-enum { MOST = 4 };
+enum { MOST = 12 };
 
 /* A finished completion of tokens with these log-probabilities, each with two bytes of text. */
 struct candidate {
@@ -26,20 +26,20 @@ static const struct completion *finished(struct candidate *candidate, const floa
     for (int i = 0; i < count; i++) {
         candidate->logprobs[i].own = logprobs[i];
         candidate->tokens[i] = (struct completion_token){
-            .id = 5, .begins = 2 * (size_t)i, .logprobs = &candidate->logprobs[i]};
+            .id = i, .begins = 2 * (size_t)i, .logprobs = &candidate->logprobs[i]};
     }
     return &candidate->completion;
 }
 
-static void test_a_score_is_the_mean_of_the_tokens(void **state) {
+static void test_the_likelihood_is_the_mean_of_the_tokens(void **state) {
     (void)state;
     struct candidate candidate;
     const float logprobs[] = {-0.5f, -0.25f, -3, -0.25f};
-    assert_true(best_of_score(finished(&candidate, logprobs, 4)) == -1.0);
-    assert_true(best_of_score(finished(&candidate, logprobs, 2)) == -0.375);
+    assert_true(best_of_likelihood(finished(&candidate, logprobs, 4)) == -1.0);
+    assert_true(best_of_likelihood(finished(&candidate, logprobs, 2)) == -0.375);
     /* Long ones are not worse for being long, nor ones that may end a story worse for ending it. */
     candidate.completion.finish = FINISH_STOP;
-    assert_true(best_of_score(&candidate.completion) == -0.375);
+    assert_true(best_of_likelihood(&candidate.completion) == -0.375);
 }
 
 static void test_what_a_stop_string_took_away_does_not_count(void **state) {
@@ -50,21 +50,40 @@ static void test_what_a_stop_string_took_away_does_not_count(void **state) {
     candidate.completion.finish = FINISH_STOP;
     candidate.completion.cut = true;
     candidate.completion.certain = 4; /* of two tokens */
-    assert_true(best_of_score(&candidate.completion) == -0.375);
+    assert_true(best_of_likelihood(&candidate.completion) == -0.375);
     candidate.completion.certain = 3; /* and a half is still there in part */
-    assert_true(best_of_score(&candidate.completion) == -0.375);
+    assert_true(best_of_likelihood(&candidate.completion) == -0.375);
 }
 
 static void test_nothing_is_worse_than_anything(void **state) {
     (void)state;
     struct candidate nothing, impossible;
     const float logprobs[] = {-INFINITY};
-    double scores[] = {best_of_score(finished(&nothing, logprobs, 0)), -100};
+    double scores[] = {best_of_likelihood(finished(&nothing, logprobs, 0)), -100};
     int ranking[2];
     assert_true(isinf(scores[0]) && scores[0] < 0);
-    assert_true(isinf(best_of_score(finished(&impossible, logprobs, 1))));
+    assert_true(isinf(best_of_likelihood(finished(&impossible, logprobs, 1))));
     best_of_rank(scores, 2, ranking);
     assert_int_equal(ranking[0], 1);
+}
+
+/* With ids 0 1 2 3 0 1 2 3 0 of nine tokens there are six runs of four, and two come again. */
+static void test_a_story_that_repeats_itself_is_worse(void **state) {
+    (void)state;
+    struct candidate candidate;
+    const float logprobs[9] = {-1, -1, -1, -1, -1, -1, -1, -1, -1};
+    const struct completion *story = finished(&candidate, logprobs, 9);
+    assert_true(best_of_score(story) == best_of_likelihood(story));
+    for (int i = 4; i < 9; i++)
+        candidate.tokens[i].id = i % 4;
+    assert_true(best_of_likelihood(story) == -1);
+    assert_true(best_of_score(story) == -1 - BEST_OF_REPETITION * (2 / 6.0));
+    candidate.tokens[8].id = 9; /* now 1 2 3 0 does not come again, but 0 1 2 3 does */
+    assert_true(best_of_score(story) == -1 - BEST_OF_REPETITION * (1 / 6.0));
+    for (int i = 0; i < 9; i++)
+        candidate.tokens[i].id = 7; /* each run but the first */
+    assert_true(best_of_score(story) == -1 - BEST_OF_REPETITION * (5 / 6.0));
+    assert_true(best_of_score(finished(&candidate, logprobs, 3)) == -1); /* too short for a run */
 }
 
 static void test_the_best_comes_first_and_of_equals_the_earlier(void **state) {
@@ -87,9 +106,10 @@ static void test_each_candidate_has_a_seed_that_a_client_may_send(void **state) 
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_score_is_the_mean_of_the_tokens),
+        cmocka_unit_test(test_the_likelihood_is_the_mean_of_the_tokens),
         cmocka_unit_test(test_what_a_stop_string_took_away_does_not_count),
         cmocka_unit_test(test_nothing_is_worse_than_anything),
+        cmocka_unit_test(test_a_story_that_repeats_itself_is_worse),
         cmocka_unit_test(test_the_best_comes_first_and_of_equals_the_earlier),
         cmocka_unit_test(test_each_candidate_has_a_seed_that_a_client_may_send),
     };

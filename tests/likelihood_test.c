@@ -150,7 +150,7 @@ static void make(int best_of, uint64_t seed, int first, int count, struct contin
         fail_msg("%s", err.message);
 }
 
-static void the_best_is_the_likeliest_of_its_candidates(void **state) {
+static void the_best_has_the_highest_score_of_its_candidates(void **state) {
     (void)state;
     struct continuation best[3], one;
     make(4, 10, 0, 3, best);
@@ -159,8 +159,8 @@ static void the_best_is_the_likeliest_of_its_candidates(void **state) {
         uint64_t seed = 0;
         for (int i = 0; i < 4; i++) {
             make(1, 10 + (uint64_t)(4 * p + i), p, 1, &one);
-            if (one.mean_logprob > highest) {
-                highest = one.mean_logprob;
+            if (one.score > highest) {
+                highest = one.score;
                 seed = one.seed;
             }
             if (one.seed == best[p].seed)
@@ -168,7 +168,7 @@ static void the_best_is_the_likeliest_of_its_candidates(void **state) {
             continuations_free(&one, 1);
         }
         assert_true(best[p].seed == seed);
-        assert_true(best[p].mean_logprob == highest);
+        assert_true(best[p].score == highest);
         assert_true(best[p].tokens > 0 && best[p].tokens <= 24);
     }
     continuations_free(best, 3);
@@ -195,7 +195,7 @@ int main(void) {
         cmocka_unit_test(sums_are_those_of_the_engine),
         cmocka_unit_test(company_does_not_change_a_sum),
         cmocka_unit_test(what_cannot_be_compared_does_not_fit),
-        cmocka_unit_test(the_best_is_the_likeliest_of_its_candidates),
+        cmocka_unit_test(the_best_has_the_highest_score_of_its_candidates),
         cmocka_unit_test(a_prompt_that_is_too_long_is_an_error),
     };
     return cmocka_run_group_tests_name("likelihood", tests, open_harness, close_harness);

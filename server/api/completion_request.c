@@ -27,6 +27,13 @@ struct choice *completion_request_choice(struct completion_request *request, int
     return certain && candidate < request->started ? &request->candidates[candidate] : NULL;
 }
 
+/* /v1/completions promises what OpenAI does. */
+static double score_of(const struct completion_request *request, int candidate) {
+    const struct completion *completion = &request->candidates[candidate].completion;
+    return request->api.dialect == API_COMPLETIONS ? best_of_likelihood(completion)
+                                                   : best_of_score(completion);
+}
+
 /* Compares the candidates of each prompt whose last one has ended. */
 static void compare(struct completion_request *request) {
     double scores[API_MAX_STORIES];
@@ -38,7 +45,7 @@ static void compare(struct completion_request *request) {
         if (request->compared[p] || ended < count)
             continue;
         for (int i = 0; i < count; i++)
-            scores[i] = best_of_score(&request->candidates[first + i].completion);
+            scores[i] = score_of(request, first + i);
         best_of_rank(scores, count, request->ranked + first);
         for (int i = 0; i < count; i++)
             request->ranked[first + i] += first;

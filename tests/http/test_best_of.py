@@ -1,4 +1,4 @@
-"""best_of: several stories of a prompt are generated, and the likeliest of them sent."""
+"""best_of: several stories of a prompt are generated, and the best of them sent."""
 import statistics
 
 import pytest
@@ -32,6 +32,25 @@ def test_the_choices_are_those_with_the_highest_log_probability_per_token(server
         for each, expected in zip(body["choices"], best):
             assert all(each[name] == expected[name] for name in ("text", "seed", "finish_reason"))
             assert each["logprobs"] is None
+
+
+def repetition(tokens):
+    """The share of the runs of four tokens that were there before."""
+    runs = [tuple(tokens[at:at + 4]) for at in range(len(tokens) - 3)]
+    return 1 - len(set(runs)) / len(runs)
+
+
+def test_a_story_is_the_better_the_less_it_repeats_itself(server):
+    fields = {"prompt": "they packed their bags and", "temperature": 0.4, "max_tokens": 90}
+    likeliest = []
+    for seed in range(0, 80, 8):
+        by_likelihood = ranked(server, 8, **fields, seed=seed)
+        best = max(by_likelihood, key=lambda each: statistics.fmean(each["logprobs"]["token_logprobs"])
+                   - 4 * repetition(each["logprobs"]["tokens"]))
+        story = server.generate(**fields, seed=seed, best_of=8)
+        assert (story["completion"].lower(), story["seed"]) == (best["text"], best["seed"])
+        likeliest.append(best["seed"] == by_likelihood[0]["seed"])
+    assert not all(likeliest)
 
 
 def test_the_seed_of_the_best_alone_gives_it_again(server):

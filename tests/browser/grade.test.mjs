@@ -2,7 +2,7 @@
 // works by keyboard, on a phone and in the dark.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { after, before, test } from "node:test";
@@ -17,6 +17,7 @@ const writePage = (name, seed) => {
   execFileSync(evaluate, ["grade", "--model", join(root, "weights/small"), "--seed", seed, "--out", path]);
   return path;
 };
+const print = (...options) => execFileSync(evaluate, options, { encoding: "utf8" });
 const dataOf = (path) => JSON.parse(readFileSync(path, "utf8").match(/<script type="application\/json"[^>]*>(.*)<\/script>/)[1]);
 
 let browser, path, data;
@@ -111,6 +112,19 @@ test("everything can be graded by keyboard alone", async () => {
     ? { id: item.id, grammar: 0, creativity: 10, consistency: 7 }
     : { id: item.id, fits: i % 3 !== 0 }));
   await close(page);
+
+  // And the report takes the file as it is.
+  const [answers, grades] = [join(folder, "answers.json"), join(folder, "grades.json")];
+  writeFileSync(answers, print("prompts", "--model", join(root, "weights/small"), "--seed", "1", "--json"));
+  writeFileSync(grades, JSON.stringify(file));
+  const report = JSON.parse(print("report", "--from", answers, "--grades", grades, "--json"));
+  assert.deepEqual(report.grades.graders.map(({ by, answers: graded }) => [by, graded]), [["A Tester", data.items.length]]);
+  const sum = (numbers) => numbers.reduce((one, other) => one + other, 0);
+  const fits = report.grades.writers.flatMap((writer) => writer.fits);
+  assert.equal(sum(fits.map(({ answers: graded }) => graded)), data.items.filter((item) => !item.story).length);
+  assert.equal(sum(fits.map(({ fit }) => fit)), file.grades.filter((grade) => grade.fits).length);
+  for (const writer of report.grades.writers)
+    assert.deepEqual([writer.grammar, writer.creativity, writer.consistency], [0, 10, 7]);
 });
 
 test("the arrows go back, and a digit is for the grade that has the focus", async () => {

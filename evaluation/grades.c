@@ -1,7 +1,7 @@
 #include "evaluation/grades.h"
 
-#include "base/file.h"
 #include "evaluation/grade_items.h"
+#include "evaluation/path_list.h"
 
 #include <cjson/cJSON.h>
 #include <stdlib.h>
@@ -102,22 +102,16 @@ static enum status add_grader(struct grading *grading, const struct cJSON *file,
 
 static enum status read_files(struct grading *grading, const char *files, struct error *err) {
     char path[FILE_PATH_BYTES];
+    bool got = true;
     enum status status = STATUS_OK;
-    while (status == STATUS_OK) {
-        size_t length = strcspn(files, ",");
-        if (length == 0 || length >= sizeof path)
-            return error_set_field(err, STATUS_INVALID, "grades",
-                                   "--grades is a list of files, a comma between them");
-        memcpy(path, files, length);
-        path[length] = '\0';
+    while (status == STATUS_OK && got) {
         struct cJSON *file = NULL;
-        status = document_read(&file, path, err);
-        if (status == STATUS_OK)
+        status = path_list_next(&files, "grades", path, &got, err);
+        if (status == STATUS_OK && got)
+            status = document_read(&file, path, err);
+        if (status == STATUS_OK && got)
             status = add_grader(grading, file, path, err);
         cJSON_Delete(file);
-        if (!files[length])
-            break;
-        files += length + 1;
     }
     return status;
 }
@@ -254,11 +248,13 @@ void grades_write(const struct cJSON *root, struct page *page) {
         return;
     page_heading(page, 2, "Grades");
     page_paragraph(page,
-                   "Given blind, on a page that shows the answers of all models shuffled and without "
-                   "names. Short answers fit or do not; continued stories have grades from 0 to 10. "
-                   "Graders: %d.", cJSON_GetArraySize(graders));
+                   "Given blind, on the page that `alpaca-eval grade` writes: it shows the answers "
+                   "of all models shuffled and without names. A short answer fits when it makes "
+                   "sense in English and what it says is right and agrees with its prompt; "
+                   "continued stories have grades from 0 to 10. Graders: %d.",
+                   cJSON_GetArraySize(graders));
     cJSON_ArrayForEach(grader, graders)
-        page_paragraph(page, "%s, a %s, graded %.0f answers.", document_get_text(grader, "by"),
+        page_paragraph(page, "By %s (a %s): %.0f answers.", document_get_text(grader, "by"),
                        document_get_text(grader, "kind"), document_get_number(grader, "answers"));
     page_table_begin(page);
     page_column(page, "who answered");

@@ -1,6 +1,7 @@
 #include "evaluation/harness.h"
 
 #include "base/default_path.h"
+#include "evaluation/path_list.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,18 +36,12 @@ static enum status open_shipped(struct harness *harness, struct error *err) {
 
 static enum status open_list(struct harness *harness, const char *list, struct error *err) {
     char folder[FILE_PATH_BYTES];
+    bool got = true;
     enum status status = STATUS_OK;
-    while (status == STATUS_OK) {
-        size_t length = strcspn(list, ",");
-        if (length == 0 || length >= sizeof folder)
-            return error_set_field(err, STATUS_INVALID, "model",
-                                   "--model is a list of folders, a comma between them");
-        memcpy(folder, list, length);
-        folder[length] = '\0';
-        status = open_model(harness, folder, err);
-        if (!list[length])
-            break;
-        list += length + 1;
+    while (status == STATUS_OK && got) {
+        status = path_list_next(&list, "model", folder, &got, err);
+        if (status == STATUS_OK && got)
+            status = open_model(harness, folder, err);
     }
     return status;
 }

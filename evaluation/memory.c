@@ -7,7 +7,7 @@
 enum { STORY_END = UINT16_MAX }; /* behind every story; no id of the training text */
 
 struct search {
-    const struct dataset *training;
+    const struct training_text *training;
     uint16_t *ids;              /* [size] all stories, each with STORY_END behind it */
     const uint16_t **suffixes;  /* [size] pointers into ids, sorted */
     size_t size;
@@ -65,7 +65,7 @@ static void raise_to(uint32_t *value, size_t shared) {
 
 static void search_slice(void *context, int worker, int workers) {
     const struct search *s = context;
-    const struct dataset *training = s->training;
+    const struct training_text *training = s->training;
     uint32_t *above = s->above + (size_t)worker * s->size;
     uint32_t *below = s->below + (size_t)worker * s->size;
     size_t begin, end;
@@ -147,7 +147,7 @@ static void take_runs(struct search *s, const struct token_list *stories, size_t
     }
 }
 
-enum status memory_longest_runs(const struct dataset *training, const struct token_list *stories,
+enum status memory_longest_runs(const struct training_text *training, const struct token_list *stories,
                                 size_t count, struct pool *pool, struct memory_run *runs,
                                 struct error *err) {
     struct search search = {.training = training};

@@ -14,8 +14,8 @@
 
 #include "base/pool.h"
 #include "base/status.h"
+#include "evaluation/training_text.h"
 #include "tokenizer/tokenizer.h"
-#include "train/data/dataset.h"
 
 #include <stddef.h>
 
@@ -25,7 +25,7 @@ struct memory_run {
 
 /* Fills runs[count]: of each story, without bos and eos, its longest run that the training text has
  * too, the first of equals. STATUS_UNSUPPORTED for ids that no dataset can hold. */
-enum status memory_longest_runs(const struct dataset *training, const struct token_list *stories,
+enum status memory_longest_runs(const struct training_text *training, const struct token_list *stories,
                                 size_t count, struct pool *pool, struct memory_run *runs,
                                 struct error *err);
 

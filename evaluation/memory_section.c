@@ -81,7 +81,7 @@ static enum status add_runs(struct document *document, struct cJSON *sets,
 }
 
 enum status memory_add(struct harness *harness, struct document *document,
-                       const struct dataset *training, const struct story_sample *samples,
+                       const struct training_text *training, const struct story_sample *samples,
                        int count, struct error *err) {
     size_t total = 0, done = 0;
     for (int i = 0; i < count; i++)

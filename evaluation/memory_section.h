@@ -8,11 +8,11 @@
 
 #include "evaluation/harness.h"
 #include "evaluation/story_sample.h"
-#include "train/data/dataset.h"
+#include "evaluation/training_text.h"
 
 /* Adds the part, for samples[count]. */
 enum status memory_add(struct harness *harness, struct document *document,
-                       const struct dataset *training, const struct story_sample *samples,
+                       const struct training_text *training, const struct story_sample *samples,
                        int count, struct error *err);
 void memory_write(const struct cJSON *root, struct page *page);
 

@@ -54,7 +54,7 @@ struct evaluation_options {
 #define TEXTURE_OPTIONS                                                                            \
     {"stories", FLAG_INT, OPTION(stories), "300", 1, 100000, "stories",                            \
      "of each model, and as many real ones"},                                                      \
-    {"training", FLAG_TEXT, OPTION(training), NULL, 0, 0, "FILE",                                  \
-     "the training text (default data/tinystories-train.jsonl.xz)"}
+    {"training", FLAG_TEXT, OPTION(training), NULL, 0, 0, "FILE,...",                              \
+     "what the models learned from (default data/tinystories-train.jsonl.xz)"}
 
 #endif

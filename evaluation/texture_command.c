@@ -4,9 +4,9 @@
 #include "evaluation/commands.h"
 #include "evaluation/link_parser.h"
 #include "evaluation/memory_section.h"
-#include "evaluation/stories.h"
 #include "evaluation/story_sample.h"
 #include "evaluation/tests.h"
+#include "evaluation/training_text.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -22,41 +22,24 @@ static const struct flag flags[] = {
 
 /* All that stories are looked at with. */
 struct reference {
-    struct dataset training;
-    struct training_words words;
+    struct training_text training;
     struct story_set unfit;
 };
 
 static void reference_free(struct reference *reference) {
-    dataset_free(&reference->training);
-    training_words_free(&reference->words);
+    training_text_free(&reference->training);
     story_set_free(&reference->unfit);
-}
-
-static enum status learn_words(struct training_words *words, const char *path, struct error *err) {
-    struct story_list stories = {0};
-    enum status status = story_list_load(&stories, path, err);
-    for (size_t i = 0; i < stories.count && status == STATUS_OK; i++)
-        status = training_words_learn(words, stories.texts[i], err);
-    story_list_free(&stories);
-    return status == STATUS_OK ? training_words_finish(words, err) : status;
 }
 
 static enum status reference_load(struct reference *reference, struct harness *harness,
                                   struct error *err) {
-    char training[FILE_PATH_BYTES], unfit[FILE_PATH_BYTES];
-    const struct dataset_source source = {
-        .path = training, .tokenizer = harness->models[0].tokenizer, .positions = DATASET_UNCUT};
-    enum status status = default_path(training, harness->options->training, "data",
-                                      "tinystories-train.jsonl.xz", err);
-    if (status == STATUS_OK)
-        status = default_path(unfit, NULL, "evaluation", "unfit_words.txt", err);
+    char unfit[FILE_PATH_BYTES];
+    enum status status = default_path(unfit, NULL, "evaluation", "unfit_words.txt", err);
     if (status == STATUS_OK)
         status = texture_read_list(&reference->unfit, unfit, err);
     if (status == STATUS_OK)
-        status = dataset_load(&reference->training, &source, harness->pool, err);
-    if (status == STATUS_OK)
-        status = learn_words(&reference->words, training, err);
+        status = training_text_load(&reference->training, harness->options->training,
+                                    harness->models[0].tokenizer, harness->pool, err);
     return status;
 }
 
@@ -136,13 +119,13 @@ static enum status add_texture(struct harness *harness, struct document *documen
         struct texture texture;
         document_text(document, object, "name", samples[i].name);
         harness_progress(harness, "figures", samples[i].name, (size_t)i, (size_t)count);
-        status = texture_measure(&texture, &samples[i].stories, &reference->words,
+        status = texture_measure(&texture, &samples[i].stories, &reference->training.words,
                                  &reference->unfit, err);
         if (status != STATUS_OK)
             break;
         add_figures(document, object, &texture);
         texture_free(&texture);
-        status = add_parsed(document, object, &samples[i].stories, &reference->words,
+        status = add_parsed(document, object, &samples[i].stories, &reference->training.words,
                             harness->options->seed, err);
     }
     return status;

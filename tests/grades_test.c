@@ -138,7 +138,7 @@ static void graders_count_with_their_mean(void **state) {
     struct page page = {.format = PAGE_MARKDOWN};
     grades_write(f.document.root, &page);
     assert_non_null(strstr(page.text.data, "Graders: 2."));
-    assert_non_null(strstr(page.text.data, "Ann, a program, graded 3 answers."));
+    assert_non_null(strstr(page.text.data, "By Ann (a program): 3 answers."));
     assert_non_null(strstr(page.text.data, "| tiny | 0.5 of 1 | – | – | 0.5 of 1 | 1 | 4.5 "));
     assert_non_null(strstr(page.text.data, "| 1 | 10.0 | 9.0 | 8.0 |")); /* the original's report */
     page_free(&page);
@@ -188,7 +188,7 @@ static void wrong_files_are_refused_by_name(void **state) {
     snprintf(grades, sizeof grades, "{\"id\": \"%s\", \"fits\": true}, {\"id\": \"%s\", \"fits\": true}",
              answer, answer);
     assert_refused(file_of("twice.json", "Ann", grades), STATUS_CORRUPT, "is there twice");
-    assert_refused("", STATUS_INVALID, "a comma between them");
+    assert_refused("", STATUS_INVALID, "--grades is a list of paths");
     fixture_close(&f);
 }
 

@@ -221,13 +221,11 @@ static void a_parser_that_is_not_there_is_not_run(void **state) {
 enum { STORIES = 40, LENGTH = 50, KINDS = 12, BOS = 1, EOS = 2 };
 
 /* Stories of random ids from 3 on. */
-static struct dataset random_training(uint64_t seed) {
-    struct dataset d = {.stories = STORIES, .id_count = STORIES * (LENGTH + 2)};
+static struct training_text random_training(uint64_t seed) {
+    struct training_text d = {.stories = STORIES, .id_count = STORIES * (LENGTH + 2)};
     d.ids = calloc(d.id_count, sizeof *d.ids);
-    d.offsets = calloc(STORIES + 1, sizeof *d.offsets);
     for (size_t s = 0; s < STORIES; s++) {
         uint16_t *story = d.ids + s * (LENGTH + 2);
-        d.offsets[s + 1] = (s + 1) * (LENGTH + 2);
         story[0] = BOS;
         for (size_t i = 1; i <= LENGTH; i++)
             story[i] = (uint16_t)(3 + rng_bits(seed, s * LENGTH + i) % KINDS);
@@ -244,7 +242,8 @@ static struct token_list random_story(uint64_t seed, size_t count) {
 }
 
 /* The same in the way that cannot be wrong: every position of one with every one of the other. */
-static struct memory_run longest_by_trying(const struct dataset *d, const struct token_list *story) {
+static struct memory_run longest_by_trying(const struct training_text *d,
+                                            const struct token_list *story) {
     struct memory_run best = {0};
     for (size_t j = 0; j < story->count; j++)
         for (size_t t = 0; t < d->id_count; t++) {
@@ -260,7 +259,7 @@ static struct memory_run longest_by_trying(const struct dataset *d, const struct
 
 static void longest_runs_are_what_trying_all_gives(void **state) {
     (void)state;
-    struct dataset d = random_training(1);
+    struct training_text d = random_training(1);
     struct token_list stories[20];
     struct memory_run runs[20];
     struct pool *pool;
@@ -276,12 +275,12 @@ static void longest_runs_are_what_trying_all_gives(void **state) {
         token_list_free(&stories[i]);
     }
     pool_destroy(pool);
-    dataset_free(&d);
+    training_text_free(&d);
 }
 
 static void a_planted_copy_is_found(void **state) {
     (void)state;
-    struct dataset d = random_training(1);
+    struct training_text d = random_training(1);
     struct token_list stories[5];
     struct memory_run runs[5];
     struct pool *pool;
@@ -301,14 +300,13 @@ static void a_planted_copy_is_found(void **state) {
     for (size_t i = 0; i < 5; i++)
         token_list_free(&stories[i]);
     pool_destroy(pool);
-    dataset_free(&d);
+    training_text_free(&d);
 }
 
 static void runs_end_where_stories_do(void **state) {
     (void)state;
     uint16_t ids[] = {BOS, 5, 6, EOS, BOS, 7, 8, EOS};
-    uint64_t offsets[] = {0, 4, 8};
-    const struct dataset d = {.ids = ids, .offsets = offsets, .stories = 2, .id_count = 8};
+    const struct training_text d = {.ids = ids, .stories = 2, .id_count = 8};
     int32_t first[] = {5, 6, 7, 8}, second[] = {6}, third[] = {7, 8};
     const struct token_list stories[] = {{first, 4, 4}, {second, 1, 1}, {third, 2, 2}};
     struct memory_run runs[3];

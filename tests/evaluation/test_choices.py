@@ -106,7 +106,7 @@ def test_prompts_are_answered_from_the_seed():
 
 @pytest.mark.parametrize("arguments, message", [
     (["choices", "--model", "nowhere"], "nowhere"),
-    (["choices", "--model", f"{SMALL},"], "--model is a list of folders"),
+    (["choices", "--model", f"{SMALL},"], "--model is a list of paths"),
     (["choices", "--model", SMALL, "--pairs", "/nowhere.jsonl"], "/nowhere.jsonl"),
     (["choices", "--model", SMALL, "--data", "/nowhere.txt"], "/nowhere.txt"),
     (["prompts", "--model", SMALL, "--numeric", "int4"], "--numeric is int8 or f32"),

@@ -55,6 +55,15 @@ def test_stories_that_are_in_the_training_text_are_found_whole(files):
     assert after["texture"]["sets"][1]["unknown_words"] == 0
 
 
+def test_training_text_may_be_several_files(files, tmp_path):
+    whole = texture(*files)
+    texts = [write_stories(tmp_path / f"{i}.jsonl", STORIES[8:][i::2]) for i in range(2)]
+    files[3] = ",".join(texts)
+    assert texture(*files) == whole
+    files[3] = texts[0]
+    assert texture(*files)["memory"]["training_tokens"] < whole["memory"]["training_tokens"]
+
+
 def test_words_and_names_come_from_the_training_text(files, tmp_path):
     files[3] = write_stories(tmp_path / "other.jsonl", ["A fox ran.", "A dog named Lily and a dog named Lily ran."])
     real = texture(*files)["texture"]["sets"][1]
@@ -73,6 +82,7 @@ def test_without_the_parser_its_figure_is_skipped_by_name(files, tmp_path):
 @pytest.mark.parametrize("arguments, status, words", [
     (["--stories", "0"], 2, "--stories must be a whole number, 1 to 100000"),
     (["--training", "nowhere.jsonl"], 1, "nowhere.jsonl"),
+    (["--training", ","], 1, "--training is a list of paths, a comma between them"),
     (["--data", "nowhere.jsonl"], 1, "nowhere.jsonl"),
     (["--model", "nowhere"], 1, "nowhere"),
 ])

@@ -373,14 +373,15 @@ static void an_evaluation_is_the_mean_over_all_rows(void **state) {
     open_bench(&b, 2, &ADAM, 64, 400); /* more rows than one forward pass takes */
     assert_true(b.dataset.rows > 4096);
     double loss = step(&b, 0, 0, 0).loss;
-    assert_int_equal(evaluate(b.model, b.pool, &b.dataset, false, &e, NULL), STATUS_OK);
+    const struct evaluated what = {.model = b.model, .pool = b.pool};
+    assert_int_equal(evaluate(&what, &b.dataset, &e, NULL), STATUS_OK);
     assert_true(fabs(e.loss - loss) < 1e-5);
     assert_true(fabs(e.bits_per_byte - e.loss / log(2) / 4) < 1e-9); /* 4 bytes a row */
     assert_int_equal(e.tokens, b.dataset.rows);
     assert_int_equal(e.stories, 400);
 
     memset(b.model->buffer, 0, b.floats * sizeof(float)); /* knows nothing */
-    assert_int_equal(evaluate(b.model, b.pool, &b.dataset, false, &e, NULL), STATUS_OK);
+    assert_int_equal(evaluate(&what, &b.dataset, &e, NULL), STATUS_OK);
     assert_true(fabs(e.loss - log(TINY_VOCAB)) < 1e-6);
     close_bench(&b);
 }

@@ -29,6 +29,9 @@ enum status checkpoint_save(const char *path, const struct trainer *trainer,
     struct state_buffer state[TRAINER_STATE_MAX];
     struct safetensors_output tensors[TRAINER_STATE_MAX];
     int buffers = trainer_state(trainer, state);
+    enum status status = trainer_fetch(trainer, err);
+    if (status != STATUS_OK)
+        return status;
     for (int i = 0; i < buffers; i++)
         tensors[i] = (struct safetensors_output){
             state[i].name, SAFETENSORS_F32, 1, {state[i].count}, state[i].values};
@@ -46,7 +49,7 @@ enum status checkpoint_save(const char *path, const struct trainer *trainer,
     metadata[count++] = (struct safetensors_text){(char[]){"recipe"}, recipe};
     metadata[count++] = (struct safetensors_text){(char[]){"kept"}, kept};
     metadata[count++] = (struct safetensors_text){(char[]){"how"}, how};
-    enum status status =
+    status =
         recipe && kept && how ? safetensors_write(path, tensors, (size_t)buffers, metadata, count, err)
                        : error_set(err, STATUS_NO_MEMORY, "no memory to write %s", path);
     free(recipe);
@@ -193,12 +196,14 @@ enum status checkpoint_load(const char *path, struct trainer *trainer, struct pr
         status = read_progress(&file, path, &read, err);
     if (status == STATUS_OK && read.best_step > 0 && kept && strcmp(kept, identity->kept) != 0)
         status = refuse_identity(path, &saved, identity, err);
-    if (status == STATUS_OK) { /* nothing below can fail */
+    if (status == STATUS_OK) { /* nothing below can fail but a device */
         for (int i = 0; i < buffers; i++)
             (void)safetensors_copy_f32(tensors[i], state[i].values, NULL);
-        trainer_refresh(trainer);
-        *progress = read;
         trainer->optimizer.steps = read.step;
+        status = trainer_refresh(trainer, err);
+    }
+    if (status == STATUS_OK) {
+        *progress = read;
         if (changes)
             append_differences(changes, saved.how, identity->how);
     }

@@ -12,7 +12,7 @@
 #include <string.h>
 
 struct evaluate_options {
-    const char *model, *data, *tell;
+    const char *model, *data, *tell, *device;
     int threads;
     double temperature;
     uint64_t seed;
@@ -25,6 +25,7 @@ static const struct flag flags[] = {
     {"data", FLAG_TEXT, AT(data), NULL, 0, 0, "FILE",
      "stories, in any form that prepare reads (default data/tinystories-valid.jsonl.xz)"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
+    DEVICE_FLAG(AT(device))
     {"unmasked", FLAG_SWITCH, AT(unmasked), NULL, 0, 0, "",
      "run without the causal mask, as no model is trained: every token sees its whole story"},
     {"tell", FLAG_TEXT, AT(tell), NULL, 0, 0, "TEXT",
@@ -71,6 +72,30 @@ static enum status print_story(const struct evaluate_options *o, const struct mo
     return status;
 }
 
+/* Evaluates on the CPU, or on a device that is given a copy of the model. */
+static enum status evaluate_on(const struct evaluate_options *o, const struct model *model,
+                               struct pool *pool, const struct dataset *dataset,
+                               struct evaluation *evaluation, struct error *err) {
+    enum { DEVICE_ROWS_AT_ONCE = 16384 };
+    struct evaluated what = {.model = model, .pool = pool, .unmasked = o->unmasked};
+    const struct device_kind *kind;
+    int longest = (int)dataset->longest_rows;
+    struct device_options options = {
+        .config = &model->config,
+        .dtype = DTYPE_F32,
+        .max_rows = longest > DEVICE_ROWS_AT_ONCE ? longest : DEVICE_ROWS_AT_ONCE};
+    enum status status = device_find(o->device, &kind, err);
+    if (status == STATUS_OK && kind)
+        status = kind->open(&what.device, &options, err);
+    if (status == STATUS_OK && kind)
+        status = kind->send(what.device, DEVICE_PARAMETERS, model->buffer, err);
+    if (status == STATUS_OK)
+        status = evaluate(&what, dataset, evaluation, err);
+    if (what.device)
+        kind->close(what.device);
+    return status;
+}
+
 static enum status run(const struct evaluate_options *o, struct error *err) {
     struct pool *pool = NULL;
     struct model *model = NULL;
@@ -101,7 +126,7 @@ static enum status run(const struct evaluate_options *o, struct error *err) {
                               pool, err);
     status = ranks_agree(status, err);
     if (status == STATUS_OK)
-        status = evaluate(model, pool, &dataset, o->unmasked, &evaluation, err);
+        status = evaluate_on(o, model, pool, &dataset, &evaluation, err);
     if (status == STATUS_OK)
         print(o, folder, data, &evaluation);
     if (status == STATUS_OK && o->tell)

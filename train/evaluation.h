@@ -1,11 +1,13 @@
 /* evaluation.h - the loss of a model over a whole dataset, in which all ranks
- * (train/ranks.h) have a part. Uses the pool: one caller at a time. */
+ * (train/ranks.h) have a part. Uses the pool: one caller at a time. What is
+ * evaluated stays its owner's. */
 #ifndef ALPACA_TRAIN_EVALUATION_H
 #define ALPACA_TRAIN_EVALUATION_H
 
 #include "base/status.h"
 #include "model/model.h"
 #include "train/data/dataset.h"
+#include "train/device.h"
 
 #include <stdbool.h>
 
@@ -15,8 +17,16 @@ struct evaluation {
     size_t tokens, stories;
 };
 
-/* Without dropout. `unmasked`: every token sees its whole story, as no model is trained. */
-enum status evaluate(const struct model *model, struct pool *pool, const struct dataset *dataset,
-                     bool unmasked, struct evaluation *evaluation, struct error *err);
+/* What is evaluated, and where. */
+struct evaluated {
+    const struct model *model;
+    struct pool *pool;
+    struct device *device; /* NULL: the pool computes; else the device does, with its parameters */
+    bool unmasked; /* every token sees its whole story, as no model is trained */
+};
+
+/* Without dropout. */
+enum status evaluate(const struct evaluated *evaluated, const struct dataset *dataset,
+                     struct evaluation *evaluation, struct error *err);
 
 #endif

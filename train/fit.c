@@ -37,6 +37,8 @@ static enum status save_model(struct fit *f, struct error *err) {
     char path[FILE_PATH_BYTES];
     enum status status = file_join(path, f->paths.out, "tokenizer.model", err);
     if (status == STATUS_OK)
+        status = trainer_fetch(&f->trainer, err);
+    if (status == STATUS_OK)
         status = file_copy(f->paths.tokenizer, path, err);
     if (status == STATUS_OK)
         status = weights_save(f->paths.out, f->options.preset, f->model,
@@ -64,8 +66,9 @@ static enum status when_leading(enum status (*act)(struct fit *f, struct error *
 /* Evaluates the weights that the model has now and keeps them when no better ones are kept. */
 static enum status evaluate_and_keep(struct fit *f, struct evaluation *evaluation, bool *best,
                                      struct error *err) {
+    const struct evaluated what = {f->model, f->pool, f->trainer.device, false};
     double start = clock_seconds();
-    enum status status = evaluate(f->model, f->pool, &f->valid, false, evaluation, err);
+    enum status status = evaluate(&what, &f->valid, evaluation, err);
     if (status == STATUS_OK && evaluation->loss < f->progress.best_loss) {
         *best = true;
         f->progress.best_loss = evaluation->loss;
@@ -104,8 +107,9 @@ static enum status guess_evaluation(struct fit *f, struct error *err) {
         part.stories++;
         part.rows = (size_t)part.offsets[part.stories] - part.stories;
     }
+    const struct evaluated what = {f->model, f->pool, f->trainer.device, false};
     double start = clock_seconds();
-    enum status status = evaluate(f->model, f->pool, &part, false, &evaluation, err);
+    enum status status = evaluate(&what, &part, &evaluation, err);
     f->forecast.evaluation.guess =
         (clock_seconds() - start) * (double)f->valid.rows / (double)part.rows;
     return status;

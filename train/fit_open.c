@@ -154,8 +154,8 @@ static enum status measure_dtype(const struct fit *f, enum dtype *dtype, struct 
     const struct dtype_trial trial = {&f->plan.config, f->options.micro_tokens,
                                         (float)f->options.dropout};
     struct dtype_speeds speeds = {0};
-    *dtype = DTYPE_F32;
-    if (!bf16_available())
+    *dtype = f->plan.trainer.device ? DTYPE_BF16 : DTYPE_F32;
+    if (f->plan.trainer.device || !bf16_available())
         return STATUS_OK;
     enum status status = dtype_trial_run(&trial, f->pool, &speeds, err);
     if (speeds.bf16 > speeds.f32)
@@ -226,16 +226,19 @@ static enum status compare_ranks(const struct fit *f, struct error *err) {
 
 static enum status open_trainer(struct fit *f, struct error *err) {
     const struct fit_options *o = &f->options;
+    const struct device_kind *device = f->plan.trainer.device;
     const struct teacher_options teacher = {.folders = o->teacher,
                                             .tokenizer = f->paths.tokenizer,
                                             .student = &f->plan.config,
                                             .dtype = f->plan.trainer.dtype,
-                                            .max_rows = o->micro_tokens};
+                                            .max_rows = device ? 0 : o->micro_tokens};
     enum status status = open_model(f, err);
     if (status == STATUS_OK)
         status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.trainer, err);
     if (status == STATUS_OK && o->teacher)
         status = teacher_open(&f->teacher, &teacher, f->pool, err);
+    if (status == STATUS_OK && o->teacher)
+        status = trainer_set_teacher(&f->trainer, f->teacher, err);
     if (status == STATUS_OK)
         status = open_schedule(f, err);
     if (status == STATUS_OK)
@@ -276,10 +279,11 @@ enum status fit_open(struct fit *f, struct error *err) {
     if (status != STATUS_OK)
         return status;
     log_info("%s: %zu parameters; %zu stories, %zu tokens per epoch; %" PRIu64 " steps; "
-             "%d x %d threads, OpenBLAS %s, kernels %s",
+             "%d x %d threads, OpenBLAS %s, kernels %s%s%s",
              f->options.preset, model_parameter_count(&f->plan.config), f->train.stories,
              f->train.rows, f->schedule.steps, ranks_count(), pool_workers(f->pool), blas_core_name(),
-             kernels_get()->name);
+             kernels_get()->name, f->plan.trainer.device ? "; trained on " : "",
+             f->plan.trainer.device ? f->plan.trainer.device->name : "");
     log_info("recipe: %s", f->recipe.data);
     return STATUS_OK;
 }

@@ -70,9 +70,10 @@ static const struct flag flags[] = {
      "instead: tokens per step at most, in whole stories; 0 to count stories"},
     {"seed", FLAG_U64, AT(seed), "1", 0, 1e15, "", "of weights, order of stories and dropout"},
 
+    DEVICE_FLAG(AT(device))
     {"micro-tokens", FLAG_INT, AT(micro_tokens), "0", 0, 1e7, "tokens",
      "rows computed at a time; bounds the memory; 0 for 2048, or 256 for each thread where that is "
-     "more"},
+     "more" DEVICE_MICRO_ROWS},
     {"numeric", FLAG_TEXT, AT(dtype), "auto", 0, 0, "FORM",
      "of the matrix products: bf16, int8 (all but the gradients of the weights), f32, or auto for "
      "the checkpoint's or else the faster of bf16 and f32, which is measured; a run repeats bit for "
@@ -151,16 +152,16 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     if (!plan->float32 && strcmp(o->saved_dtype, "bf16") != 0)
         return one_of("dtype", "bf16 or f32", o->saved_dtype, err);
 
-    if (o->mix) {
-        enum status status = parse_mix(o->mix, &plan->mix, err);
-        if (status != STATUS_OK)
-            return status;
-    }
-
+    enum status status = o->mix ? parse_mix(o->mix, &plan->mix, err) : STATUS_OK;
+    if (status == STATUS_OK)
+        status = device_find(o->device, &plan->trainer.device, err);
+    if (status != STATUS_OK)
+        return status;
+    bool bf16 = plan->trainer.device || bf16_available();
     plan->measure = strcmp(o->dtype, "auto") == 0;
     if (!plan->measure && !dtype_parse(o->dtype, &plan->trainer.dtype))
         return one_of("numeric", "bf16, int8, f32 or auto", o->dtype, err);
-    if (plan->trainer.dtype != DTYPE_F32 && !bf16_available())
+    if (plan->trainer.dtype != DTYPE_F32 && !bf16)
         return error_set_field(err, STATUS_UNSUPPORTED, "numeric",
                                "this CPU has no BF16 products (avx512_bf16); give --numeric f32");
 
@@ -175,7 +176,8 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     if (o->batch_stories == 0 && o->batch_tokens == 0)
         o->batch_stories = large ? 512 : 768;
     if (o->micro_tokens == 0)
-        o->micro_tokens = enough_rows(o->threads);
+        o->micro_tokens = plan->trainer.device ? plan->trainer.device->micro_rows
+                                               : enough_rows(o->threads);
     if (o->micro_tokens < config->positions - 1)
         return error_set_field(err, STATUS_INVALID, "micro-tokens",
                                "--micro-tokens must be at least %d, the longest story's rows",
@@ -215,4 +217,6 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
 void fit_how(const struct fit_options *o, int workers, struct buffer *how) {
     buffer_printf(how, "np=%d threads=%d micro-tokens=%d", ranks_count(), workers,
                   o->micro_tokens);
+    if (o->device && strcmp(o->device, "cpu") != 0)
+        buffer_printf(how, " device=%s", o->device);
 }

@@ -96,7 +96,7 @@ static void pass_on(struct fit *f) {
         ranks_copy(state[i].values, state[i].count * sizeof *state[i].values);
     f->trainer.optimizer.steps = f->progress.step;
     if (!ranks_lead())
-        trainer_refresh(&f->trainer);
+        (void)trainer_refresh(&f->trainer, NULL); /* only a device fails, and that is alone */
 }
 
 enum status fit_resume(struct fit *f, struct error *err) {

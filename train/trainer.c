@@ -33,6 +33,18 @@ static bool divides_matrices(const struct trainer *t) {
     return ranks_count() > 1 && t->options.optimizer.kind == OPTIMIZER_MUON;
 }
 
+/* The device computes, so nothing of the CPU's scratch is needed. */
+static enum status create_on_device(struct trainer *t, struct error *err) {
+    const struct device_options options = {&t->model->config, t->options.dtype,
+                                           t->options.micro_rows, &t->options.optimizer,
+                                           t->options.average};
+    if (ranks_count() > 1)
+        return error_set_field(err, STATUS_UNSUPPORTED, "device",
+                               "a device trains in one process, not in %d", ranks_count());
+    enum status status = t->options.device->open(&t->device, &options, err);
+    return status == STATUS_OK ? trainer_refresh(t, err) : status;
+}
+
 enum status trainer_create(struct trainer *t, struct model *model, struct pool *pool,
                            const struct trainer_options *options, struct error *err) {
     *t = (struct trainer){.options = *options, .model = model, .pool = pool};
@@ -47,6 +59,12 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
     }
     if (status == STATUS_OK)
         status = optimizer_create(&t->optimizer, &t->options.optimizer, products, c, workers, err);
+    if (status == STATUS_OK && options->device) {
+        status = create_on_device(t, err);
+        if (status != STATUS_OK)
+            trainer_destroy(t);
+        return status;
+    }
     if (status == STATUS_OK)
         status = activations_create(&t->activations, c, rows, true, workers, err);
     if (status == STATUS_OK)
@@ -64,6 +82,8 @@ enum status trainer_create(struct trainer *t, struct model *model, struct pool *
 }
 
 void trainer_destroy(struct trainer *t) {
+    if (t->device)
+        t->device->kind->close(t->device);
     packed_weights_destroy(t->packed);
     optimizer_destroy(&t->optimizer);
     activations_destroy(&t->activations);
@@ -84,15 +104,44 @@ int trainer_state(const struct trainer *t, struct state_buffer *state) {
     return count;
 }
 
-void trainer_refresh(struct trainer *t) {
+/* Which of the device's buffers trainer_state() lists, in its order. */
+static const enum device_buffer state_on_device[TRAINER_STATE_MAX] = {
+    DEVICE_PARAMETERS, DEVICE_MOMENT1, DEVICE_MOMENT2, DEVICE_AVERAGE};
+
+enum status trainer_refresh(struct trainer *t, struct error *err) {
+    struct state_buffer state[TRAINER_STATE_MAX];
+    enum status status = STATUS_OK;
     packed_weights_refresh(t->packed, t->pool);
+    for (int i = trainer_state(t, state); t->device && status == STATUS_OK && i-- > 0;)
+        status = t->device->kind->send(t->device, state_on_device[i], state[i].values, err);
+    return status;
+}
+
+enum status trainer_fetch(const struct trainer *t, struct error *err) {
+    struct state_buffer state[TRAINER_STATE_MAX];
+    enum status status = STATUS_OK;
+    for (int i = trainer_state(t, state); t->device && status == STATUS_OK && i-- > 0;)
+        status = t->device->kind->fetch(t->device, state_on_device[i], state[i].values, err);
+    return status;
+}
+
+enum status trainer_set_teacher(struct trainer *t, const struct teacher *teacher,
+                                struct error *err) {
+    const struct model *models[TEACHER_MAX_MODELS];
+    return t->device ? t->device->kind->set_teachers(t->device, models,
+                                                     teacher_models(teacher, models), err)
+                     : STATUS_OK;
 }
 
 void trainer_swap_average(struct trainer *t) {
     assert(t->options.average);
+    if (t->device) {
+        t->device->kind->swap_average(t->device);
+        return;
+    }
     weight_average_swap(t->model->buffer, t->average, model_buffer_floats(&t->model->config),
                         t->pool);
-    trainer_refresh(t);
+    packed_weights_refresh(t->packed, t->pool);
 }
 
 /* ---- micro-batches -------------------------------------------------------- */
@@ -141,6 +190,53 @@ static size_t learned_rows(const struct story_batch *batch) {
     return count;
 }
 
+/* A micro-batch on the pool; returns the sum of its rows' losses. */
+static double add_on_pool(struct trainer *t, const struct batch *batch,
+                          const struct loss_targets *targets) {
+    const struct forward_context context = {t->model, t->pool, &t->activations};
+    if (targets->distillation.teacher)
+        teacher_run(targets->distillation.teacher, t->pool, batch);
+    forward(&context, batch);
+    double sum = loss_and_gradient(&context, targets, &t->loss, &t->bound_gradients,
+                                   t->backward.d_output);
+    backward(&context, batch, &t->backward, &t->bound_gradients);
+    return sum;
+}
+
+/* A micro-batch on the device, which keeps the sum. It is waited for but at the last one, so that
+ * on_rows() counts what is done. */
+static enum status add_on_device(struct trainer *t, const struct batch *batch,
+                                 const struct loss_targets *targets, bool last,
+                                 struct error *err) {
+    const struct device_kind *kind = t->device->kind;
+    enum status status = kind->add_gradients(t->device, batch, targets, err);
+    return status == STATUS_OK && !last ? kind->wait(t->device, err) : status;
+}
+
+/* Adds this rank's losses to *sum, but for what a device keeps. Only a device can fail. */
+static enum status add_gradients(struct trainer *t, const struct story_batch *stories,
+                                 const struct step_options *o, double *sum, struct error *err) {
+    double learned = (double)learned_rows(stories);
+    enum status status = STATUS_OK;
+    size_t done = 0;
+    for (struct feed feed = open_feed(t, stories); feed.more && status == STATUS_OK;) {
+        struct batch batch = next_micro_batch(t, &feed);
+        batch.dropout = (struct dropout){o->dropout, o->dropout_key, t->rows};
+        const struct loss_targets targets = {.ids = t->targets,
+                                             .rows = (size_t)batch.rows,
+                                             .weight = (float)(1.0 / learned),
+                                             .distillation = o->distillation};
+        if (t->device)
+            status = add_on_device(t, &batch, &targets, !feed.more, err);
+        else
+            *sum += add_on_pool(t, &batch, &targets);
+        done += (size_t)batch.rows * (size_t)ranks_count();
+        if (o->on_rows)
+            o->on_rows(o->context, done < stories->rows ? done : stories->rows);
+    }
+    return status;
+}
+
 static void clear_gradients(void *context, int worker, int workers) {
     const struct trainer *t = context;
     size_t begin, end;
@@ -150,34 +246,48 @@ static void clear_gradients(void *context, int worker, int workers) {
 
 double trainer_gradients(struct trainer *t, const struct story_batch *stories,
                          const struct step_options *o) {
-    const struct forward_context context = {t->model, t->pool, &t->activations};
-    double learned = (double)learned_rows(stories);
     double sum = 0;
-    size_t done = 0;
+    assert(!t->device);
     pool_run(t->pool, clear_gradients, t);
-    for (struct feed feed = open_feed(t, stories); feed.more;) {
-        struct batch batch = next_micro_batch(t, &feed);
-        batch.dropout = (struct dropout){o->dropout, o->dropout_key, t->rows};
-        const struct loss_targets targets = {.ids = t->targets,
-                                             .rows = (size_t)batch.rows,
-                                             .weight = (float)(1.0 / learned),
-                                             .distillation = o->distillation};
-        if (o->distillation.teacher)
-            teacher_run(o->distillation.teacher, t->pool, &batch);
-        forward(&context, &batch);
-        sum += loss_and_gradient(&context, &targets, &t->loss, &t->bound_gradients,
-                                 t->backward.d_output);
-        backward(&context, &batch, &t->backward, &t->bound_gradients);
-        done += (size_t)batch.rows * (size_t)ranks_count();
-        if (o->on_rows)
-            o->on_rows(o->context, done < stories->rows ? done : stories->rows);
-    }
-    return sum / learned;
+    (void)add_gradients(t, stories, o, &sum, NULL);
+    return sum / (double)learned_rows(stories);
 }
 
 /* ---- the step ------------------------------------------------------------- */
 
-static void update(struct trainer *t, float scale, const struct step_options *o) {
+static void sum_on_pool(struct trainer *t, const struct story_batch *stories,
+                        const struct step_options *o, struct step_result *result) {
+    size_t floats = model_buffer_floats(&t->model->config);
+    result->loss = trainer_gradients(t, stories, o);
+    ranks_sum(&result->loss, 1);
+    ranks_sum_many(t->pool, t->gradients, floats, t->exchanged);
+    result->gradient_norm = gradient_norm(t->pool, t->gradients, floats);
+}
+
+static enum status sum_on_device(struct trainer *t, const struct story_batch *stories,
+                                 const struct step_options *o, struct step_result *result,
+                                 struct error *err) {
+    const struct device_kind *device = t->device->kind;
+    double sum = 0;
+    enum status status = device->clear(t->device, err);
+    if (status == STATUS_OK)
+        status = add_gradients(t, stories, o, &sum, err);
+    if (status == STATUS_OK)
+        status = device->sums(t->device, &sum, &result->gradient_norm, err);
+    result->loss = sum / (double)learned_rows(stories);
+    return status;
+}
+
+static enum status update_on_device(struct trainer *t, float scale, const struct step_options *o,
+                                    struct error *err) {
+    const struct device_update update = {o->rates, scale, t->optimizer.steps + 1,
+                                         t->options.average ? o->average_share : 0};
+    enum status status = t->device->kind->update(t->device, &update, err);
+    t->optimizer.steps += status == STATUS_OK;
+    return status;
+}
+
+static void update_on_pool(struct trainer *t, float scale, const struct step_options *o) {
     float *parameters = t->model->buffer;
     optimizer_step(&t->optimizer, t->pool, parameters, t->gradients, scale, o->rates);
     if (divides_matrices(t))
@@ -185,12 +295,17 @@ static void update(struct trainer *t, float scale, const struct step_options *o)
     if (t->options.average && o->average_share > 0)
         weight_average_add(t->average, parameters, model_buffer_floats(&t->model->config),
                            (double)o->average_share, t->pool);
-    trainer_refresh(t);
+    packed_weights_refresh(t->packed, t->pool);
 }
 
 static enum status refuse(const struct trainer *t, const struct step_result *result,
                           struct error *err) {
     char text[160];
+    enum status status = trainer_fetch(t, err);
+    if (status == STATUS_OK && t->device)
+        status = t->device->kind->fetch(t->device, DEVICE_GRADIENTS, t->gradients, err);
+    if (status != STATUS_OK)
+        return status;
     nonfinite_describe(t, text, sizeof text);
     return error_set(err, STATUS_INVALID, "the loss is %g and the gradient's norm %g: %s",
                      result->loss, result->gradient_norm, text);
@@ -199,17 +314,21 @@ static enum status refuse(const struct trainer *t, const struct step_result *res
 enum status trainer_step(struct trainer *t, const struct story_batch *batch,
                          const struct step_options *options, struct step_result *result,
                          struct error *err) {
-    size_t floats = model_buffer_floats(&t->model->config);
     assert(batch->rows > 0);
-    result->loss = trainer_gradients(t, batch, options);
-    ranks_sum(&result->loss, 1);
-    ranks_sum_many(t->pool, t->gradients, floats, t->exchanged);
-    result->gradient_norm = gradient_norm(t->pool, t->gradients, floats);
+    enum status status = STATUS_OK;
+    if (t->device)
+        status = sum_on_device(t, batch, options, result, err);
+    else
+        sum_on_pool(t, batch, options, result);
+    if (status != STATUS_OK)
+        return status;
     if (!isfinite(result->loss) || !isfinite(result->gradient_norm))
         return refuse(t, result, err);
     float scale = 1;
     if (options->clip > 0 && result->gradient_norm > (double)options->clip)
         scale = (float)((double)options->clip / result->gradient_norm);
-    update(t, scale, options);
+    if (t->device)
+        return update_on_device(t, scale, options, err);
+    update_on_pool(t, scale, options);
     return STATUS_OK;
 }

@@ -15,6 +15,7 @@
 #include "model/forward.h"
 #include "model/pack_weights.h"
 #include "train/data/dataset.h"
+#include "train/device.h"
 #include "train/grad/backward.h"
 #include "train/grad/loss.h"
 #include "train/optim/optimizer.h"
@@ -25,12 +26,14 @@ struct trainer_options {
                            * (model/pack_weights.h); muon's products are BF16 with both */
     int micro_rows;       /* at least the rows of the longest story */
     bool average;         /* keep a running average of the weights (weight_average.h) */
+    const struct device_kind *device; /* what computes; NULL: the CPU */
 };
 
 struct trainer {
     struct trainer_options options;
     struct model *model;
     struct pool *pool;
+    struct device *device; /* NULL: the CPU, by all that follows */
     struct packed_weights *packed; /* NULL in F32 */
     struct optimizer optimizer;
     struct activations activations;
@@ -64,8 +67,13 @@ struct state_buffer {
 };
 /* Fills state[TRAINER_STATE_MAX]; returns how many there are. */
 int trainer_state(const struct trainer *trainer, struct state_buffer *state);
-/* To be called after somebody else than trainer_step() wrote into the parameters. */
-void trainer_refresh(struct trainer *trainer);
+/* To be called after somebody else than trainer_step() wrote into those buffers. */
+enum status trainer_refresh(struct trainer *trainer, struct error *err);
+/* Brings the newest state into those buffers; a device keeps it elsewhere. */
+enum status trainer_fetch(const struct trainer *trainer, struct error *err);
+/* To be called before steps with this teacher; it stays the caller's. */
+enum status trainer_set_teacher(struct trainer *trainer, const struct teacher *teacher,
+                                struct error *err);
 /* Exchanges the weights and their average: the model is the average until the next call. */
 void trainer_swap_average(struct trainer *trainer);
 

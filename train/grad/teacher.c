@@ -38,6 +38,8 @@ static enum status open_member(struct member *m, const char *folder,
         return error_set(err, STATUS_INVALID,
                          "%s has %d pieces and %d positions; as a teacher it needs %d and %d",
                          folder, c->vocab, c->positions, student->vocab, student->positions);
+    if (o->max_rows == 0)
+        return STATUS_OK;
     status = activations_create(&m->activations, c, o->max_rows, false, pool_workers(pool), err);
     if (status == STATUS_OK)
         status = packed_weights_create(&m->packed, m->model, o->dtype, false, pool, err);
@@ -97,6 +99,12 @@ void teacher_close(struct teacher *t) {
     }
     arena_destroy(&t->arena);
     free(t);
+}
+
+int teacher_models(const struct teacher *t, const struct model **models) {
+    for (int i = 0; i < t->count; i++)
+        models[i] = t->members[i].model;
+    return t->count;
 }
 
 uint64_t teacher_hash(const struct teacher *t) {

@@ -24,12 +24,15 @@ struct teacher_options {
     const char *tokenizer; /* their tokenizer.model has to be the same bytes as this file */
     const struct model_config *student;
     enum dtype dtype; /* what they run in (model/pack_weights.h) */
-    int max_rows;     /* of a batch */
+    int max_rows;     /* of a batch; 0: they do not run here (train/device.h) */
 };
 /* The options are not kept. */
 enum status teacher_open(struct teacher **teacher, const struct teacher_options *options,
                          struct pool *pool, struct error *err);
 void teacher_close(struct teacher *teacher); /* NULL is allowed */
+
+/* Fills models[TEACHER_MAX_MODELS]; returns how many there are. */
+int teacher_models(const struct teacher *teacher, const struct model **models);
 
 /* A number that other weights hardly share. */
 uint64_t teacher_hash(const struct teacher *teacher);

@@ -2,6 +2,7 @@
 #
 #   make                     the release binaries in build/release/
 #   make CONFIG=asan         the same with AddressSanitizer and UBSan, in build/asan/
+#   make CUDA=1 BUILD=build/cuda   with training on an NVIDIA card (train/cuda/)
 #
 # Every .c file of a room is compiled; main.c of a room becomes its binary, and
 # tests/NAME_test.c becomes build/<config>/tests/NAME_test.
@@ -53,6 +54,23 @@ ifeq ($(WERROR),1)
 CONFIG_CFLAGS += -Werror
 endif
 
+# CUDA=1: `--device cuda`, compiled by nvcc for these compute capabilities; the last one's PTX serves
+# newer cards. Without it no file of train/cuda/ is looked at, but for tests (EMULATED).
+ifeq ($(CUDA),1)
+NVCC ?= $(or $(shell command -v nvcc),/usr/local/cuda/bin/nvcc)
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(NVCC))
+CUDA_ARCH ?= 90
+CUDA_FLAGS = -std=c++17 -O3 -I. -DALPACA_CUDA $(if $(filter 1,$(WERROR)),-Werror all-warnings) \
+             -Xcompiler -Wall,-Wextra $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) \
+             -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
+TRAIN_LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static \
+             -lstdc++ -ldl -lrt
+CONFIG_CFLAGS += -DALPACA_CUDA
+ifeq ($(filter release debug,$(CONFIG)),)
+$(error CUDA=1 goes with CONFIG release or debug, not "$(CONFIG)")
+endif
+endif
+
 DEPENDENCY_CFLAGS := $(shell $(PKG_CONFIG) --cflags openblas libcjson 2>/dev/null)
 ENGINE_LIBS := $(shell $(PKG_CONFIG) --libs openblas libcjson 2>/dev/null || echo -lopenblas -lcjson) -lm
 HTTP_CFLAGS := $(shell $(PKG_CONFIG) --cflags libmicrohttpd 2>/dev/null)
@@ -60,7 +78,7 @@ HTTP_LIBS   := $(shell $(PKG_CONFIG) --libs libmicrohttpd 2>/dev/null || echo -l
 # MPI=1 lets several processes train together (train/ranks.h); nothing else knows of MPI.
 ifeq ($(MPI),1)
 CFLAGS_train/ranks_mpi := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags ompi-c))
-TRAIN_LIBS := $(shell $(PKG_CONFIG) --libs ompi-c)
+TRAIN_LIBS += $(shell $(PKG_CONFIG) --libs ompi-c)
 endif
 CMOCKA_CFLAGS := $(shell $(PKG_CONFIG) --cflags cmocka 2>/dev/null)
 CMOCKA_LIBS   := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmocka)
@@ -71,6 +89,7 @@ sources = $(filter-out %/main.c,$(wildcard $(addsuffix /*.c,$(1))))
 CORE_SOURCES   := $(call sources,base tokenizer model model/kernels engine)
 TRAIN_SOURCES  := $(filter-out train/ranks_$(if $(filter 1,$(MPI)),alone,mpi).c, \
                     $(call sources,train train/data train/grad train/optim))
+CARD_SOURCES   := $(wildcard train/cuda/*.cu)
 SERVER_SOURCES := $(call sources,server server/http server/api)
 EVALUATION_SOURCES := $(call sources,evaluation)
 BENCH_SOURCES  := $(filter-out bench/main.c bench/onednn.c,$(wildcard bench/*.c))
@@ -83,6 +102,7 @@ SUPPORT_SOURCES := $(wildcard tests/support/*.c)
 FUZZ_TARGETS   := $(patsubst tests/fuzz/target_%.c,%,$(wildcard tests/fuzz/target_*.c))
 
 objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
+CARD_OBJECTS := $(if $(filter 1,$(CUDA)),$(CARD_SOURCES:%.cu=$(OUT)/obj/%.o))
 PAGE_OBJECTS := $(OUT)/obj/generated/pages_data.o
 
 CORE   := $(OUT)/libalpaca.a
@@ -103,6 +123,11 @@ FUZZERS  := $(addprefix $(OUT)/fuzz/,$(FUZZ_TARGETS))
 FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/entry_%.o)
 FUZZ_OBJECTS := $(OUT)/obj/tests/fuzz/fuzz.o $(FUZZ_TARGETS:%=$(OUT)/obj/tests/fuzz/target_%.o)
 TESTS    := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_SOURCES)) $(OUT)/tests/parity
+# The kernels for cards, compiled for the CPU: what they compute is tested everywhere. Its threads
+# switch stacks, which sanitizers do not follow.
+EMULATED := $(if $(filter release debug,$(CONFIG)),$(if $(shell command -v $(CXX)),\
+              $(addprefix $(OUT)/tests/cuda_emulation_,test parity)))
+TESTS    += $(EMULATED) $(if $(filter 1,$(CUDA)),$(OUT)/tests/cuda/device_check)
 
 .PHONY: all tests test bench-onednn fuzz fuzzers soak web help install clean
 .DELETE_ON_ERROR:
@@ -112,7 +137,7 @@ tests: all $(TESTS) ## build the tests, parity among them
 help: ## this list
 	@echo "Targets:"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14 | sed 's/^/  make /'
-	@echo "Variables: CONFIG=release|debug|asan|tsan, CC, CFLAGS, MPI=1, WERROR=1, V=1, PREFIX, DESTDIR"
+	@echo "Variables: CONFIG=release|debug|asan|tsan, CC, CFLAGS, MPI=1, CUDA=1, WERROR=1, V=1, PREFIX, DESTDIR"
 
 # What is being done in a word; V=1 shows the commands themselves.
 ifneq ($(V),1)
@@ -122,7 +147,7 @@ endif
 
 # ---- libraries and binaries -------------------------------------------------
 $(CORE):   $(call objects,$(CORE_SOURCES))
-$(TRAIN):  $(call objects,$(TRAIN_SOURCES))
+$(TRAIN):  $(call objects,$(TRAIN_SOURCES)) $(CARD_OBJECTS)
 $(SERVER): $(call objects,$(SERVER_SOURCES)) $(PAGE_OBJECTS)
 $(EVALUATION): $(call objects,$(EVALUATION_SOURCES))
 $(OUT)/libsupport.a: $(call objects,$(SUPPORT_SOURCES))
@@ -156,6 +181,19 @@ $(OUT)/tests/parity: $(OUT)/obj/tests/parity.o $(TRAIN) $(CORE)
 $(OUT)/tests/%_test: $(OUT)/obj/tests/%_test.o $(SUPPORT) $(EVALUATION) $(SERVER) $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
 	$(call LINK,$(CMOCKA_LIBS) $(HTTP_LIBS) $(TRAIN_LIBS) $(ENGINE_LIBS))
+# The same test with a card and in emulation.
+$(OUT)/tests/cuda/device_check: $(OUT)/obj/tests/cuda/cuda_device_test.o \
+                                $(OUT)/obj/tests/cuda/attention_check.o $(SUPPORT) $(TRAIN) $(CORE)
+	@mkdir -p $(@D)
+	$(call LINK,$(CMOCKA_LIBS) $(TRAIN_LIBS) $(ENGINE_LIBS))
+emulated = $(patsubst %,$(OUT)/obj/emulated/%.o,$(basename $(CARD_SOURCES)) train/device $(1))
+$(OUT)/tests/cuda_emulation_test: $(call emulated,tests/cuda/cuda_device_test \
+                                    tests/cuda/attention_check) $(SUPPORT) $(TRAIN) $(CORE)
+	@mkdir -p $(@D)
+	$(call LINK,$(CMOCKA_LIBS) $(TRAIN_LIBS) $(ENGINE_LIBS) -lstdc++)
+$(OUT)/tests/cuda_emulation_parity: $(OUT)/obj/tests/parity.o $(emulated) $(TRAIN) $(CORE)
+	@mkdir -p $(@D)
+	$(call LINK,$(TRAIN_LIBS) $(ENGINE_LIBS) -lstdc++)
 $(OUT)/tests/fuzz_corpus_test: $(OUT)/obj/tests/fuzz_corpus_test.o $(FUZZ_OBJECTS) $(SUPPORT) \
                                $(SERVER) $(TRAIN) $(CORE)
 	@mkdir -p $(@D)
@@ -187,17 +225,32 @@ endef
 $(OUT)/obj/%.o: %.c $(OUT)/compiling
 	$(call COMPILE)
 
+# nvcc knows `-MMD`; the `.d` file that it writes lies beside the object.
+$(OUT)/obj/%.o: %.cu $(OUT)/compiling
+	@mkdir -p $(@D)
+	$(call SAY,NVCC)
+	$(Q)$(NVCC) $(CUDA_FLAGS) -MMD -MP -c -o $@ $<
+
+EMULATION_CXXFLAGS = -std=c++17 -O2 -g -Itests/cuda/emulation -I. -ffp-contract=off -Wall -Wextra \
+                     -Wno-unknown-pragmas $(if $(filter 1,$(WERROR)),-Werror)
+$(OUT)/obj/emulated/%.o: %.cu $(OUT)/compiling
+	@mkdir -p $(@D)
+	$(call SAY,CXX)
+	$(Q)$(CXX) $(EMULATION_CXXFLAGS) -MMD -MP -x c++ -c -o $@ $<
+$(OUT)/obj/emulated/%.o: %.c $(OUT)/compiling
+	$(call COMPILE,-DALPACA_CUDA)
+
 $(FUZZ_ENTRIES): $(OUT)/obj/tests/fuzz/entry_%.o: tests/fuzz/entry.c $(OUT)/compiling
 	$(call COMPILE,-DFUZZ_TARGET=fuzz_$*)
 
 # How this build compiles and how it links, each in a file that changes when that does: whatever
 # depends on it is then made again. The texts are expanded here and not in the recipe, where they
 # would hold the flags of whichever target asked first.
-COMPILING := $(CC) $(ALL_CFLAGS) $(HTTP_CFLAGS) $(CMOCKA_CFLAGS) \
+COMPILING := $(CC) $(ALL_CFLAGS) $(CXX) $(EMULATION_CXXFLAGS) $(NVCC) $(CUDA_FLAGS) $(HTTP_CFLAGS) $(CMOCKA_CFLAGS) \
              $(foreach v,$(sort $(filter CFLAGS_%,$(.VARIABLES))),$(v)=$($(v)))
 LINKING   := $(CC) $(ALL_LDFLAGS) $(TRAIN_LIBS) $(ENGINE_LIBS) $(HTTP_LIBS) $(CMOCKA_LIBS) \
              $(foreach v,$(sort $(filter LDFLAGS_%,$(.VARIABLES))),$(v)=$($(v))) \
-             $(CORE_SOURCES) $(TRAIN_SOURCES) $(SERVER_SOURCES) \
+             $(CORE_SOURCES) $(TRAIN_SOURCES) $(CARD_OBJECTS) $(SERVER_SOURCES) \
              $(EVALUATION_SOURCES) $(BENCH_SOURCES) $(SUPPORT_SOURCES)
 $(OUT)/compiling: TEXT := $(COMPILING)
 $(OUT)/linking: TEXT := $(LINKING)

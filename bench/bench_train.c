@@ -15,7 +15,7 @@
 #include <string.h>
 
 struct train_options {
-    const char *preset, *optimizer, *dtype;
+    const char *preset, *optimizer, *dtype, *device;
     int batch_tokens, micro_tokens, threads;
     double seconds, dropout;
 };
@@ -25,7 +25,9 @@ static const struct flag flags[] = {
     {"preset", FLAG_TEXT, AT(preset), "all", 0, 0, "NAME", "small, mini, alpaca or all"},
     {"optimizer", FLAG_TEXT, AT(optimizer), "adam", 0, 0, "NAME", "adam, adamw or muon"},
     {"batch-tokens", FLAG_INT, AT(batch_tokens), "8192", 1, 1e7, "tokens", "per step"},
-    {"micro-tokens", FLAG_INT, AT(micro_tokens), "2048", 256, 1e7, "tokens", "computed at a time"},
+    DEVICE_FLAG(AT(device))
+    {"micro-tokens", FLAG_INT, AT(micro_tokens), "0", 0, 1e7, "tokens",
+     "computed at a time; 0 for 2048" DEVICE_MICRO_ROWS},
     {"numeric", FLAG_TEXT, AT(dtype), "all", 0, 0, "FORM",
      "of the matrix products: int8, bf16, f32, or all that the CPU has"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
@@ -85,6 +87,29 @@ static void print_speed(const struct model_config *config, enum dtype dtype,
     putchar('\n');
 }
 
+/* What the parts of a step take on the trainer's device, over a few steps more. */
+static enum status print_parts(struct trainer *trainer, const struct story_batch *batch,
+                               const struct step_options *step, struct error *err) {
+    static const char *const names[] = {"products", "attention", "rows", "loss", "update"};
+    enum { STEPS = 10 };
+    const struct device_kind *kind = trainer->device->kind;
+    double seconds[DEVICE_PARTS], sums[DEVICE_PARTS] = {0};
+    struct step_result result;
+    enum status status = kind->time_parts(trainer->device, seconds, err);
+    for (int i = 0; i < STEPS && status == STATUS_OK; i++) {
+        status = trainer_step(trainer, batch, step, &result, err);
+        if (status == STATUS_OK)
+            status = kind->time_parts(trainer->device, seconds, err);
+        for (int part = 0; part < DEVICE_PARTS; part++)
+            sums[part] += seconds[part] / STEPS;
+    }
+    printf("%8s ms a step:", "");
+    for (int part = 0; part < DEVICE_PARTS; part++)
+        printf(" %s %.2f", names[part], 1e3 * sums[part]);
+    putchar('\n');
+    return status;
+}
+
 static enum status run_preset(const char *name, const struct train_options *o,
                               const struct trainer_options *options, double peak,
                               struct pool *pool, struct error *err) {
@@ -108,10 +133,16 @@ static enum status run_preset(const char *name, const struct train_options *o,
         status = trainer_step(&trainer, &batch, &step, &result, err);
         seconds = clock_seconds() - start;
     }
+    if (status == STATUS_OK && trainer.device) {
+        status = trainer.device->kind->wait(trainer.device, err);
+        seconds = clock_seconds() - start;
+    }
     if (status == STATUS_OK) {
         printf("%-8s", name);
         print_speed(&model->config, options->dtype, &batch, steps, seconds, peak);
     }
+    if (status == STATUS_OK && trainer.device)
+        status = print_parts(&trainer, &batch, &step, err);
     fflush(stdout);
     trainer_destroy(&trainer);
     model_destroy(model);
@@ -119,13 +150,46 @@ static enum status run_preset(const char *name, const struct train_options *o,
     return status;
 }
 
+static void print_head(void) {
+    printf("%-8s %10s %7s %7s %10s %10s %8s\n", "preset", "parameters", "numeric", "steps",
+           "tokens/s", "GFLOP/s", "of peak");
+}
+
+/* The presets that --preset names, one after another. */
+static enum status run_presets(const struct train_options *o,
+                               const struct trainer_options *options, double peak,
+                               struct pool *pool, struct error *err) {
+    static const char *const presets[] = {"small", "mini", "alpaca"};
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < sizeof presets / sizeof *presets && status == STATUS_OK; i++)
+        if (strcmp(o->preset, "all") == 0 || strcmp(o->preset, presets[i]) == 0)
+            status = run_preset(presets[i], o, options, peak, pool, err);
+    return status;
+}
+
+/* A device's peak is not measured. */
+static enum status run_on_device(const struct train_options *o, struct trainer_options *options,
+                                 bool exact, struct pool *pool, struct error *err) {
+    options->dtype = exact ? DTYPE_F32 : DTYPE_BF16;
+    printf("%s, %d tokens a step, %s\n", options->device->name, o->batch_tokens, o->optimizer);
+    print_head();
+    return run_presets(o, options, 0, pool, err);
+}
+
 static enum status run(const void *options_of_command, struct error *err) {
     const struct train_options *o = options_of_command;
-    static const char *const presets[] = {"small", "mini", "alpaca"};
     struct trainer_options options = {
         .optimizer = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .momentum = 0.95f},
-        .micro_rows = o->micro_tokens};
+        .micro_rows = o->micro_tokens ? o->micro_tokens : 2048};
     struct pool *pool = NULL;
+    enum status status = device_find(o->device, &options.device, err);
+    if (status != STATUS_OK)
+        return status;
+    if (options.device && o->micro_tokens == 0)
+        options.micro_rows = options.device->micro_rows;
+    if (options.micro_rows < 256)
+        return error_set_field(err, STATUS_INVALID, "micro-tokens",
+                               "--micro-tokens must be at least 256, the longest story's rows");
     if (!optimizer_kind_parse(o->optimizer, &options.optimizer.kind))
         return error_set_field(err, STATUS_INVALID, "optimizer",
                                "--optimizer must be adam, adamw or muon, not \"%s\"",
@@ -135,15 +199,19 @@ static enum status run(const void *options_of_command, struct error *err) {
     if (!every && !dtype_parse(o->dtype, &only))
         return error_set_field(err, STATUS_INVALID, "numeric",
                                "--numeric must be int8, bf16, f32 or all, not \"%s\"", o->dtype);
-    if (only != DTYPE_F32 && !bf16_available())
+    if (only != DTYPE_F32 && !bf16_available() && !options.device)
         return error_set_field(err, STATUS_UNSUPPORTED, "numeric",
                                "this CPU has no BF16 products (avx512_bf16)");
-    bool all = strcmp(o->preset, "all") == 0;
-    if (!all && !model_preset(o->preset))
+    if (strcmp(o->preset, "all") != 0 && !model_preset(o->preset))
         return error_set_field(err, STATUS_INVALID, "preset",
                                "--preset must be small, mini, alpaca or all, not \"%s\"",
                                o->preset);
-    enum status status = pool_create(&pool, o->threads, err);
+    status = pool_create(&pool, o->threads, err);
+    if (status == STATUS_OK && options.device) {
+        status = run_on_device(o, &options, !every && only == DTYPE_F32, pool, err);
+        pool_destroy(pool);
+        return status;
+    }
     if (status != STATUS_OK)
         return status;
     double ranks = ranks_count();
@@ -156,24 +224,22 @@ static enum status run(const void *options_of_command, struct error *err) {
            "with two thirds in INT8\n",
            ranks_count(), pool_workers(pool), o->batch_tokens, o->optimizer, peaks[DTYPE_F32], peaks[DTYPE_BF16],
            mixed);
-    printf("%-8s %10s %7s %7s %10s %10s %8s\n", "preset", "parameters", "numeric", "steps",
-           "tokens/s", "GFLOP/s", "of peak");
+    print_head();
     const enum dtype dtypes[] = {DTYPE_INT8, DTYPE_BF16, DTYPE_F32};
     for (int f = 0; f < 3; f++) {
         if (every ? dtypes[f] != DTYPE_F32 && !bf16_available() : dtypes[f] != only)
             continue;
         options.dtype = dtypes[f];
         double peak = dtypes[f] == DTYPE_INT8 ? mixed : peaks[dtypes[f]];
-        for (size_t i = 0; i < sizeof presets / sizeof *presets && status == STATUS_OK; i++)
-            if (all || strcmp(o->preset, presets[i]) == 0)
-                status = run_preset(presets[i], o, &options, peak, pool, err);
+        if (status == STATUS_OK)
+            status = run_presets(o, &options, peak, pool, err);
     }
     pool_destroy(pool);
     return status;
 }
 
 int bench_train(int argc, char **argv) {
-    struct train_options options;
+    struct train_options options = {0};
     struct error err;
     if (ranks_begin(&err) != STATUS_OK) {
         fprintf(stderr, "alpaca-bench train: %s\n", err.message);

@@ -17,7 +17,7 @@ static int micro_rows(const char *threads, const char *micro_tokens) {
     snprintf(second, sizeof second, "--micro-tokens=%s", micro_tokens);
     int count = 2;
     bool help = false;
-    struct fit_options options;
+    struct fit_options options = {0};
     struct fit_plan plan;
     struct error err = {0};
     if (flags_parse(&fit_flags, &options, &count, arguments, &help, &err) != STATUS_OK ||

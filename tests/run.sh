@@ -83,6 +83,15 @@ run_parity() {
     status=$?
     cat "$log"
     add parity $status $((status == 0)) 0 0
+    # The kernels for cards in emulation, where the build has them.
+    [ -x "$out/tests/cuda_emulation_parity" ] || return
+    for case in 'f32 one-head' 'bf16 eight-heads'; do
+        OPENBLAS_NUM_THREADS=1 "$out/tests/cuda_emulation_parity" --device cuda "${case% *}" \
+            "tests/fixtures/torch/${case#* }.safetensors" >"$log" 2>&1
+        status=$?
+        cat "$log"
+        add "parity of the kernels for cards, $case" $status $((status == 0)) 0 0
+    done
 }
 
 run_python() { # PATH

@@ -139,7 +139,7 @@ static enum status run(const struct evaluate_options *o, struct error *err) {
 }
 
 int evaluate_command(int argc, char **argv) {
-    struct evaluate_options options;
+    struct evaluate_options options = {0};
     struct error err;
     bool help = false;
     enum status status = flags_parse(&table, &options, &argc, argv, &help, &err);

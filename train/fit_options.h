@@ -20,7 +20,7 @@ struct fit_options {
     /* what to read and write */
     const char *preset, *train, *mix, *valid, *tokenizer, *out, *run, *saved_dtype;
     /* the recipe */
-    const char *device; /* NULL in builds without one: the CPU */
+    const char *device; /* NULL: the CPU; no flag sets it in builds without a device */
     const char *optimizer, *dtype, *shape, *average, *teacher, *start;
     double rate, others_rate, clip, weight_decay, dropout, random_crop;
     double warmup, final_rate, epochs, average_decay, average_from, teacher_weight;

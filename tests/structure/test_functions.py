@@ -25,7 +25,7 @@ def long_lists(root):
     """One line for each function of the rooms with more parameters than MAX_PARAMETERS."""
     found = []
     for room in ROOMS:
-        for path in sorted((root / room).rglob("*.[ch]")):
+        for path in sorted(path for kind in ["*.[ch]", "*.cu"] for path in (root / room).rglob(kind)):
             name = path.relative_to(root).as_posix()
             if name.startswith(KERNELS):
                 continue

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PLACES = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "web", "bench",
           "tests", "public", "docs", "deploy", ".ci", "alpaca", "Makefile", "Dockerfile", "README.md", "ARCHITECTURE.md",
           "CONTRIBUTING.md"]
-TEXTS = {".c", ".h", ".inc", ".py", ".sh", ".js", ".mjs", ".css", ".html", ".md", ".service", ".json", ""}
+TEXTS = {".c", ".h", ".cu", ".inc", ".py", ".sh", ".js", ".mjs", ".css", ".html", ".md", ".service", ".json", ""}
 # Stories, and inputs that machines made.
 NOT_OURS = {"node_modules", "package-lock.json", "corpus", "fixtures", "golden", "__pycache__",
             "original.json", "evaluation.json", "grades.json", "evaluation.md", "evaluation.html"}
@@ -92,7 +92,7 @@ def test_no_coined_word_is_left():
 
 def test_no_retired_identifier_is_left():
     found = [f"{name}:{number}: {identifier}" for name, text in texts(ROOT)
-             if name.endswith((".c", ".h", ".inc")) for number, identifier in retired_in(text)]
+             if name.endswith((".c", ".h", ".cu", ".inc")) for number, identifier in retired_in(text)]
     assert found == []
 
 

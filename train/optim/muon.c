@@ -1,6 +1,7 @@
 #include "train/optim/muon.h"
 
 #include "base/pool.h"
+#include "train/optim/element.h"
 #include "train/optim/orthogonalize.h"
 
 #include <math.h>
@@ -111,9 +112,7 @@ static void update_matrix(const struct task *t, const struct matrix *matrix, flo
     const float *g = t->gradients + matrix->offset;
     float *update = scratch;
     for (size_t i = 0; i < count; i++) {
-        float gradient = g[i] * o->gradient_scale;
-        m[i] = o->momentum * m[i] + gradient;
-        update[i] = gradient + o->momentum * m[i];
+        update[i] = muon_direction(o->momentum, g[i] * o->gradient_scale, &m[i]);
     }
     orthogonalize(update, rows, columns, o->dtype, scratch + aligned_floats(count));
     float ratio = rows > columns ? sqrtf((float)rows / (float)columns) : 1.0f;

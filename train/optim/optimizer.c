@@ -38,33 +38,22 @@ void optimizer_destroy(struct optimizer *o) {
     *o = (struct optimizer){0};
 }
 
-/* One step of Adam with decoupled decay. */
-struct adam {
-    const struct optimizer_options *options;
-    float rate, weight_decay, gradient_scale;
-    uint64_t steps; /* counts from 1 */
-};
-
-/* Updates p[count] from g[count] * gradient_scale; m and v are its moments. The bias corrections
- * follow torch: p -= rate / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps). */
-static void adam_update(const struct adam *a, float *p, const float *g, float *m,
-                        float *v, size_t count) {
-    const float b1 = a->options->beta1, b2 = a->options->beta2, eps = a->options->eps;
-    const double t = (double)a->steps;
-    const float rate = (float)((double)a->rate / (1 - pow((double)b1, t)));
-    const float root = (float)(1 / sqrt(1 - pow((double)b2, t)));
-    const float kept = 1.0f - a->rate * a->weight_decay, scale = a->gradient_scale;
-    for (size_t i = 0; i < count; i++) {
-        float gradient = g[i] * scale;
-        m[i] = b1 * m[i] + (1.0f - b1) * gradient;
-        v[i] = b2 * v[i] + (1.0f - b2) * gradient * gradient;
-        p[i] = p[i] * kept - rate * m[i] / (sqrtf(v[i]) * root + eps);
-    }
+struct adam_step adam_step_at(const struct optimizer_options *o, float rate, float gradient_scale,
+                              uint64_t steps) {
+    const double t = (double)steps;
+    return (struct adam_step){.beta1 = o->beta1,
+                              .beta2 = o->beta2,
+                              .eps = o->eps,
+                              .rate = (float)((double)rate / (1 - pow((double)o->beta1, t))),
+                              .root = (float)(1 / sqrt(1 - pow((double)o->beta2, t))),
+                              .kept = 1.0f,
+                              .gradient_scale = gradient_scale};
 }
 
 struct adam_task {
     const struct optimizer *optimizer;
-    struct adam adam;
+    struct adam_step step;
+    float kept_where_decays;
     float *parameters;
     const float *gradients;
 };
@@ -82,23 +71,23 @@ static void adam_worker(void *context, int worker, int workers) {
         model_tensor(&o->config, i, &info);
         if (o->options.kind == OPTIMIZER_MUON && muon_applies(&info))
             continue;
-        struct adam adam = t->adam;
-        if (!decays(o, &info))
-            adam.weight_decay = 0;
+        struct adam_step step = t->step;
+        if (decays(o, &info))
+            step.kept = t->kept_where_decays;
         pool_slice(info.count, 16, worker, workers, &begin, &end);
-        begin += info.offset;
-        end += info.offset;
-        adam_update(&adam, t->parameters + begin, t->gradients + begin, o->moment1 + begin,
-                    o->moment2 + begin, end - begin);
+        float *p = t->parameters + info.offset;
+        const float *g = t->gradients + info.offset;
+        float *m = o->moment1 + info.offset, *v = o->moment2 + info.offset;
+        for (size_t at = begin; at < end; at++)
+            p[at] = adam_element(&step, p[at], g[at], &m[at], &v[at]);
     }
 }
 
 void optimizer_step(struct optimizer *o, struct pool *pool, float *parameters,
                     const float *gradients, float gradient_scale, struct learning_rates rates) {
     o->steps++;
-    struct adam_task task = {
-        o, {&o->options, rates.others, rates.weight_decay, gradient_scale, o->steps}, parameters,
-        gradients};
+    struct adam_task task = {o, adam_step_at(&o->options, rates.others, gradient_scale, o->steps),
+                             1.0f - rates.others * rates.weight_decay, parameters, gradients};
     pool_run(pool, adam_worker, &task);
     if (o->options.kind == OPTIMIZER_MUON) {
         struct muon_options muon = {&o->config, rates.matrices, o->options.momentum, rates.weight_decay,

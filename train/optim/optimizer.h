@@ -16,6 +16,7 @@
 #include "base/arena.h"
 #include "base/status.h"
 #include "model/model.h"
+#include "train/optim/element.h"
 
 struct pool;
 
@@ -60,6 +61,11 @@ struct learning_rates {
     float matrices, others;
     float weight_decay;
 };
+
+/* What Adam's step, counted from 1, does to every number that does not decay; where it does, `kept`
+ * is 1 - rate * decay. */
+struct adam_step adam_step_at(const struct optimizer_options *options, float rate,
+                              float gradient_scale, uint64_t steps);
 
 /* parameters[model_buffer_floats] -= update(gradients * gradient_scale), but for muon's matrices
  * of other parts. */

@@ -71,8 +71,8 @@ void launch_dropout_keys(const struct key_pass *p) {
 
 template <typename T>
 static __global__ void drop_values(T *values, int columns, struct row_dropout dropout) {
-    int column = (int)(blockIdx.x * blockDim.x + threadIdx.x) * STEP;
-    size_t row = blockIdx.y;
+    int column = (int)(blockIdx.y * blockDim.x + threadIdx.x) * STEP;
+    size_t row = blockIdx.x;
     if (column >= columns)
         return;
     pack<T, STEP> *at = (pack<T, STEP> *)(values + row * (size_t)columns + column);
@@ -86,7 +86,7 @@ static __global__ void drop_values(T *values, int columns, struct row_dropout dr
 
 template <typename T>
 static void start_drop(void *values, int rows, int columns, const struct row_dropout *dropout) {
-    dim3 blocks(blocks_for((size_t)columns, THREADS * STEP), (unsigned)rows);
+    dim3 blocks((unsigned)rows, blocks_for((size_t)columns, THREADS * STEP));
     LAUNCH(drop_values<T>, blocks, THREADS, (T *)values, columns, *dropout);
 }
 

@@ -143,7 +143,13 @@ static inline void emulated_run_block(unsigned threads) {
     }
 }
 
+/* What a card would refuse ends the test. */
 template <typename F> static void emulated_launch(dim3 grid, dim3 block, F body) {
+    if (grid.x == 0 || grid.x > INT32_MAX || grid.y == 0 || grid.y > 65535 || block.x == 0 ||
+        block.x > 1024 || block.x % 32) {
+        fprintf(stderr, "a launch of %u x %u blocks of %u threads\n", grid.x, grid.y, block.x);
+        abort();
+    }
     emulation.body = body;
     gridDim = grid;
     blockDim = block;

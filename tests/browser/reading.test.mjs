@@ -156,8 +156,8 @@ test("a server that is too busy for several is asked for one", async () => {
 // ---- lines, letters, paper, files -------------------------------------------------------
 
 test("what somebody says has lines of its own", async (t) => {
-  const text = ' the sea. "Hello! Who are you?" asked Tom. "I am Mr. Fish," said the fish. It swam away. Tom ' +
-    'smiled and said, "Come back!" He waited all day.';
+  const text = ' the sea. "Hello! Who are you?" asked Tom. "I am Mr. Fish," said the fish. "Look!" Tom ' +
+    'said. It swam away. Tom smiled and said, "Come back!" He waited all day.';
   const proxy = await storyProxy(() => ({ text }));
   t.after(proxy.stop);
   const page = await open(proxy.url);
@@ -165,7 +165,7 @@ test("what somebody says has lines of its own", async (t) => {
   await finished(page);
   assert.deepEqual(await lines(page), [
     "Tom went to the sea.", '"Hello! Who are you?" asked Tom.', '"I am Mr. Fish," said the fish.',
-    'It swam away. Tom smiled and said, "Come back!"', "He waited all day."]);
+    '"Look!" Tom said.', 'It swam away. Tom smiled and said, "Come back!"', "He waited all day."]);
   assert.equal(await page.locator("#text").textContent(), `Tom went to${text}`);
   await close(page);
 });

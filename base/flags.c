@@ -28,10 +28,12 @@ static bool is_number(enum flag_kind kind) {
 static void describe_range(const struct flag *flag, char *text, size_t size) {
     if (!is_number(flag->kind))
         snprintf(text, size, "%s", "");
-    else if (flag->max >= 1e15)
+    else if (flag->max >= 1e18) /* all that there are */
         snprintf(text, size, "%.10g or more", flag->min);
-    else
+    else if (is_real(flag->kind))
         snprintf(text, size, "%.10g to %.10g", flag->min, flag->max);
+    else
+        snprintf(text, size, "%.0f to %.0f", flag->min, flag->max);
 }
 
 static enum status bad_value(const struct flag *flag, const char *text, struct error *err) {

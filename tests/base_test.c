@@ -27,7 +27,7 @@
 struct options {
     const char *model, *note;
     int rows;
-    uint64_t seed;
+    uint64_t seed, steps;
     double rate;
     bool verbose, progress;
 };
@@ -38,6 +38,7 @@ static const struct flag flags[] = {
     {"batch-rows", FLAG_INT, offsetof(struct options, rows), "64", 1, 4096, "rows", "rows a step"},
     {"seed", FLAG_U64, offsetof(struct options, seed), NULL, 0, 1.8446744073709552e19, "",
      "start of the random numbers"},
+    {"steps", FLAG_U64, offsetof(struct options, steps), "1", 1, 0x1p53 - 1, "", "how many"},
     {"rate", FLAG_REAL, offsetof(struct options, rate), "0.5", 0, 1, "", "a share"},
     {"verbose", FLAG_SWITCH, offsetof(struct options, verbose), "off", 0, 0, "", "say more"},
     {"progress", FLAG_SWITCH, offsetof(struct options, progress), "on", 0, 0, "", "a line a step"},
@@ -117,6 +118,7 @@ static void test_wrong_flags_are_named(void **state) {
         {"--batch-rows 99999999999999999999", "batch-rows", "4096"},
         {"--batch-rows 1.5", "batch-rows", "whole"}, {"--seed -1", "seed", "-1"},
         {"--seed 18446744073709551616", "seed", "whole number"}, {"--rate 1.01", "rate", "0 to 1"},
+        {"--steps 9007199254740992", "steps", "1 to 9007199254740991"},
         {"--rate nan", "rate", "number"}, {"--rate inf", "rate", "number"},
         {"--verbose=maybe", "verbose", "on or off"}, {"--model", "model", "needs a value"},
         {"--no-model", "no-model", "unknown"}, {"--batch", "batch", "unknown option --batch;"},

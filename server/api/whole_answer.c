@@ -69,7 +69,7 @@ static void write_completions(struct completion_request *request, struct buffer 
         buffer_append_text(out, i ? "," : "");
         write_whole_choice(request, i, out);
     }
-    buffer_printf(out, "],\"seed\":%" PRIu64 ",", request->api.sampling.seed);
+    buffer_printf(out, "],\"seed\":%" PRIu64 ",", completion_request_choice(request, 0)->seed);
     answer_write_usage(request, out);
     buffer_append_text(out, "}\n");
 }

@@ -29,6 +29,7 @@ def test_the_choices_are_those_with_the_highest_log_probability_per_token(server
             assert [each["seed"] for each in body["choices"]] == list(range(40, 48))
             continue
         assert [each["index"] for each in body["choices"]] == list(range(n))
+        assert body["seed"] == best[0]["seed"]
         for each, expected in zip(body["choices"], best):
             assert all(each[name] == expected[name] for name in ("text", "seed", "finish_reason"))
             assert each["logprobs"] is None

@@ -116,7 +116,7 @@ async function askServer(request, signal, onEvent) {
   }
 }
 
-// A busy server may still have room for one story.
+// A server that had no place for a request for several is asked once more, for less work: one story.
 async function askServerForBest(request, signal, onEvent) {
   try {
     await askServer(request, signal, onEvent);

@@ -116,7 +116,7 @@ static void forget_story(void) {
         completion_free(&web.candidates[i]);
     while (scheduler_step(web.engine.scheduler)) { /* what was cancelled leaves */
     }
-    web.count = 0;
+    web.count = web.best = 0;
 }
 
 static enum status start(const char *prompt, size_t bytes, struct completion_params *params) {
@@ -147,6 +147,8 @@ static enum status start(const char *prompt, size_t bytes, struct completion_par
 const char *web_start(const char *prompt, size_t bytes) {
     forget_story();
     enum status status = start(prompt, bytes, &web.params);
+    if (status != STATUS_OK)
+        forget_story(); /* those of its candidates that have started */
     reset_settings();
     return outcome(status);
 }

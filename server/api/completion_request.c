@@ -66,7 +66,7 @@ static void on_output(void *context, enum finish_reason finish, uint64_t gap_ns)
 
 /* Starts the next candidate. */
 static enum status start_candidate(struct completion_request *request, enum queue_share share,
-                                struct error *err) {
+                                   struct error *err) {
     const struct api_request *api = &request->api;
     int index = request->started;
     struct choice *choice = &request->candidates[index];
@@ -208,7 +208,7 @@ struct completion_summary completion_request_summary(const struct completion_req
         const struct completion *completion = &request->candidates[i].completion;
         struct request_usage usage = request_usage(completion->request);
         summary.completion_tokens += completion->decoded;
-        if (i % request->per_prompt == 0) /* of its candidates, the first is the one that read the prompt */
+        if (i % request->per_prompt == 0) /* the first of a prompt's candidates has read it */
             most->cached_tokens += usage.cached_tokens;
         most->queued_ns = larger(most->queued_ns, usage.queued_ns);
         most->prefill_ns = larger(most->prefill_ns, usage.prefill_ns);

@@ -2,9 +2,9 @@
  *
  * Starts the request's 1 to 32 completions, as far as there is room for them and
  * the others when it comes, and writes what they became in the form that was asked
- * for: one JSON answer, plain text, or server-sent events while they are
- * generated. With best_of the best of them are the answer's choices, and their
- * events begin when they are known. Knows nothing of HTTP connections, so tests can use it alone.
+ * for: one JSON answer, plain text, or server-sent events while they are generated.
+ * With best_of the best of them are the answer's choices, and their events begin
+ * when they are known. Knows nothing of HTTP connections, so tests can use it alone.
  *
  * Ownership: it owns the API's request and the choices, and borrows its host.
  * Safety: one thread at a time, except that completion_request_cancel() may be

@@ -78,8 +78,8 @@ struct answer_choice {
 void answer_write_choice(const struct completion_request *request,
                          const struct answer_choice *choice, struct buffer *out);
 
-/* Whether log-probabilities were asked for, and those of the prompt too; lists of them; and what goes into those next: the
- * tokens of a choice that its part of the answer so far does not list. */
+/* Whether log-probabilities were asked for, and those of the prompt too; lists of them; and what
+ * goes into those next: the tokens of a choice that its part of the answer so far does not list. */
 bool answer_wants_logprobs(const struct completion_request *request);
 bool answer_lists_prompt(const struct completion_request *request);
 struct logprobs answer_new_lists(const struct completion_request *request);

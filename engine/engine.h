@@ -1,10 +1,11 @@
 /* engine.h - a model, opened and ready to write stories.
  *
  * Brings together what every program which writes stories needs: the weights,
- * the tokenizer and the table for capitals that belong to them, and a running
- * scheduler. The stories themselves are completions (engine/completion.h).
+ * the tokenizer and the table for capitals that belong to them, perhaps a smaller
+ * model that drafts for them, and a running scheduler. The stories themselves are
+ * completions (engine/completion.h).
  *
- * Ownership: an engine owns all four; completions borrow it and must be gone
+ * Ownership: an engine owns all of these; completions borrow it and must be gone
  * before engine_close(). Thread-safe once open, except close.
  */
 #ifndef ALPACA_ENGINE_ENGINE_H
@@ -26,7 +27,8 @@ struct engine {
     /* "fp_" and ten hexadecimal digits, of the weights and the type of their numbers: where it
      * differs, the same seed may write another story. */
     char fingerprint[16];
-    struct model *model, *draft; /* NULL when nothing drafts */
+    struct model *model;
+    struct model *draft; /* NULL: none */
     struct tokenizer *tokenizer;
     struct truecase_table *capitals;
     struct scheduler *scheduler;

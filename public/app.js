@@ -56,7 +56,7 @@ function fillIn(wish) {
 // ---- asking the server -------------------------------------------------------
 
 class Refusal extends Error {} // with a message for the reader
-class Busy extends Refusal {}
+class Busy extends Refusal {} // now; it, or a proxy before it, may be of more use later
 
 async function refusalOf(response) {
   let reason = "";
@@ -67,6 +67,9 @@ async function refusalOf(response) {
   }
   if (response.status === 503) {
     return new Busy("Many stories are being written right now. Please try again in a moment.");
+  }
+  if (response.status === 502 || response.status === 504) { // of a proxy
+    return new Busy("The server cannot be reached right now. Please try again in a moment.");
   }
   if (response.status === 401) {
     $("key-row").hidden = false;

@@ -36,7 +36,7 @@ export async function openPage(browser, url, prepare = () => {}) {
   page.problems = [];
   page.on("pageerror", (problem) => page.problems.push(String(problem)));
   page.on("console", (message) => {
-    const expected = /status of 503|ERR_CONNECTION_REFUSED/.test(message.text());
+    const expected = /status of 50[23]|ERR_CONNECTION_REFUSED/.test(message.text());
     if (message.type() === "error" && !expected) page.problems.push(message.text());
   });
   await page.goto(url);

@@ -204,12 +204,12 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
     await close(page);
   });
 
-  test("a busy server's story is the browser's, if the reader has agreed", async (t) => {
-    let busy = false;
+  test("a story that the server, or a proxy, has no time for is the browser's if the reader has agreed", async (t) => {
+    let refusal = 0;
     const proxy = await startProxy(server.url, { relay(answer, response) {
-      if (busy && answer.req.method === "POST") {
+      if (refusal && answer.req.method === "POST") {
         answer.resume();
-        response.writeHead(503, { "Content-Type": "application/json" }).end('{"error":{"message":"busy"}}');
+        response.writeHead(refusal, { "Content-Type": "application/json" }).end('{"error":{"message":"busy"}}');
         return;
       }
       response.writeHead(answer.statusCode, answer.headers);
@@ -219,7 +219,7 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
     const page = await openPage(browser, proxy.url);
     await tell(page, "the big dragon");
     const story = await text(page);
-    busy = true;
+    refusal = 503;
     await tell(page, "the big dragon");
     assert.match(await message(page), /try again in a moment/);
     assert.equal(await page.locator("#browser-get").isVisible(), true);
@@ -227,7 +227,10 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
     await tell(page, "the big dragon");
     assert.match(await message(page), /your browser does/);
     assert.equal(await text(page), story);
-    busy = false;
+    refusal = 502;
+    await tell(page, "the big dragon");
+    assert.match(await message(page), /your browser does/);
+    refusal = 0;
     await tell(page, "the big dragon");
     assert.equal(await message(page), "");
     await close(page);

@@ -103,7 +103,8 @@ static void fade(struct pace_load *load, double keep) {
 /* ---- what to do ------------------------------------------------------------------ */
 
 enum {
-    PLAIN_AFTER = 64, /* steps, where proposals pay */
+    PLAIN_AFTER = 128, /* steps, where proposals pay; ... */
+    PLAIN_STEPS = 3,   /* ... so many, of which the first still suffers from the draft's weights */
     TRY_AFTER = 1024, /* steps, where they do not, ... */
     FIRST_TRY_AFTER = 32, /* ... and at first; ... */
     TRIED_STEPS = 4,  /* ... so many, ... */
@@ -119,11 +120,12 @@ double draft_pace_gain(const struct draft_pace *pace, double chance, double chec
     return gain / pace->checked;
 }
 
-/* Whether steps with proposals have generated fewer tokens in their time than those without. */
+/* Whether steps with proposals have hardly generated more tokens in their time than those without:
+ * what the draft needs to catch up is not in it. */
 static bool loses(const struct pace_load *load, int sequences) {
     return load->steps >= 16 && load->plain_steps >= 4 &&
            load->tokens / (load->draft_ns + load->model_ns) <
-               sequences * load->plain_steps / load->plain_ns;
+               1.05 * sequences * load->plain_steps / load->plain_ns;
 }
 
 struct pace_plan draft_pace_plan(struct draft_pace *pace, int sequences) {
@@ -141,11 +143,11 @@ struct pace_plan draft_pace_plan(struct draft_pace *pace, int sequences) {
     }
     unsigned since = load->since++;
     if (pays) {
-        if (load->plain_steps < 2 || since >= PLAIN_AFTER) {
+        if (load->plain_steps >= PLAIN_STEPS - 1 && since < PLAIN_AFTER)
+            return (struct pace_plan){sequences, price};
+        if (since + 1 >= PLAIN_AFTER + PLAIN_STEPS)
             load->since = 0;
-            return (struct pace_plan){.sequences = 0};
-        }
-        return (struct pace_plan){sequences, price};
+        return (struct pace_plan){.sequences = 0};
     }
     unsigned try_after = load->steps < TRIED_STEPS ? FIRST_TRY_AFTER : TRY_AFTER;
     if (since < try_after)
@@ -174,8 +176,11 @@ static void learn_plain(struct pace_load *load, double ns) {
 void draft_pace_learn(struct draft_pace *pace, const struct pace_step *step) {
     struct pace_load *load = load_of(pace, step->sequences);
     double ns = (double)step->model_ns, checked = step->checked;
-    if (step->rounds == 0) {
-        learn_plain(load, ns);
+    bool plain = step->rounds == 0, plain_before = pace->plain_before;
+    pace->plain_before = plain;
+    if (plain) {
+        if (plain_before)
+            learn_plain(load, ns);
         return;
     }
     if (load->steps >= 1 && ns > OUTLIER * load->model_ns / load->steps)

@@ -28,6 +28,7 @@ struct draft_pace {
         double checked, right;
     } leads[PACE_LEADS];
     double checked; /* the sum over the leads */
+    bool plain_before; /* the last step had no proposals */
     /* By load: sums over the last steps with about as many sequences; old ones fade. */
     struct pace_load {
         double plain_steps, plain_ns;     /* without proposals */

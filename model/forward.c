@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FEW_ROWS = 4 };
+enum { FEW_ROWS = 12 };
 
 /* Adds the time since *since_ns to a part, where time is measured. */
 static void charge(const struct activations *a, enum forward_part part, uint64_t *since_ns) {

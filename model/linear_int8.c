@@ -30,7 +30,7 @@ static void multiply(void *context, int worker, int workers) {
                                    t->block.y, matrix->out, t->block.relu);
 }
 
-enum { ALONE = 4096 }; /* fewer activations are quantized sooner than another worker wakes */
+enum { ALONE = 16384 }; /* fewer activations are quantized sooner than another worker wakes */
 
 void linear_int8_forward(struct pool *pool, const struct linear_scratch *scratch,
                          const struct linear_product *product) {

@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 64 }; /* of a worker's batch */
+enum {
+    ROWS = 64, /* of a worker's batch */
+    SEQUENCES_A_WORKER = 8, /* with more, every row costs as much as any other, and nothing is tried */
+};
 
 /* What drafting works with: a worker's alone, or that of all together. */
 struct drafter {
@@ -240,7 +243,9 @@ void draft_propose(struct draft *d, struct pool *pool, struct proposal *proposal
     d->proposals = proposals;
     d->proposal_count = count;
     d->plan = d->tokens > 0 ? (struct pace_plan){.sequences = count}
-                            : draft_pace_plan(&d->pace, count);
+              : count > SEQUENCES_A_WORKER * pool_workers(pool)
+                  ? (struct pace_plan){.sequences = 0}
+                  : draft_pace_plan(&d->pace, count);
     begin_proposals(d, count - d->plan.sequences);
     if (2 * d->plan.sequences > pool_workers(pool))
         pool_run(pool, propose, d);

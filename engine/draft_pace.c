@@ -120,18 +120,21 @@ double draft_pace_gain(const struct draft_pace *pace, double chance, double chec
     return gain / pace->checked;
 }
 
-/* Whether steps with proposals have hardly generated more tokens in their time than those without:
- * what the draft needs to catch up is not in it. */
+/* The draft must catch up when it begins, and times are never quite right: a small gain is none. */
+#define MUST_GAIN 1.2 /* times the price of the first round */
+#define MUST_WIN 1.05 /* times the tokens a second without proposals */
+
+/* Whether steps with proposals have hardly generated more tokens in their time than those without. */
 static bool loses(const struct pace_load *load, int sequences) {
     return load->steps >= 16 && load->plain_steps >= 4 &&
            load->tokens / (load->draft_ns + load->model_ns) <
-               1.05 * sequences * load->plain_steps / load->plain_ns;
+               MUST_WIN * sequences * load->plain_steps / load->plain_ns;
 }
 
 struct pace_plan draft_pace_plan(struct draft_pace *pace, int sequences) {
     struct pace_load *load = load_of(pace, sequences);
     struct pace_price price = price_of(load, sequences);
-    bool pays = sequences * draft_pace_gain(pace, 1, price.check) > price.round;
+    bool pays = sequences * draft_pace_gain(pace, 1, price.check) > MUST_GAIN * price.round;
     if (load->rest > 0) {
         load->rest--;
         return (struct pace_plan){.sequences = 0};

@@ -197,7 +197,7 @@ static void a_model_that_drafts_for_itself_is_always_right(void **state) {
     (void)state;
     static const struct {
         int together, slots, threads, draft_tokens;
-    } ways[] = {{1, 1, 1, 4}, {1, 3, 2, 16}, {8, 11, 2, 3}, {64, 64, 2, 1}};
+    } ways[] = {{1, 3, 2, 16}, {8, 11, 2, 3}};
     static struct result got[STORIES];
     const struct result *expected = expected_results();
     for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {

@@ -249,7 +249,7 @@ void grades_write(const struct cJSON *root, struct page *page) {
     page_heading(page, 2, "Grades");
     page_paragraph(page,
                    "Given blind, on the page that `alpaca-eval grade` writes: it shows the answers "
-                   "of all models shuffled and without names. A short answer fits when it makes "
+                   "of all models, not the best of several, shuffled and without names. A short answer fits when it makes "
                    "sense in English and what it says is right and agrees with its prompt; "
                    "continued stories have grades from 0 to 10. Graders: %d.",
                    cJSON_GetArraySize(graders));

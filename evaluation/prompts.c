@@ -171,7 +171,9 @@ static void write_section(const struct cJSON *root, struct page *page) {
     page_heading(page, 2, "The original's prompts");
     page_paragraph(page,
                    "Answered once at temperature %g, up to the end of the first sentence, and "
-                   "beside it the best of several, as the server chooses it.",
+                   "beside it the best of several, as the server chooses it. Where a model first "
+                   "ends the prompt's own sentence, that full stop is all of its answer; the "
+                   "original's answers go on as its report has them.",
                    document_get_number(part, "temperature"));
     write_short(root, last, last, true, page);
     if (last > 0) {

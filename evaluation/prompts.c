@@ -175,6 +175,8 @@ static void write_section(const struct cJSON *root, struct page *page) {
                    "ends the prompt's own sentence, that full stop is all of its answer; the "
                    "original's answers go on as its report has them.",
                    document_get_number(part, "temperature"));
+    page_paragraph(page, "What the original and GPT2-XL answered: %s",
+                   document_get_text(part, "source"));
     write_short(root, last, last, true, page);
     if (last > 0) {
         page_paragraph(page, "The other models on the same prompts:");

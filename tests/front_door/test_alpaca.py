@@ -77,7 +77,7 @@ class World:
     def add_everything_to_test(self):
         self.add_everything_to_build()
         self.add_library("cmocka")
-        for name in ("xz", "curl", "chromium", "node", "npm", "link-parser", "spm_train", "spm_encode",
+        for name in ("xz", "curl", "chromium", "node", "npm", "link-parser", "g++", "spm_train", "spm_encode",
                      "spm_decode"):
             self.fake(name, "exit 0")
         self.fake("python3", '[ "$2" = "import pytest" ]')

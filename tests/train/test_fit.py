@@ -562,7 +562,7 @@ def test_a_story_beside_the_figures(data, finished, temperature):
     options = ["--temperature", temperature, "--seed", "7"]
     story = continued(data, folder / "out", "--tell", "once upon a time", *options)
     expected = subprocess.run([BINARY.parent / "alpaca-tell", "--quiet", "--numeric", "f32",
-                               "--model", folder / "out", *options, "once upon a time"],
+                               "--case", "lower", "--model", folder / "out", *options, "once upon a time"],
                               check=True, capture_output=True, text=True)
     assert story.startswith("once upon a time")
     assert story.split() == expected.stdout.split()

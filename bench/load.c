@@ -2,27 +2,9 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "engine/countdown.h"
 
-#include <pthread.h>
 #include <stdlib.h>
-
-/* Counts requests that have ended; on_output wakes the waiting main thread only then. */
-struct countdown {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    int ended;
-};
-
-static void on_output(void *context, enum finish_reason finish, uint64_t gap_ns) {
-    struct countdown *countdown = context;
-    (void)gap_ns;
-    if (finish == FINISH_NONE)
-        return;
-    pthread_mutex_lock(&countdown->lock);
-    countdown->ended++;
-    pthread_cond_signal(&countdown->changed);
-    pthread_mutex_unlock(&countdown->lock);
-}
 
 static enum status draw_prompt(const struct load *load, uint64_t key, struct token_list *prompt,
                                struct error *err) {
@@ -45,7 +27,7 @@ static enum status submit(struct scheduler *scheduler, const struct load *load, 
                                     .prompt_count = (int)prompt->count,
                                     .max_tokens = load->new_tokens,
                                     .sampling = sampling_defaults(),
-                                    .on_output = on_output,
+                                    .on_output = countdown_on_output,
                                     .context = countdown};
     params.sampling.temperature = load->temperature;
     params.sampling.seed = key;
@@ -55,32 +37,24 @@ static enum status submit(struct scheduler *scheduler, const struct load *load, 
     return status;
 }
 
-static void await_ended(struct countdown *countdown, int count) {
-    pthread_mutex_lock(&countdown->lock);
-    while (countdown->ended < count)
-        pthread_cond_wait(&countdown->changed, &countdown->lock);
-    pthread_mutex_unlock(&countdown->lock);
-}
-
 enum status load_run(struct scheduler *scheduler, const struct load *load,
                      struct load_result *result, struct error *err) {
-    struct countdown countdown = {0};
+    struct countdown countdown;
     struct request **requests = calloc((size_t)load->stories, sizeof *requests);
     enum status status = STATUS_OK;
     *result = (struct load_result){0};
     if (!requests)
         return error_set(err, STATUS_NO_MEMORY, "no memory for %d stories", load->stories);
-    pthread_mutex_init(&countdown.lock, NULL);
-    pthread_cond_init(&countdown.changed, NULL);
+    countdown_init(&countdown);
 
     double start = clock_seconds();
     int submitted = 0;
     for (; submitted < load->stories && status == STATUS_OK; submitted++) {
-        await_ended(&countdown, submitted - load->streams + 1);
+        countdown_await(&countdown, submitted - load->streams + 1);
         status = submit(scheduler, load, submitted, &countdown, &requests[submitted], err);
     }
     if (status == STATUS_OK)
-        await_ended(&countdown, load->stories);
+        countdown_await(&countdown, load->stories);
     result->seconds = clock_seconds() - start;
 
     for (int i = 0; i < submitted; i++) {
@@ -92,8 +66,7 @@ enum status load_run(struct scheduler *scheduler, const struct load *load,
             (double)(usage.queued_ns + usage.prefill_ns) * 1e-9 / load->stories;
         request_release(requests[i]);
     }
-    pthread_cond_destroy(&countdown.changed);
-    pthread_mutex_destroy(&countdown.lock);
+    countdown_destroy(&countdown);
     free(requests);
     return status;
 }

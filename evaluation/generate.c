@@ -1,35 +1,10 @@
 #include "evaluation/generate.h"
 
 #include "engine/best_of.h"
+#include "engine/countdown.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Counts candidates that have ended; a new one starts when enough have. */
-struct countdown {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    int ended;
-};
-
-static void on_output(void *context, enum finish_reason finish, uint64_t gap_ns) {
-    struct countdown *countdown = context;
-    (void)gap_ns;
-    if (finish == FINISH_NONE)
-        return;
-    pthread_mutex_lock(&countdown->lock);
-    countdown->ended++;
-    pthread_cond_signal(&countdown->changed);
-    pthread_mutex_unlock(&countdown->lock);
-}
-
-static void await_ended(struct countdown *countdown, int count) {
-    pthread_mutex_lock(&countdown->lock);
-    while (countdown->ended < count)
-        pthread_cond_wait(&countdown->changed, &countdown->lock);
-    pthread_mutex_unlock(&countdown->lock);
-}
 
 /* Starts candidate `index` of all prompts' candidates. */
 static enum status start(struct engine *model, const struct generate_options *options, int index,
@@ -42,7 +17,7 @@ static enum status start(struct engine *model, const struct generate_options *op
         .request = {.max_tokens = options->max_tokens,
                     .sampling = sampling_defaults(),
                     .logprobs = true,
-                    .on_output = on_output,
+                    .on_output = countdown_on_output,
                     .context = countdown},
         .continues = completion_continues(prompt, bytes),
     };
@@ -84,22 +59,21 @@ static enum status choose(struct completion *candidates, int count, uint64_t fir
 enum status generate(struct harness *harness, struct engine *model,
                      const struct generate_options *options, struct continuation *continuations,
                      struct error *err) {
-    struct countdown countdown = {0};
+    struct countdown countdown;
     int each = options->best_of, total = options->count * each, started = 0;
     struct completion *completions = calloc((size_t)total, sizeof *completions);
     enum status status = STATUS_OK;
     memset(continuations, 0, (size_t)options->count * sizeof *continuations);
     if (!completions)
         return error_set(err, STATUS_NO_MEMORY, "no memory for %d continuations", total);
-    pthread_mutex_init(&countdown.lock, NULL);
-    pthread_cond_init(&countdown.changed, NULL);
+    countdown_init(&countdown);
     for (; started < total && status == STATUS_OK; started++) {
-        await_ended(&countdown, started - HARNESS_SLOTS + 1);
+        countdown_await(&countdown, started - HARNESS_SLOTS + 1);
         harness_progress(harness, options->what, model->name, (size_t)started, (size_t)total);
         status = start(model, options, started, &countdown, &completions[started], err);
     }
     if (status == STATUS_OK)
-        await_ended(&countdown, total);
+        countdown_await(&countdown, total);
     for (int p = 0; p < options->count && status == STATUS_OK; p++)
         status = choose(&completions[p * each], each, best_of_seed(options->seed, p * each),
                         &continuations[p], err);
@@ -107,8 +81,7 @@ enum status generate(struct harness *harness, struct engine *model,
         completion_free(&completions[i]);
     if (status != STATUS_OK)
         continuations_free(continuations, options->count);
-    pthread_cond_destroy(&countdown.changed);
-    pthread_mutex_destroy(&countdown.lock);
+    countdown_destroy(&countdown);
     free(completions);
     return status;
 }

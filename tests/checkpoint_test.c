@@ -24,7 +24,7 @@ static struct model *model;
 static struct trainer trainer;
 
 static const struct progress PROGRESS = {
-    .step = 12, .tokens = UINT64_MAX - 1, .seconds = 0.1 + 0.2, .data = {3, 4},
+    .step = 12, .tokens = UINT64_MAX - 1, .seconds = 0.1 + 0.2, .data = {3, 4, 5, 6},
     .best_loss = 1.0 / 3, .best_step = 9,
 };
 
@@ -103,6 +103,8 @@ static void everything_comes_back(void **state) {
     assert_true(progress.seconds == 0.1 + 0.2);
     assert_int_equal(progress.data.epoch, 3);
     assert_int_equal(progress.data.index, 4);
+    assert_int_equal(progress.data.mix_epoch, 5);
+    assert_int_equal(progress.data.mix_index, 6);
     assert_true(progress.best_loss == 1.0 / 3);
     assert_int_equal(progress.best_step, 9);
     buffer_free(&before);

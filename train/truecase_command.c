@@ -5,8 +5,7 @@
 #include "tokenizer/letters.h"
 #include "tokenizer/truecase.h"
 #include "train/commands.h"
-#include "train/data/story_reader.h"
-#include "train/data/text_clean.h"
+#include "train/data/each_story.h"
 #include "train/truecase_learn.h"
 
 #include <limits.h>
@@ -43,34 +42,9 @@ static const struct flag_table table = {
     .max_arguments = INT_MAX,
 };
 
-/* Calls for the clean text of each story; one that cannot be cleaned is passed over. */
-typedef enum status story_function(void *context, const struct buffer *text, struct error *err);
-static enum status each_story(const char *path, story_function *function, void *context,
-                              struct error *err) {
-    struct story_reader *reader = NULL;
-    struct buffer story = {0}, clean = {0};
-    size_t repairs = 0;
-    bool got = true;
-    enum status status = story_reader_open(&reader, path, err);
-    while (status == STATUS_OK && got) {
-        status = story_reader_next(reader, &story, &got, err);
-        if (status != STATUS_OK || !got)
-            break;
-        enum text_verdict verdict = text_clean(story.data, story.size, &clean, &repairs);
-        if (verdict == TEXT_NO_MEMORY)
-            status = error_set(err, STATUS_NO_MEMORY, "no memory for a story");
-        else if (verdict == TEXT_GOOD)
-            status = function(context, &clean, err);
-    }
-    story_reader_close(reader);
-    buffer_free(&story);
-    buffer_free(&clean);
-    return status;
-}
-
 /* ---- learning -------------------------------------------------------------------- */
 
-static enum status add_story(void *learner, const struct buffer *text, struct error *err) {
+static enum status add_story(void *learner, struct buffer *text, struct error *err) {
     return truecase_learner_add(learner, text->data, text->size, err);
 }
 
@@ -118,7 +92,7 @@ static void print_wrong(const struct buffer *right, size_t at, size_t bytes, con
 }
 
 /* Takes a story's capitals away, restores them, and compares the words, which blanks separate. */
-static enum status judge_story(void *context, const struct buffer *right, struct error *err) {
+static enum status judge_story(void *context, struct buffer *right, struct error *err) {
     struct judging *judging = context;
     struct truecaser truecaser;
     struct buffer lower = {0};

@@ -35,3 +35,25 @@ bool program_hurries(void) {
     unsigned long long now = clock_now_ns() / 1000000 + 1, first = 0;
     return !atomic_compare_exchange_strong(&first_ms, &first, now) && now >= first + ONE_WISH_MS;
 }
+
+static int usage(const char *program, const struct program_command *commands, size_t count,
+                 FILE *out, int status) {
+    fprintf(out, "Usage: %s COMMAND [options]\n\nCommands:\n", program);
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+    fprintf(out, "\n%s COMMAND --help lists a command's options.\n", program);
+    return status;
+}
+
+int program_run_command(const char *program, const struct program_command *commands, size_t count,
+                        int argc, char **argv) {
+    if (argc < 2)
+        return usage(program, commands, count, stderr, 2);
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
+        return usage(program, commands, count, stdout, 0);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 2, argv + 2);
+    fprintf(stderr, "%s: no such command: %s\n", program, argv[1]);
+    return usage(program, commands, count, stderr, 2);
+}

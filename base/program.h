@@ -1,4 +1,5 @@
-/* program.h - what every program does at its start, at its end, and when it is asked to stop.
+/* program.h - what every program does at its start and end, to find its command, and when it is asked
+ * to stop.
  *
  * Ownership: nothing is kept. Only main()'s thread may call these, but for program_hurries(), which
  * signal handlers on any thread may.
@@ -7,6 +8,7 @@
 #define ALPACA_BASE_PROGRAM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Call first in main(). Where standard input, output or error is closed, something that can be
  * neither read nor written takes its number, which the next file or socket would get otherwise. */
@@ -20,5 +22,16 @@ int program_end(const char *name, int status);
  * second after it, true later. GNU timeout signals a process and then its group with it, so two
  * signals at once are one wish. */
 bool program_hurries(void);
+
+/* A program of several commands, each with options of its own. */
+struct program_command {
+    const char *name, *help;
+    int (*run)(int argc, char **argv); /* what follows the command's name; returns the exit status */
+};
+
+/* Runs the command that argv[1] names and returns its exit status; help, or what is wrong and status
+ * 2, where it names none. */
+int program_run_command(const char *program, const struct program_command *commands, size_t count,
+                        int argc, char **argv);
 
 #endif

@@ -135,8 +135,11 @@ def test_nothing_to_compare_is_the_first(server):
 
 
 def test_the_best_is_the_same_at_any_load(start):
-    """Forty requests for the best of up to eight at once, where six stories run at a time."""
-    server = start("--slots", "6", "--queue", "64")
+    """Forty requests for the best of up to eight at once, where six stories run at a time.
+
+    All are taken: candidates after the first fill half of the queue, and besides them each
+    request has one at most, so the queue needs room for twice the forty."""
+    server = start("--slots", "6", "--queue", "80")
     wishes = [{**WISH, "prompt": f"there were {index} foxes and", "seed": 100 * index,
                "best_of": 1 + index % 8, "stream": index % 3 == 0} for index in range(40)]
 

@@ -129,7 +129,7 @@ EMULATED := $(if $(filter release debug,$(CONFIG)),$(if $(shell command -v $(CXX
               $(addprefix $(OUT)/tests/cuda_emulation_,test parity)))
 TESTS    += $(EMULATED) $(if $(filter 1,$(CUDA)),$(OUT)/tests/cuda/device_check)
 
-.PHONY: all tests test bench-onednn fuzz fuzzers soak web help install clean
+.PHONY: all tests test bench-onednn bench-llama-cpp fuzz fuzzers soak web help install clean
 .DELETE_ON_ERROR:
 all: $(BINARIES) ## build the binaries (default)
 tests: all $(TESTS) ## build the tests, parity among them
@@ -257,7 +257,7 @@ $(OUT)/linking: TEXT := $(LINKING)
 $(OUT)/compiling $(OUT)/linking: FORCE
 	@mkdir -p $(@D)
 	@echo '$(TEXT)' | cmp -s - $@ || echo '$(TEXT)' > $@
-$(CORE) $(TRAIN) $(SERVER) $(EVALUATION) $(SUPPORT) $(BINARIES) $(TESTS) $(FUZZERS) $(OUT)/bench-onednn: $(OUT)/linking
+$(CORE) $(TRAIN) $(SERVER) $(EVALUATION) $(SUPPORT) $(BINARIES) $(TESTS) $(FUZZERS) $(addprefix $(OUT)/bench-,onednn llama-cpp): $(OUT)/linking
 .PHONY: FORCE
 
 # The page and the API's description are compiled in, so that no request path reaches the disk.
@@ -287,6 +287,17 @@ soak: all ## SECONDS=60 of requests of every kind, polite and rude, against a re
 bench-onednn: $(OUT)/bench-onednn ## compare our products with oneDNN's, where that is installed
 $(OUT)/bench-onednn: $(OUT)/obj/bench/onednn.o $(OUT)/obj/bench/bench_command.o $(CORE)
 	$(call LINK,$(ENGINE_LIBS) -ldnnl -lgomp)
+
+# A folder with include/ and lib/, filled by bench/llama_cpp/get.sh or llama.cpp's `cmake --install`.
+LLAMA_CPP ?= $(BUILD)/llama.cpp
+LLAMA_LIBS = -L$(LLAMA_CPP)/lib -Wl,-rpath,$(abspath $(LLAMA_CPP)/lib) -lllama -lggml -lggml-base
+LLAMA_SOURCES := $(wildcard bench/llama_cpp/*.c) \
+                 $(addprefix bench/,bench_command.c bench_model.c load.c load_generator.c)
+bench-llama-cpp: $(OUT)/bench-llama-cpp ## LLAMA_CPP=build/llama.cpp: compare with llama.cpp, in that folder
+$(OUT)/obj/bench/llama_cpp/%.o: DEPENDENCY_CFLAGS += -isystem $(LLAMA_CPP)/include \
+                                                     -DLLAMA_LIBRARIES='"$(abspath $(LLAMA_CPP)/lib)"'
+$(OUT)/bench-llama-cpp: $(call objects,$(LLAMA_SOURCES)) $(CORE)
+	$(call LINK,$(ENGINE_LIBS) $(LLAMA_LIBS))
 
 # The engine without what reads model folders and JSON, and without OpenBLAS: it opens a packed
 # model. engine_open(), which nothing calls, is left out by the linker.

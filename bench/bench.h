@@ -36,6 +36,12 @@ enum status bench_drafts(const struct bench_drafts *drafts, int streams, struct 
 /* The best time of one call, in seconds: other processes only ever make it slower. */
 double bench_best_time(void (*call)(void *context), void *context);
 
+/* Of values[count], which it sorts. */
+double bench_median(double *values, int count);
+/* Takes the first number of `*list`, which has commas between them: stories at a time, from 1 to
+ * 4096. */
+enum status bench_next_streams(const char **list, int *streams, struct error *err);
+
 /* A model of a preset's shape with random weights, which run as fast as trained
  * ones, or a model folder. Random ones never end a story. */
 enum status bench_model(struct model **model, const char *preset_or_folder, struct error *err);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 int bench_command(const char *name, const struct flag_table *table, void *options, int argc,
                   char **argv, enum status (*run)(const void *options, struct error *err)) {
@@ -31,4 +32,25 @@ double bench_best_time(void (*call)(void *context), void *context) {
             inner *= 2;
     }
     return best;
+}
+
+static int by_size(const void *left, const void *right) {
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+double bench_median(double *values, int count) {
+    qsort(values, (size_t)count, sizeof *values, by_size);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+enum status bench_next_streams(const char **list, int *streams, struct error *err) {
+    char *end;
+    long number = strtol(*list, &end, 10);
+    if (end == *list || number < 1 || number > 4096 || (*end && *end != ','))
+        return error_set_field(err, STATUS_INVALID, "streams",
+                               "--streams is a list of numbers from 1 to 4096");
+    *streams = (int)number;
+    *list = *end == ',' ? end + 1 : end;
+    return STATUS_OK;
 }

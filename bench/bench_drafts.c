@@ -62,16 +62,6 @@ static enum status open_sides(struct sides *sides, const struct bench_drafts *b,
     return status == STATUS_OK ? read_prompts(sides, err) : status;
 }
 
-static int by_size(const void *left, const void *right) {
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
-static double median(double *values, int count) {
-    qsort(values, (size_t)count, sizeof *values, by_size);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-}
-
 /* Tokens a second. */
 static enum status run_side(struct scheduler *scheduler, const struct sides *sides,
                             const struct bench_drafts *b, int streams, double *rate,
@@ -116,8 +106,8 @@ enum status bench_drafts(const struct bench_drafts *b, int streams, struct error
             ratios[i] = with[i] / without[i];
         struct scheduler_stats stats = scheduler_stats(sides.engine.scheduler);
         struct scheduler_stats plain = scheduler_stats(sides.without);
-        printf("%-9d %9.0f %9.0f %7.2f", streams, median(without, b->repeat),
-               median(with, b->repeat), median(ratios, b->repeat));
+        printf("%-9d %9.0f %9.0f %7.2f", streams, bench_median(without, b->repeat),
+               bench_median(with, b->repeat), bench_median(ratios, b->repeat));
         printf(" %9.2f to %.2f %9.2f %9.2f %9.1f%%\n", ratios[0], ratios[b->repeat - 1],
                (double)stats.proposed / (double)stats.generated_tokens,
                (double)plain.steps / (double)stats.steps,

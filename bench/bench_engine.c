@@ -11,7 +11,6 @@
 #include "model/kernels/kernels.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -191,16 +190,13 @@ static enum status bench_list(const struct model *model, const struct engine_opt
                               struct error *err) {
     const char *next = o->streams;
     while (*next) {
-        char *end;
-        long streams = strtol(next, &end, 10);
-        if (end == next || streams < 1 || streams > 4096 || (*end && *end != ','))
-            return error_set_field(err, STATUS_INVALID, "streams",
-                                   "--streams is a list of numbers from 1 to 4096");
-        enum status status = model ? bench_streams(model, o, (int)streams, peak_gops, err)
-                                   : bench_drafts(drafts, (int)streams, err);
+        int streams;
+        enum status status = bench_next_streams(&next, &streams, err);
+        if (status == STATUS_OK)
+            status = model ? bench_streams(model, o, streams, peak_gops, err)
+                           : bench_drafts(drafts, streams, err);
         if (status != STATUS_OK)
             return status;
-        next = *end == ',' ? end + 1 : end;
     }
     return STATUS_OK;
 }

@@ -35,6 +35,7 @@ struct pool {
     void *context;
     struct claim {
         _Alignas(64) atomic_uint run; /* the last run whose slice was claimed */
+        _Atomic uint64_t taken;       /* pool_take(): its run, above the parts taken in it */
     } *claims; /* [workers] */
 
     _Alignas(64) atomic_uint run; /* grows by one for every task */
@@ -130,6 +131,7 @@ static void await_end(struct pool *pool) {
 
 void pool_run(struct pool *pool, pool_task *task, void *context) {
     if (pool->workers == 1) {
+        atomic_fetch_add(&pool->run, 1);
         task(context, 0, 1);
         return;
     }
@@ -207,6 +209,40 @@ void pool_destroy(struct pool *pool) {
 
 int pool_workers(const struct pool *pool) {
     return pool->workers;
+}
+
+/* Takes the next of `parts` parts of a worker's slice; false when there is none. */
+static bool take_part(struct pool *pool, int worker, uint32_t parts, uint32_t *part) {
+    _Atomic uint64_t *taken = &pool->claims[worker].taken;
+    uint64_t run = atomic_load_explicit(&pool->run, memory_order_relaxed);
+    uint64_t seen = atomic_load_explicit(taken, memory_order_relaxed), next;
+    do {
+        *part = seen >> 32 == run ? (uint32_t)seen : 0;
+        if (*part >= parts)
+            return false;
+        next = run << 32 | (*part + 1);
+    } while (!atomic_compare_exchange_weak_explicit(taken, &seen, next, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
+/* Looking at everybody's slice would cost many workers more than they gain. */
+enum { NEIGHBOURS = 4 };
+
+bool pool_take(struct pool *pool, size_t total, size_t grain, int worker, size_t *begin,
+               size_t *end) {
+    for (int i = 0; i < pool->workers && i < NEIGHBOURS; i++) {
+        int owner = (worker + i) % pool->workers;
+        size_t first, last;
+        uint32_t part;
+        pool_slice(total, grain, owner, pool->workers, &first, &last);
+        if (!take_part(pool, owner, (uint32_t)((last - first + grain - 1) / grain), &part))
+            continue;
+        *begin = first + part * grain;
+        *end = *begin + grain < last ? *begin + grain : last;
+        return true;
+    }
+    return false;
 }
 
 void pool_slice(size_t total, size_t grain, int worker, int workers, size_t *begin, size_t *end) {

@@ -17,6 +17,7 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,13 @@ void pool_run(struct pool *pool, pool_task *task, void *context);
 /* Time that pool_run() has waited for other threads to finish their slices. Measured only
  * once the caller has asked for it, by passing a counter to add to; NULL ends it. */
 void pool_time_waiting(struct pool *pool, uint64_t *waited_ns);
+
+/* Inside a task that pool_run() runs: another part [*begin, *end) of `total` items, `grain` of them
+ * at most, until none is left and it returns false. A worker goes through its own slice, then
+ * through what is left of those of its neighbours: a thread that loses its core for a moment
+ * leaves the rest of its slice to others. All calls within a run name the same total and grain. */
+bool pool_take(struct pool *pool, size_t total, size_t grain, int worker, size_t *begin,
+               size_t *end);
 
 /* Worker w's half-open part [*begin, *end) of `total` items, in steps of `grain`. */
 void pool_slice(size_t total, size_t grain, int worker, int workers, size_t *begin, size_t *end);

@@ -79,33 +79,47 @@ static struct kv_head head_at(const struct attention_pass *pass, int item) {
                          item % cache->heads);
 }
 
-/* The (span, head) pairs are dealt out in turn, so that long spans spread evenly. Decoding
- * waits for memory here, so each pair fetches what the worker's next one reads. */
+struct task {
+    struct pool *pool;
+    const struct attention_pass *pass;
+};
+
+enum { PARTS = 16 }; /* of a worker's slice */
+
+/* Decoding waits for memory here, so each pair fetches what the worker's next one reads. */
 static void attend_items(void *context, int worker, int workers) {
-    const struct attention_pass *pass = context;
+    const struct task *t = context;
+    const struct attention_pass *pass = t->pass;
     const struct kv_cache *cache = pass->batch->cache;
     size_t d_model = (size_t)cache->d_model, head_dim = d_model / (size_t)cache->heads;
-    int items = pass->batch->span_count * cache->heads, row = 0, span = 0;
-    for (int item = worker; item < items; item += workers) {
-        while (span < item / cache->heads)
-            row += pass->batch->spans[span++].rows;
-        size_t column = (size_t)(item % cache->heads) * head_dim;
-        const float *q = pass->a->qkv + (size_t)row * 3 * d_model + column;
-        struct head_rows rows = {.q = q,
-                                 .k = q + d_model,
-                                 .v = q + 2 * d_model,
-                                 .stride = 3 * d_model,
-                                 .out = pass->a->attention + (size_t)row * d_model + column,
-                                 .out_stride = d_model,
-                                 .first = (size_t)pass->batch->spans[span].first,
-                                 .rows = (size_t)pass->batch->spans[span].rows};
-        struct kv_head head = head_at(pass, item);
-        struct kv_head ahead = head_at(pass, item + workers < items ? item + workers : item);
-        attention_int8(cache, &head, &ahead, &rows,
-                       pass->scratch + (size_t)worker * pass->scratch_floats);
+    size_t items = (size_t)pass->batch->span_count * (size_t)cache->heads, begin, end;
+    size_t grain = 1 + items / ((size_t)workers * PARTS);
+    int row = 0, span = 0;
+    while (pool_take(t->pool, items, grain, worker, &begin, &end)) {
+        if (span > (int)begin / cache->heads)
+            row = span = 0;
+        for (int item = (int)begin; item < (int)end; item++) {
+            while (span < item / cache->heads)
+                row += pass->batch->spans[span++].rows;
+            size_t column = (size_t)(item % cache->heads) * head_dim;
+            const float *q = pass->a->qkv + (size_t)row * 3 * d_model + column;
+            struct head_rows rows = {.q = q,
+                                     .k = q + d_model,
+                                     .v = q + 2 * d_model,
+                                     .stride = 3 * d_model,
+                                     .out = pass->a->attention + (size_t)row * d_model + column,
+                                     .out_stride = d_model,
+                                     .first = (size_t)pass->batch->spans[span].first,
+                                     .rows = (size_t)pass->batch->spans[span].rows};
+            struct kv_head head = head_at(pass, item);
+            struct kv_head ahead = head_at(pass, (size_t)item + 1 < items ? item + 1 : item);
+            attention_int8(cache, &head, &ahead, &rows,
+                           pass->scratch + (size_t)worker * pass->scratch_floats);
+        }
     }
 }
 
 void attention_int8_forward(struct pool *pool, const struct attention_pass *pass) {
-    pool_run(pool, attend_items, (void *)(uintptr_t)pass);
+    struct task task = {pool, pass};
+    pool_run(pool, attend_items, &task);
 }

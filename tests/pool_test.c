@@ -1,6 +1,7 @@
 /* The worker pool: slices that tile, tasks that run exactly once, sleep and wake. */
 #include "base/pool.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -127,6 +128,90 @@ static void test_sleeping_workers_wake(void **state) {
     pool_destroy(pool);
 }
 
+/* ---- parts of slices ------------------------------------------------------- */
+
+enum { MAX_ITEMS = 1000 };
+
+struct parts {
+    struct pool *pool;
+    size_t total, grain;
+    atomic_int taken[MAX_ITEMS]; /* how often each item was */
+    atomic_bool malformed;
+};
+
+static void take_all(void *context, int worker, int workers) {
+    struct parts *parts = context;
+    size_t begin, end;
+    (void)workers;
+    while (pool_take(parts->pool, parts->total, parts->grain, worker, &begin, &end)) {
+        if (begin >= end || end > parts->total || end - begin > parts->grain)
+            atomic_store(&parts->malformed, true);
+        for (size_t i = begin; i < end; i++)
+            atomic_fetch_add(&parts->taken[i], 1);
+    }
+}
+
+static void test_parts_take_every_item_once(void **state) {
+    (void)state;
+    static const size_t totals[] = {0, 1, 7, 64, MAX_ITEMS};
+    static const size_t grains[] = {1, 3, 8, 5000};
+    static const int sizes[] = {1, 2, 3, 9};
+    static struct parts parts;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        parts.pool = create(sizes[i]);
+        for (size_t t = 0; t < 20; t++) {
+            parts.total = totals[t % 5];
+            parts.grain = grains[t / 5];
+            for (int run = 0; run < 20; run++) {
+                memset(parts.taken, 0, sizeof parts.taken);
+                pool_run(parts.pool, take_all, &parts);
+                for (size_t item = 0; item < MAX_ITEMS; item++)
+                    assert_int_equal(parts.taken[item], item < parts.total);
+            }
+        }
+        assert_false(parts.malformed);
+        pool_destroy(parts.pool);
+    }
+}
+
+struct stall {
+    struct pool *pool;
+    atomic_bool began, others_done;
+    size_t first_took, others_took;
+};
+
+enum { STALL_ITEMS = 64 };
+
+/* Worker 0 loses its core, so to speak, in the middle of its first part. */
+static void stall_in_a_part(void *context, int worker, int workers) {
+    struct stall *stall = context;
+    size_t begin, end;
+    (void)workers;
+    if (worker == 0) {
+        while (pool_take(stall->pool, STALL_ITEMS, 1, worker, &begin, &end)) {
+            stall->first_took += end - begin;
+            atomic_store(&stall->began, true);
+            while (!atomic_load(&stall->others_done))
+                sched_yield();
+        }
+        return;
+    }
+    while (!atomic_load(&stall->began))
+        sched_yield();
+    while (pool_take(stall->pool, STALL_ITEMS, 1, worker, &begin, &end))
+        stall->others_took += end - begin;
+    atomic_store(&stall->others_done, true);
+}
+
+static void test_others_take_the_parts_of_a_worker_without_a_core(void **state) {
+    (void)state;
+    struct stall stall = {.pool = create(2)};
+    pool_run(stall.pool, stall_in_a_part, &stall);
+    assert_int_equal(stall.first_took, 1);
+    assert_int_equal(stall.others_took, STALL_ITEMS - 1);
+    pool_destroy(stall.pool);
+}
+
 static void test_pools_come_and_go(void **state) {
     (void)state;
     struct tally tally = {.workers = 0};
@@ -149,6 +234,8 @@ int main(void) {
         cmocka_unit_test(test_every_worker_runs_once),
         cmocka_unit_test(test_memory_is_visible_both_ways),
         cmocka_unit_test(test_sleeping_workers_wake),
+        cmocka_unit_test(test_parts_take_every_item_once),
+        cmocka_unit_test(test_others_take_the_parts_of_a_worker_without_a_core),
         cmocka_unit_test(test_pools_come_and_go),
     };
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);

@@ -6,7 +6,7 @@
  * thread begins a round with one call; the connection's thread, which that call
  * wakes, makes the others, so that it is woken once and finds them all. The first
  * thread then rests: 4 ms, or with many calls a third of a millisecond for each of
- * them, up to 10 ms, so that the cost of rounds stays a small share. When the last
+ * them, up to 9 ms, so that the cost of rounds stays a small share. When the last
  * round was longer ago than that, the next begins at once. Output that came for a
  * stream in between is then sent as one piece. A stream's very first wakeup does
  * not wait for a round.
@@ -26,7 +26,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-enum { WAKEUPS_REST_MS = 4, WAKEUPS_MOST_REST_MS = 10 };
+enum { WAKEUPS_REST_MS = 4, WAKEUPS_MOST_REST_MS = 9 };
 
 struct wakeups;
 

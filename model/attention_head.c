@@ -76,11 +76,12 @@ bool attention_next_block(const struct attention_head *h, int max_rows,
 }
 
 void attention_drop(const struct attention_head *h, int row, float *values) {
-    if (h->dropout->rate > 0)
+    float rate = h->dropout->rates.attention;
+    if (rate > 0)
         kernels_get()->dropout(values, attention_visible(h, row),
                                dropout_row_key(h->dropout, h->layer, DROPOUT_ATTENTION + h->index,
                                                h->row + row),
-                               dropout_threshold(h->dropout), dropout_scale(h->dropout));
+                               dropout_threshold(rate), dropout_scale(rate));
 }
 
 void attention_softmax(const struct attention_head *h, const struct query_block *block,

@@ -80,13 +80,14 @@ static void add_and_norm(void *context, int worker, int workers) {
     const struct norm_task *t = context;
     const struct kernels *k = kernels_get();
     const struct dropout *dropout = &t->batch->dropout;
+    float rate = dropout->rates.units;
     size_t d_model = (size_t)t->model->config.d_model, begin, end;
     pool_slice((size_t)t->batch->rows, 1, worker, workers, &begin, &end);
     for (size_t row = begin; row < end; row++) {
         float *residual = t->residual + row * d_model;
-        if (dropout->rate > 0)
+        if (rate > 0)
             k->dropout(residual, d_model, dropout_row_key(dropout, t->layer, t->site, (int)row),
-                       dropout_threshold(dropout), dropout_scale(dropout));
+                       dropout_threshold(rate), dropout_scale(rate));
         k->add(residual, t->x + row * d_model, d_model);
         k->layer_norm(t->y + row * d_model, &t->stats->mean[row], &t->stats->rstd[row], residual,
                       t->weight, t->bias, d_model, t->model->config.norm_eps);
@@ -106,12 +107,13 @@ static void drop_hidden(void *context, int worker, int workers) {
     const struct hidden_task *t = context;
     const struct kernels *k = kernels_get();
     const struct dropout *dropout = &t->batch->dropout;
+    float rate = dropout->rates.units;
     size_t begin, end;
     pool_slice((size_t)t->batch->rows, 1, worker, workers, &begin, &end);
     for (size_t row = begin; row < end; row++)
         k->dropout(t->hidden + row * t->d_ff, t->d_ff,
                    dropout_row_key(dropout, t->layer, DROPOUT_HIDDEN, (int)row),
-                   dropout_threshold(dropout), dropout_scale(dropout));
+                   dropout_threshold(rate), dropout_scale(rate));
 }
 
 /* ---- the encoder ---------------------------------------------------------- */
@@ -145,7 +147,7 @@ static void forward_layer(const struct forward_context *f, const struct batch *b
     charge(f->activations, PART_NORMS, &since_ns);
 
     run_linear(f, &linears->linear1, a->middle, rows, a->hidden, true);
-    if (batch->dropout.rate > 0) {
+    if (batch->dropout.rates.units > 0) {
         struct hidden_task hidden = {batch, layer, (size_t)model->config.d_ff, a->hidden};
         pool_run(f->pool, drop_hidden, &hidden);
     }

@@ -52,17 +52,17 @@ static void a_norm_is_the_cpus(void **state) {
 static void dropout_drops_what_the_cpu_drops(void **state) {
     (void)state;
     const struct dropout_row at[] = {{0, 0}, {5, 1}, {5, 200}};
-    const struct dropout dropout = {.rate = 0.3f, .key = 77, .rows = at};
+    const float rate = 0.3f;
+    const struct dropout dropout = {.key = 77, .rows = at};
     for (int row = 0; row < 3; row++) {
         float x[MOST], expected[MOST];
         uint32_t keys[3] = {0};
         fill(x, MOST, 1);
         memcpy(expected, x, sizeof x);
         keys[row] = dropout_row_key(&dropout, 4, DROPOUT_HIDDEN, row);
-        kernels_get()->dropout(expected, MOST, keys[row], dropout_threshold(&dropout),
-                               dropout_scale(&dropout));
-        const struct row_dropout same = {keys, dropout_threshold(&dropout),
-                                         dropout_scale(&dropout)};
+        kernels_get()->dropout(expected, MOST, keys[row], dropout_threshold(rate),
+                               dropout_scale(rate));
+        const struct row_dropout same = {keys, dropout_threshold(rate), dropout_scale(rate)};
         row_drop(x, MOST, &same, row);
         assert_memory_equal(x, expected, sizeof x);
         const struct row_dropout none = {NULL, 0, 1};

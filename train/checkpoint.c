@@ -156,17 +156,29 @@ static void append_differences(struct buffer *text, const char *before, const ch
     }
 }
 
+/* Bytes of the differences that a message has room for, in whole ones. */
+static int shown_bytes(const struct buffer *text) {
+    enum { ROOM = 150 };
+    if (text->size <= ROOM)
+        return (int)text->size;
+    int bytes = ROOM;
+    while (bytes > 0 && text->data[bytes] != ',')
+        bytes--;
+    return bytes > 0 ? bytes : ROOM;
+}
+
 static enum status refuse_identity(const char *path, const struct run_identity *saved,
                                    const struct run_identity *identity, struct error *err) {
     struct buffer text = {0};
     if (*saved->kept)
         append_differences(&text, saved->kept, identity->kept);
     append_differences(&text, saved->recipe, identity->recipe);
+    int bytes = shown_bytes(&text);
     enum status status = error_set(
         err, STATUS_INVALID,
-        "the checkpoint is of a run with other settings or data: %.150s; give the same again, "
+        "the checkpoint is of a run with other settings or data: %.*s%s; give the same again, "
         "--fresh to start over, or another --run folder than that of %s",
-        text.data ? text.data : "", path);
+        bytes, text.data ? text.data : "", (size_t)bytes < text.size ? ", ..." : "", path);
     buffer_free(&text);
     return status;
 }

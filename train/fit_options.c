@@ -32,42 +32,46 @@ static const struct flag flags[] = {
     {"dtype", FLAG_TEXT, AT(saved_dtype), "bf16", 0, 0, "TYPE",
      "of the written weights: bf16 or f32"},
 
-    {"optimizer", FLAG_TEXT, AT(optimizer), "adam", 0, 0, "NAME", "adam, adamw or muon"},
+    {"optimizer", FLAG_TEXT, AT(optimizer), "muon", 0, 0, "NAME", "adam, adamw or muon"},
     {"lr", FLAG_REAL, AT(rate), "0", 0, 10, "",
-     "peak learning rate; 0 for the preset's, 5e-4 for small and mini, 3e-4 for alpaca, or 0.02 "
-     "with muon"},
-    {"adam-lr", FLAG_REAL, AT(others_rate), "0", 0, 10, "",
-     "with muon: peak learning rate of what Adam updates; 0 for 3e-3"},
-    {"weight-decay", FLAG_REAL, AT(weight_decay), "0.01", 0, 100, "",
+     "peak learning rate; 0 for 0.02 with muon, else for the preset's, 5e-4 for small and mini, "
+     "3e-4 for alpaca"},
+    {"adam-lr", FLAG_REAL, AT(others_rate), "0.004", 0, 10, "",
+     "with muon: peak learning rate of what Adam updates"},
+    {"beta2", FLAG_REAL, AT(beta2), "0.999", 0, 0.999999, "",
+     "of Adam: share of its mean squared gradient that a step keeps"},
+    {"weight-decay", FLAG_REAL, AT(weight_decay), "0.1", 0, 100, "",
      "of matrices, with adamw and muon; the learning rate multiplies it"},
     {"clip", FLAG_REAL, AT(clip), "1", 0, 1e6, "", "gradient norm at most; 0 for no clipping"},
     {"dropout", FLAG_REAL, AT(dropout), "0.1", 0, 0.9, "", "share of values dropped in training"},
-    {"crop", FLAG_REAL, AT(random_crop), "0", 0, 1, "",
+    {"attention-dropout", FLAG_REAL, AT(attention_dropout), "-1", -1, 0.9, "",
+     "share of the attention weights dropped; below 0 for that of --dropout"},
+    {"crop", FLAG_REAL, AT(random_crop), "0.5", 0, 1, "",
      "share of the stories that begin at a random place, another one every epoch; with it the rest "
      "of stories longer than the model's positions is learned too"},
-    {"schedule", FLAG_TEXT, AT(shape), "cosine", 0, 0, "SHAPE",
+    {"schedule", FLAG_TEXT, AT(shape), "linear", 0, 0, "SHAPE",
      "of the learning rate after the warm-up: cosine or linear"},
-    {"warmup", FLAG_REAL, AT(warmup), "400", 0, 1e9, "",
+    {"warmup", FLAG_REAL, AT(warmup), "60", 0, 1e9, "",
      "linear warm-up: steps, or below 1 a fraction of all steps"},
     {"final-lr", FLAG_REAL, AT(final_rate), "0", 0, 1, "",
      "share of the peak learning rate that is left at the end"},
-    {"average", FLAG_TEXT, AT(average), "none", 0, 0, "KIND",
+    {"average", FLAG_TEXT, AT(average), "ema", 0, 0, "KIND",
      "of the weights over the steps: none or ema (exponential); kept when it validates better"},
-    {"average-decay", FLAG_REAL, AT(average_decay), "0.999", 0, 0.999999, "",
+    {"average-decay", FLAG_REAL, AT(average_decay), "0.996", 0, 0.999999, "",
      "of the average, per step"},
-    {"average-from", FLAG_REAL, AT(average_from), "0.5", 0, 1, "",
+    {"average-from", FLAG_REAL, AT(average_from), "0.3", 0, 1, "",
      "share of all steps after which an average begins"},
     {"teacher", FLAG_TEXT, AT(teacher), NULL, 0, 0, "DIRS",
      "model folders, with commas between, whose mean prediction is part of the target"},
-    {"teacher-weight", FLAG_REAL, AT(teacher_weight), "0.5", 0, 1, "", "that part"},
+    {"teacher-weight", FLAG_REAL, AT(teacher_weight), "0.8", 0, 1, "", "that part"},
     {"start", FLAG_TEXT, AT(start), NULL, 0, 0, "DIR",
      "model folder with the weights to start from; random ones without it"},
     {"epochs", FLAG_REAL, AT(epochs), "10", 0.001, 1e6, "", "how often to see the stories"},
     {"steps", FLAG_U64, AT(steps), "0", 0, 1e12, "", "steps in all; 0 for what the epochs give"},
     {"batch-stories", FLAG_INT, AT(batch_stories), "0", 0, 1e6, "stories",
-     "stories per step; 0 for the preset's 768 (small, mini) or 512 (alpaca)"},
+     "per step at most; 0 for as many as --batch-tokens gives"},
     {"batch-tokens", FLAG_INT, AT(batch_tokens), "0", 0, 1e8, "tokens",
-     "instead: tokens per step at most, in whole stories; 0 to count stories"},
+     "per step at most, in whole stories; 0 for 9700, or with --batch-stories for any number"},
     {"seed", FLAG_U64, AT(seed), "1", 0, 1e15, "", "of weights, order of stories and dropout"},
 
     DEVICE_FLAG(AT(device))
@@ -80,7 +84,7 @@ static const struct flag flags[] = {
      "bit in a form that is named"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"log-every", FLAG_INT, AT(log_every), "10", 1, 1e6, "steps", "between lines of the log"},
-    {"valid-every", FLAG_INT, AT(valid_every), "100", 1, 1e9, "steps", "between validations"},
+    {"valid-every", FLAG_INT, AT(valid_every), "200", 1, 1e9, "steps", "between validations"},
     {"checkpoint-every", FLAG_INT, AT(checkpoint_seconds), "60", 0, 1e6, "seconds",
      "between checkpoints; 0 for one at every step"},
     {"fresh", FLAG_SWITCH, AT(fresh), NULL, 0, 0, "", "start over, whatever checkpoint there is"},
@@ -88,9 +92,11 @@ static const struct flag flags[] = {
 
 const struct flag_table fit_flags = {
     .usage = "alpaca-train fit [options]",
-    .summary = "Trains a model and keeps the weights with the best validation loss. A run that was\n"
-               "interrupted goes on from its last checkpoint when the same command is given again;\n"
-               "where it cannot go on with the settings or stories given, it says which differ.",
+    .summary = "Trains a model and keeps the weights with the best validation loss. The defaults\n"
+               "are the best recipe known for a few million tokens of stories (docs/training.md).\n"
+               "A run that was interrupted goes on from its last checkpoint when the same command\n"
+               "is given again; where it cannot go on with the settings or stories given, it says\n"
+               "which differ.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
 };
@@ -140,7 +146,7 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     if (o->layers)
         plan->config.layers = o->layers;
     plan->trainer.optimizer = (struct optimizer_options){
-        .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .momentum = 0.95f};
+        .beta1 = 0.9f, .beta2 = (float)o->beta2, .eps = 1e-8f, .momentum = 0.95f};
     if (!optimizer_kind_parse(o->optimizer, &plan->trainer.optimizer.kind))
         return one_of("optimizer", "adam, adamw or muon", o->optimizer, err);
     if (!schedule_shape_parse(o->shape, &plan->shape))
@@ -171,10 +177,11 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
         o->rate = muon ? 0.02 : large ? 3e-4 : 5e-4;
     if (!muon)
         o->others_rate = o->rate;
-    else if (o->others_rate <= 0)
-        o->others_rate = 3e-3;
+    if (o->attention_dropout < 0)
+        o->attention_dropout = o->dropout;
+    plan->dropout = (struct dropout_rates){(float)o->dropout, (float)o->attention_dropout};
     if (o->batch_stories == 0 && o->batch_tokens == 0)
-        o->batch_stories = large ? 512 : 768;
+        o->batch_tokens = 9700;
     if (o->micro_tokens == 0)
         o->micro_tokens = plan->trainer.device ? plan->trainer.device->micro_rows
                                                : enough_rows(o->threads);
@@ -200,6 +207,11 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
                   o->batch_tokens, o->seed);
     if (o->layers)
         buffer_printf(recipe, "layers=%d ", o->layers);
+    /* Left out where they are what they were before they could be set: older runs go on. */
+    if (o->beta2 != 0.999)
+        buffer_printf(recipe, "beta2=%g ", o->beta2);
+    if (o->attention_dropout != o->dropout)
+        buffer_printf(recipe, "attention-dropout=%g ", o->attention_dropout);
     if (o->random_crop > 0)
         buffer_printf(recipe, "crop=%g ", o->random_crop);
     if (plan->trainer.average)

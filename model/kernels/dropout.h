@@ -24,11 +24,17 @@ struct dropout_row {
     uint32_t story, row;
 };
 
+/* Shares of what is dropped; 0: nothing. */
+struct dropout_rates {
+    float units;     /* at every other site */
+    float attention; /* of the attention weights */
+};
+
 /* Of one training pass. */
 struct dropout {
-    float rate;                     /* 0: none */
+    struct dropout_rates rates;
     uint64_t key;                   /* of the step */
-    const struct dropout_row *rows; /* [rows of the batch]; not read where rate is 0 */
+    const struct dropout_row *rows; /* [rows of the batch]; not read where both rates are 0 */
 };
 
 /* What all columns of a row share. */
@@ -42,12 +48,12 @@ SHARED_INLINE uint32_t dropout_bits(uint32_t key, uint32_t column) {
     return rng_bits32(key, column);
 }
 
-SHARED_INLINE uint32_t dropout_threshold(const struct dropout *dropout) {
-    return (uint32_t)((double)dropout->rate * 4294967296.0);
+SHARED_INLINE uint32_t dropout_threshold(float rate) {
+    return (uint32_t)((double)rate * 4294967296.0);
 }
 
-SHARED_INLINE float dropout_scale(const struct dropout *dropout) {
-    return 1.0f / (1.0f - dropout->rate);
+SHARED_INLINE float dropout_scale(float rate) {
+    return 1.0f / (1.0f - rate);
 }
 
 /* Of a row of the batch. */

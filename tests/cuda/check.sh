@@ -56,8 +56,8 @@ fit() { # NAME OPTION...
     shift
     "$out/alpaca-train" fit --device cuda --preset mini --train "$logs/data/train.jsonl" \
         --valid "$logs/data/valid.jsonl" --tokenizer weights/mini/tokenizer.model \
-        --out "$logs/$name/model" --run "$logs/$name/run" --optimizer muon --steps 200 \
-        --batch-tokens 16000 --average ema --dtype f32 --valid-every 50 "$@"
+        --out "$logs/$name/model" --run "$logs/$name/run" --steps 200 \
+        --batch-tokens 16000 --dtype f32 --valid-every 50 "$@"
 }
 
 # The loss of the first step and the best validation, which has to be well below it.

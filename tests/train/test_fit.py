@@ -54,12 +54,17 @@ HAS_BF16 = CPU.exists() and "avx512_bf16" in CPU.read_text()
 NAMED = ["--numeric", "bf16" if HAS_BF16 else "f32"]
 
 
+# Not the default recipe but a plain one, which the tests vary.
+PLAIN = ["--optimizer", "adam", "--schedule", "cosine", "--crop", "0", "--average", "none"]
+
+
 def command(data, folder, *options, steps=24):
     return [str(BINARY), "fit", "--preset", "small", "--train", str(data / "train.txt"),
             "--valid", str(data / "valid.txt"), "--tokenizer", str(data / "tokenizer.model"),
             "--out", str(folder / "out"), "--run", str(folder / "run"), "--threads", "2",
             "--steps", str(steps), "--batch-tokens", "2000", "--warmup", "4", "--lr", "2e-3",
-            "--valid-every", "8", "--log-every", "1", *NAMED, *(o.format(data=data) for o in options)]
+            "--valid-every", "8", "--log-every", "1", *PLAIN, *NAMED,
+            *(o.format(data=data) for o in options)]
 
 
 def fit(data, folder, *options, steps=24, status=0, **arguments):
@@ -68,11 +73,6 @@ def fit(data, folder, *options, steps=24, status=0, **arguments):
                           stderr=subprocess.STDOUT, **arguments)
     assert done.returncode == status, done.stdout[-2000:]
     return done.stdout
-
-
-def grow(data, out, *options):
-    return subprocess.run([BINARY, "grow", "--data", data / "train.txt", "--out", out, *options],
-                          capture_output=True, text=True)
 
 
 def evaluate(data, folder, *options):
@@ -320,7 +320,12 @@ def test_a_run_that_cannot_go_on_says_which_setting_differs(data, validated, tmp
                            (("--train", str(other / "stories")), "--train (other content)"),
                            (("--tokenizer", str(other / "tokenizer")), "--tokenizer (other content)"),
                            (("--dtype", "f32"), "--dtype bf16 (now f32)"),
-                           (("--crop", "0.5"), "--crop none (now 0.5)")):
+                           (("--crop", "0.5"), "--crop none (now 0.5)"),
+                           (("--beta2", "0.99"), "--beta2 none (now 0.99)"),
+                           (("--attention-dropout", "0"), "--attention-dropout none (now 0)"),
+                           # More than a message has room for: those that are whole.
+                           (("--optimizer", "muon", "--schedule", "linear", "--crop", "0.5",
+                             "--average", "ema"), "--crop none (now 0.5), ...; give the same")):
         last = fit(data, folder, *options, status=1, **LONG).splitlines()[-1]
         assert words in last and "--fresh" in last, last
     assert ((folder / CHECKPOINT).read_bytes(), (folder / MODEL).read_bytes()) == before
@@ -499,47 +504,6 @@ def test_a_model_learns_from_an_earlier_one(data, finished, tmp_path):
     for flag in ("--start", "--teacher"):
         assert "is not the tokenizer" in fit(data, tmp_path / "b", flag,
                                              str(tmp_path / "teacher"), status=1)
-
-
-def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
-    """It begins where they are, with their tokenizer, and a run can start from it."""
-    out = tmp_path / "grown" / "out"
-    sources = [finished(recipe).folder for recipe in ("adam", "muon")]
-    folders = [folder / "out" for folder in sources]
-    done = grow(data, out, *folders)
-    assert done.returncode == 0, done.stderr
-    grown = evaluate(data, tmp_path / "grown")["loss"]
-    assert grown < max(evaluate(data, folder)["loss"] for folder in sources) + 0.1
-    fit(data, tmp_path, "--preset", "alpaca", "--start", str(out),
-        "--batch-tokens", "300", steps=1)
-    foreign = shutil.copytree(folders[0], tmp_path / "foreign")
-    (foreign / "tokenizer.model").write_bytes(b"other pieces")
-    for options, message in [(["--preset", "mini", *folders], "does not fit"),
-                             (folders * 5, "unexpected argument"),
-                             ([], "name the model folders"),
-                             (["--preset", "large", *folders], "--preset must be"),
-                             ([*folders, foreign], "is not the tokenizer"),
-                             ([*folders, tmp_path], "tokenizer.model")]:
-        done = grow(data, out, *options)
-        assert done.returncode != 0 and message in done.stderr, done.stderr
-
-
-def test_a_model_grows_layers_after_a_first_part_with_few(data, finished, tmp_path):
-    """Half of the layers are trained first; those that come then add nothing yet."""
-    def layers(folder):
-        return json.loads((folder / "config.json").read_text())["num_layers"]
-
-    done = grow(data, tmp_path / "few", "--layers", "2", finished("muon").folder / "out")
-    assert done.returncode == 0, done.stderr
-    options = ["--preset", "alpaca", "--start", str(tmp_path / "few"), "--batch-tokens", "300"]
-    assert "alpaca with 8 layers" in fit(data, tmp_path, *options, status=1)
-    fit(data, tmp_path, *options, "--layers", "2", steps=8)
-    assert layers(tmp_path / "few") == layers(tmp_path / "out") == 2
-    few = evaluate(data, tmp_path)["loss"]
-    done = grow(data, tmp_path / "all" / "out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    assert layers(tmp_path / "all" / "out") == 8
-    assert evaluate(data, tmp_path / "all")["loss"] == pytest.approx(few, abs=0.05)
 
 
 def test_evaluation_without_the_mask_is_worse(data, finished):

@@ -31,6 +31,10 @@ def test_members_teach_a_student_and_that_one_mini(data, tmp_path):
     recipes = {name: tensors(tmp_path / "runs" / name / "checkpoint.safetensors")[1]["recipe"]
                for name in ("member-1", "alpaca", "mini")}
     assert "teacher" not in recipes["member-1"]
+    for setting in ("optimizer=muon lr=0.02 adam-lr=0.004", "weight-decay=0.1 dropout=0.1 ",
+                    "schedule=linear warmup=60", "crop=0.5 average=ema average-decay=0.996"):
+        assert setting in recipes["member-1"]
+    assert " dropout=0.05 " in recipes["alpaca"] and " dropout=0.05 " in recipes["mini"]
     assert "teacher-weight=0.8" in recipes["alpaca"] and "teacher-weight=0.8" in recipes["mini"]
     assert recipes["alpaca"].split("teacher=")[1] != recipes["mini"].split("teacher=")[1]
 

@@ -85,34 +85,36 @@ static void make_keys(struct card_batch *b, const struct dropout *dropout) {
     struct key_pass keys = {dropout->key, b->card.at, b->rows, b->layers, b->sites, b->max_rows,
                             b->keys};
     launch_dropout_keys(&keys);
-    b->dropout = (struct row_dropout){b->keys, dropout_threshold(dropout), dropout_scale(dropout)};
 }
 
 enum status card_batch_fill(struct card_batch *b, const struct batch *from,
                             const int32_t *targets, struct error *err) {
     size_t rows = (size_t)from->rows;
+    bool drops = from->dropout.rates.units > 0 || from->dropout.rates.attention > 0;
     TRY(card_status(cudaEventSynchronize(b->copied), "the copy of a batch", err));
     b->rows = from->rows;
     b->unmasked = from->unmasked;
-    b->dropout = (struct row_dropout){};
+    b->rates = from->dropout.rates;
     memcpy(b->host.ids, from->ids, rows * sizeof(int32_t));
     memcpy(b->host.targets, targets, rows * sizeof(int32_t));
     sort_rows(&b->host, from->rows, b->vocab);
     fill_spans(b, from);
-    if (from->dropout.rate > 0)
+    if (drops)
         memcpy(b->host.at, from->dropout.rows, rows * sizeof *b->host.at);
     TRY(card_status(cudaMemcpyAsync(b->card_arena.memory, b->host_arena.memory,
                                     b->host_arena.size, cudaMemcpyHostToDevice, CARD_STREAM),
                     "the copy of a batch", err));
     TRY(card_status(cudaEventRecord(b->copied, CARD_STREAM), "the copy of a batch", err));
-    if (from->dropout.rate > 0)
+    if (drops)
         make_keys(b, &from->dropout);
     return STATUS_OK;
 }
 
 struct row_dropout card_batch_dropout(const struct card_batch *b, int layer, int site) {
-    struct row_dropout dropout = b->dropout;
-    if (dropout.keys)
-        dropout.keys += ((size_t)layer * (size_t)b->sites + (size_t)site) * (size_t)b->max_rows;
-    return dropout;
+    float rate = site < DROPOUT_ATTENTION ? b->rates.units : b->rates.attention;
+    size_t place = (size_t)layer * (size_t)b->sites + (size_t)site;
+    if (rate <= 0)
+        return (struct row_dropout){};
+    return (struct row_dropout){b->keys + place * (size_t)b->max_rows, dropout_threshold(rate),
+                                dropout_scale(rate)};
 }

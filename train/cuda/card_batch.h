@@ -27,7 +27,7 @@ struct card_batch {
     bool unmasked;
     struct row_arrays host, card;
     uint32_t *keys;             /* [layers, sites, max_rows] on the card */
-    struct row_dropout dropout; /* of all; keys NULL: none */
+    struct dropout_rates rates; /* of dropout, for which the keys are */
     struct arena host_arena, card_arena;
     cudaEvent_t copied;
 };
@@ -40,7 +40,7 @@ void card_batch_destroy(struct card_batch *batch);
 enum status card_batch_fill(struct card_batch *batch, const struct batch *from,
                             const int32_t *targets, struct error *err);
 
-/* Dropout at a site of a layer. */
+/* Dropout at a site of a layer; without keys where there is none. */
 struct row_dropout card_batch_dropout(const struct card_batch *batch, int layer, int site);
 
 #endif

@@ -57,6 +57,7 @@ static void norm_worker(void *context, int worker, int workers) {
     const struct norm_task *t = context;
     const struct kernels *k = kernels_get();
     const struct dropout *dropout = &t->batch->dropout;
+    float rate = dropout->rates.units;
     size_t d_model = (size_t)t->model->config.d_model, begin, end;
     float *weight_sum = t->sums + (size_t)worker * 2 * d_model, *bias_sum = weight_sum + d_model;
     memset(weight_sum, 0, 2 * d_model * sizeof(float));
@@ -67,9 +68,9 @@ static void norm_worker(void *context, int worker, int workers) {
                                t->residual + row * d_model, t->stats->mean[row],
                                t->stats->rstd[row], t->weight, d_model);
         memcpy(branch, dx, d_model * sizeof(float));
-        if (dropout->rate > 0)
+        if (rate > 0)
             k->dropout(branch, d_model, dropout_row_key(dropout, t->layer, t->site, (int)row),
-                       dropout_threshold(dropout), dropout_scale(dropout));
+                       dropout_threshold(rate), dropout_scale(rate));
     }
 }
 
@@ -144,7 +145,7 @@ static void backward_layer(const struct forward_context *f, const struct batch *
                                  gradients->linear2_weight, gradients->linear2_bias, s->d_hidden,
                                  false});
     struct hidden_task hidden = {a->hidden, s->d_hidden, rows * (size_t)model->config.d_ff,
-                                 batch->dropout.rate > 0 ? dropout_scale(&batch->dropout) : 1.0f};
+                                 dropout_scale(batch->dropout.rates.units)};
     pool_run(f->pool, hidden_worker, &hidden);
     linear_backward(f->pool, (struct linear_gradient){
                                  &linears->linear1, a->middle, s->d_hidden, rows,

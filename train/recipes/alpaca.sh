@@ -25,18 +25,14 @@ tokenizer=$root/weights/alpaca/tokenizer.model # the vocabulary stays what it is
 
 steps() { awk -v n="$1" -v share="$share" 'BEGIN { n = int(n * share); print n < 1 ? 1 : n }'; }
 
-# What all have in common: the learning rates of the matrices inside the layers (Muon) and of
-# everything else (Adam) fall to 0, and an average of the weights is kept.
+# All else is the recipe that `alpaca-train fit` has by default (docs/training.md).
 fit() { # NAME PRESET STEPS OPTION...
     name=$1 preset=$2 count=$(steps "$3")
     shift 3
     echo "== $name"
     "$train" fit --preset "$preset" --steps "$count" \
         --train "$folder/data/train.txt" --valid "$folder/data/valid.txt" --tokenizer "$tokenizer" \
-        --run "$folder/runs/$name" --out "$folder/models/$name" \
-        --optimizer muon --lr 0.02 --adam-lr 0.004 --weight-decay 0.1 --batch-tokens 9700 \
-        --schedule linear --warmup 60 --crop 0.5 \
-        --average ema --average-decay 0.996 --average-from 0.3 --valid-every 200 "$@"
+        --run "$folder/runs/$name" --out "$folder/models/$name" "$@"
 }
 
 [ -f "$folder/data/train.txt" ] ||
@@ -45,8 +41,8 @@ fit() { # NAME PRESET STEPS OPTION...
 
 teachers=
 for seed in $(seq "$members"); do
-    fit "member-$seed" alpaca 2800 --dropout 0.1 --seed "$seed" "$@" # 27 million tokens
+    fit "member-$seed" alpaca 2800 --seed "$seed" "$@" # 27 million tokens
     teachers=$teachers${teachers:+,}$folder/models/member-$seed
 done
-fit alpaca alpaca 6200 --dropout 0.05 --seed 11 --teacher "$teachers" --teacher-weight 0.8 "$@" # 60 million
-fit mini mini 6200 --dropout 0.05 --seed 12 --teacher "$folder/models/alpaca" --teacher-weight 0.8 "$@"
+fit alpaca alpaca 6200 --dropout 0.05 --seed 11 --teacher "$teachers" "$@" # 60 million
+fit mini mini 6200 --dropout 0.05 --seed 12 --teacher "$folder/models/alpaca" "$@"

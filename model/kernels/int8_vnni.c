@@ -114,11 +114,7 @@ typedef void tile_function(const struct job *job, const uint8_t *x,
     FINISH_2(r) finish(job, &quantizations[r], row + r, panel + 2, s##r##c);                       \
     finish(job, &quantizations[r], row + r, panel + 3, s##r##d);
 
-/* A single row goes through its weights so fast that the CPU's own prefetcher does better. */
-#define FETCH_NONE(PANELS)
-#define FETCH_ALL(PANELS) FETCH_##PANELS ahead += INT8_GROUP_BYTES;
-
-#define TILE(ROWS, PANELS, FETCHING)                                                               \
+#define TILE(ROWS, PANELS)                                                                         \
     static void tile_##ROWS##x##PANELS(const struct job *job, const uint8_t *x,                    \
                                        const struct quantization *quantizations, size_t row,       \
                                        size_t panel) {                                             \
@@ -127,17 +123,15 @@ typedef void tile_function(const struct job *job, const uint8_t *x,
         const int8_t *w = m->bytes + panel * panel_bytes;                                          \
         uintptr_t ahead = job->ahead;                                                              \
         const size_t ahead_stride = job->ahead_stride;                                             \
-        (void)ahead, (void)ahead_stride;                                                           \
         EACH_##ROWS(ZERO_##PANELS) for (size_t g = m->groups; g > 0;                               \
                                         g--, w += INT8_GROUP_BYTES, x += INT8_GROUP){              \
-            FETCHING(PANELS) LOAD_##PANELS EACH_##ROWS(ADD_##PANELS)} EACH_##ROWS(FINISH_##PANELS) \
+            FETCH_##PANELS ahead += INT8_GROUP_BYTES;                                              \
+            LOAD_##PANELS EACH_##ROWS(ADD_##PANELS)} EACH_##ROWS(FINISH_##PANELS)                  \
     }
-#define TILES(rows) TILE(rows, 1, FETCH_ALL) TILE(rows, 2, FETCH_ALL)
-TILE(1, 1, FETCH_NONE) TILE(1, 2, FETCH_NONE) TILE(1, 4, FETCH_NONE)
-TILES(2) TILES(3) TILES(4) TILES(5) TILES(6) TILES(7)
-TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
-TILE(2, 4, FETCH_ALL) TILE(3, 4, FETCH_ALL) TILE(4, 4, FETCH_ALL)
-TILE(5, 4, FETCH_ALL) TILE(6, 4, FETCH_ALL)
+#define TILES(rows) TILE(rows, 1) TILE(rows, 2)
+TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
+TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
+TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(4, 4) TILE(5, 4) TILE(6, 4)
 
 /* Registers: rows * panels sums, the panels' weights and one row's activations, at most 32. */
 static const struct {

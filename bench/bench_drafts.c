@@ -62,32 +62,40 @@ static enum status open_sides(struct sides *sides, const struct bench_drafts *b,
     return status == STATUS_OK ? read_prompts(sides, err) : status;
 }
 
-/* Tokens a second. */
+struct total {
+    double tokens, seconds;
+};
+
 static enum status run_side(struct scheduler *scheduler, const struct sides *sides,
-                            const struct bench_drafts *b, int streams, double *rate,
+                            const struct bench_drafts *b, uint64_t seed, struct total *total,
                             struct error *err) {
-    struct load load = {.streams = streams,
+    struct load load = {.streams = sides->stories / STORIES_A_STREAM,
                         .stories = sides->stories,
                         .prompts = sides->prompts,
                         .new_tokens = b->tokens,
                         .temperature = b->temperature,
-                        .seed = b->seed};
+                        .seed = seed};
     struct load_result result;
     enum status status = load_run(scheduler, &load, &result, err);
-    *rate = status == STATUS_OK ? (double)result.tokens / result.seconds : 0;
+    total->tokens += (double)result.tokens;
+    total->seconds += result.seconds;
     return status;
 }
 
-static enum status alternate(struct sides *sides, const struct bench_drafts *b, int streams,
-                             double *with, double *without, struct error *err) {
+/* Each turn goes there and back again, so that what changes steadily meanwhile meets both alike. */
+static enum status alternate(struct sides *sides, const struct bench_drafts *b, double *with,
+                             double *without, struct error *err) {
     enum status status = STATUS_OK;
-    struct bench_drafts now = *b;
     for (int i = -1; i < b->repeat && status == STATUS_OK; i++) { /* the first is to warm up */
+        struct total totals[2] = {{0}};
+        for (int run = 0; run < 4 && status == STATUS_OK; run++) {
+            bool drafts = run == 1 || run == 2;
+            status = run_side(drafts ? sides->engine.scheduler : sides->without, sides, b,
+                              b->seed + (uint64_t)(2 * (i + 1) + run / 2), &totals[drafts], err);
+        }
         int place = i < 0 ? 0 : i;
-        now.seed = b->seed + (uint64_t)(i + 1);
-        status = run_side(sides->without, sides, &now, streams, &without[place], err);
-        if (status == STATUS_OK)
-            status = run_side(sides->engine.scheduler, sides, &now, streams, &with[place], err);
+        without[place] = totals[false].tokens / totals[false].seconds;
+        with[place] = totals[true].tokens / totals[true].seconds;
     }
     return status;
 }
@@ -100,7 +108,7 @@ enum status bench_drafts(const struct bench_drafts *b, int streams, struct error
     double *without = with + b->repeat, *ratios = without + b->repeat;
     enum status status = open_sides(&sides, b, streams, err);
     if (status == STATUS_OK)
-        status = alternate(&sides, b, streams, with, without, err);
+        status = alternate(&sides, b, with, without, err);
     if (status == STATUS_OK) {
         for (int i = 0; i < b->repeat; i++)
             ratios[i] = with[i] / without[i];

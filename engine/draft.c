@@ -12,7 +12,7 @@
 
 enum {
     ROWS = 64, /* of a worker's batch */
-    SEQUENCES_A_WORKER = 8, /* with more, every row costs as much as any other, and nothing is tried */
+    SEQUENCES_A_WORKER = 4, /* with more, every row costs as much as any other, and nothing is tried */
 };
 
 /* What drafting works with: a worker's alone, or that of all together. */
@@ -222,18 +222,27 @@ static void propose(void *context, int worker, int workers) {
     propose_with(d, &d->drafters[worker], worker, workers);
 }
 
-/* The sequences from `first` on get proposals, the others none. */
-static void begin_proposals(struct draft *d, int first) {
+/* Whether the draft has so much to read of a sequence that a trial would cost too much. */
+static bool is_far_behind(const struct draft *d, const struct proposal *p) {
+    return p->total - d->cached[p->slot] > ROWS;
+}
+
+/* The last of the sequences get proposals, as many as the plan says, the others none. */
+static void begin_proposals(struct draft *d) {
+    int wanted = d->plan.sequences;
     d->measured = true;
     for (int i = 0; i < d->drafter_count; i++)
         d->drafters[i].rounds = 0;
-    for (int i = 0; i < d->proposal_count; i++) {
+    for (int i = d->proposal_count - 1; i >= 0; i--) {
         struct proposal *p = &d->proposals[i];
         int *cached = &d->cached[p->slot];
         *cached = *cached < p->total - 1 ? *cached : p->total - 1; /* without what was wrong */
         p->count = 0;
         p->chance = 1;
-        p->limit = i >= first ? p->limit : 0;
+        if (wanted == 0 || (d->plan.trial && is_far_behind(d, p)))
+            p->limit = 0;
+        else
+            wanted--;
         d->measured &= p->limit <= 0 || *cached >= p->total - 2; /* catching up takes longer */
     }
 }
@@ -246,7 +255,7 @@ void draft_propose(struct draft *d, struct pool *pool, struct proposal *proposal
               : count > SEQUENCES_A_WORKER * pool_workers(pool)
                   ? (struct pace_plan){.sequences = 0}
                   : draft_pace_plan(&d->pace, count);
-    begin_proposals(d, count - d->plan.sequences);
+    begin_proposals(d);
     if (2 * d->plan.sequences > pool_workers(pool))
         pool_run(pool, propose, d);
     else if (d->plan.sequences > 0) /* too few to occupy the workers one by one */

@@ -108,7 +108,7 @@ enum {
     TRY_AFTER = 1024, /* steps, where they do not, ... */
     FIRST_TRY_AFTER = 32, /* ... and at first; ... */
     TRIED_STEPS = 4,  /* ... so many, ... */
-    TRIED_SEQUENCES = 4, /* ... for so many, as the draft must catch up first */
+    TRIED_SEQUENCES = 4, /* ... for so many at most, as the draft must catch up first */
 };
 
 double draft_pace_gain(const struct draft_pace *pace, double chance, double check) {
@@ -147,7 +147,7 @@ struct pace_plan draft_pace_plan(struct draft_pace *pace, int sequences) {
     unsigned since = load->since++;
     if (pays) {
         if (load->plain_steps >= PLAIN_STEPS - 1 && since < PLAIN_AFTER)
-            return (struct pace_plan){sequences, price};
+            return (struct pace_plan){.sequences = sequences, .price = price};
         if (since + 1 >= PLAIN_AFTER + PLAIN_STEPS)
             load->since = 0;
         return (struct pace_plan){.sequences = 0};
@@ -160,7 +160,7 @@ struct pace_plan draft_pace_plan(struct draft_pace *pace, int sequences) {
     if (since + 1 >= try_after + TRIED_STEPS)
         load->since = 0;
     int tried = sequences < TRIED_SEQUENCES ? sequences : TRIED_SEQUENCES;
-    return (struct pace_plan){tried, {.round = 0.5 * tried, .check = 0.25}};
+    return (struct pace_plan){tried, true, {.round = 0.5 * tried, .check = 0.25}};
 }
 
 /* ---- what it was ----------------------------------------------------------------- */

@@ -61,6 +61,7 @@ double draft_pace_gain(const struct draft_pace *pace, double chance, double chec
 /* What a step with `sequences` that are generating is to do. */
 struct pace_plan {
     int sequences; /* to propose tokens for, while they gain more than the price; 0: none */
+    bool trial;    /* to learn the price, not to gain */
     struct pace_price price;
 };
 struct pace_plan draft_pace_plan(struct draft_pace *pace, int sequences);

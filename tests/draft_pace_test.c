@@ -89,6 +89,25 @@ static void none_are_made_where_every_row_costs_as_much(void **state) {
     }
 }
 
+/* A plan says whether it is a trial, which the draft keeps short. */
+static void what_does_not_pay_is_only_tried(void **state) {
+    (void)state;
+    struct draft_pace pace;
+    draft_pace_open(&pace);
+    run(&pace, &computes_all_along, 8, 2.5f, 2000);
+    run(&pace, &waits_for_memory, 1, 2.5f, 2000);
+    int trials = 0, proposing = 0;
+    for (int step = 0; step < 3000; step++) {
+        struct pace_plan dear = draft_pace_plan(&pace, 8), cheap = draft_pace_plan(&pace, 1);
+        assert_true(dear.trial == (dear.sequences > 0));
+        assert_false(cheap.trial);
+        trials += dear.trial;
+        proposing += cheap.sequences > 0;
+    }
+    assert_in_range(trials, 1, 30);
+    assert_true(proposing > 2000);
+}
+
 /* Whatever the load, it is hardly slower than without; and faster where that can be. */
 static void the_load_decides_in_between(void **state) {
     (void)state;
@@ -144,6 +163,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(proposals_are_made_where_the_model_waits_for_memory),
         cmocka_unit_test(none_are_made_where_every_row_costs_as_much),
+        cmocka_unit_test(what_does_not_pay_is_only_tried),
         cmocka_unit_test(the_load_decides_in_between),
         cmocka_unit_test(a_change_of_the_machine_is_noticed),
         cmocka_unit_test(a_useless_draft_costs_little),

@@ -48,6 +48,8 @@ struct request_params {
     int max_tokens; /* cut to positions - prompt_count; 0: the prompt is computed, no more */
     struct sampling sampling; /* its biases are copied */
     enum queue_share queue_share;
+    int to_follow;  /* announces so many more of the same client's: a stop waits for them, too */
+    bool announced; /* this is one of those; scheduler_retract() takes back what does not come */
     bool logprobs;        /* keep each token's log-probability (sampler.h), ... */
     int top_logprobs;     /* ... those of so many likeliest tokens, up to TOP_LOGPROBS_MAX, ... */
     bool prompt_logprobs; /* ... and those of the prompt, which then is computed as a whole, not

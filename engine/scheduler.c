@@ -48,7 +48,7 @@ enum status scheduler_submit(struct scheduler *s, const struct request_params *p
         return status;
 
     pthread_mutex_lock(&s->lock);
-    if (s->stopping) {
+    if (s->stopping && !(params->announced && scheduler_expects(s))) {
         status = error_set(err, STATUS_STOPPED, "the service is shutting down");
     } else if (!has_room(s, params->queue_share)) {
         status = error_set(err, STATUS_BUSY, "%d stories are running and %d are waiting",
@@ -57,6 +57,7 @@ enum status scheduler_submit(struct scheduler *s, const struct request_params *p
         *s->last_waiting = request;
         s->last_waiting = &request->next;
         s->waiting_count++;
+        s->announced += params->to_follow - params->announced;
         pthread_cond_signal(&s->wake);
     }
     pthread_mutex_unlock(&s->lock);
@@ -69,9 +70,16 @@ enum status scheduler_submit(struct scheduler *s, const struct request_params *p
     return STATUS_OK;
 }
 
+void scheduler_retract(struct scheduler *s, int count) {
+    pthread_mutex_lock(&s->lock);
+    s->announced -= count;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
 bool scheduler_has_room(struct scheduler *s, enum queue_share share) {
     pthread_mutex_lock(&s->lock);
-    bool room = !s->stopping && has_room(s, share);
+    bool room = scheduler_expects(s) && has_room(s, share);
     pthread_mutex_unlock(&s->lock);
     return room;
 }

@@ -60,13 +60,17 @@ struct scheduler_profile {
 
 enum status scheduler_create(struct scheduler **scheduler, const struct model *model,
                              const struct scheduler_options *options, struct error *err);
-/* Queues a request. STATUS_BUSY: the queue is full. STATUS_STOPPED: shutting
- * down. STATUS_INVALID: prompt ids, length or settings out of range. */
+/* Queues a request. STATUS_BUSY: the queue is full. STATUS_STOPPED: shutting down, and the request
+ * was not announced, or the stop's time is over. STATUS_INVALID: prompt ids, length or settings out
+ * of range. */
 enum status scheduler_submit(struct scheduler *scheduler, const struct request_params *params,
                              struct request **request, struct error *err);
+/* So many of the requests that were announced will not come. */
+void scheduler_retract(struct scheduler *scheduler, int count);
 /* Of a stepped scheduler: one step, which calls on_output. False when there was nothing to do. */
 bool scheduler_step(struct scheduler *scheduler);
-/* Whether a submit would find a place now; a hint that costs no tokenizing. */
+/* Whether a submit would find a place now, during a stop that of an announced request; a hint that
+ * costs no tokenizing. */
 bool scheduler_has_room(struct scheduler *scheduler, enum queue_share share);
 struct scheduler_stats scheduler_stats(struct scheduler *scheduler);
 /* Adds the times of all steps from now on to *profile; NULL ends it. Only while the scheduler

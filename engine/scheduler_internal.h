@@ -81,18 +81,21 @@ struct scheduler {
     bool started;
 
     pthread_mutex_t lock;
-    pthread_cond_t wake;  /* for the thread: a submit or a stop */
+    pthread_cond_t wake;  /* for the thread: a submit, a stop, or a request that will not come */
     pthread_cond_t ended; /* for stop: `over` */
     struct request **running; /* [slots] in order of admission */
     int running_count;
     struct slots slots;
     struct request *first_waiting, **last_waiting; /* first come, first served */
     int waiting_count;
+    int announced; /* requests that have not come yet */
     uint64_t finished, prefix_queries, prefix_hits;
     bool idle, stopping, over;
     uint64_t deadline_ns; /* of the stop */
 };
 
+/* Whether there may be more requests: with the lock held. */
+bool scheduler_expects(const struct scheduler *scheduler);
 /* The thread: admits and steps until a stop has been obeyed. */
 void *scheduler_main(void *scheduler);
 

@@ -1,6 +1,8 @@
 #include "base/clock.h"
 #include "engine/scheduler_internal.h"
 
+#include <time.h>
+
 /* ---- admission: before each step ------------------------------------------------ */
 
 static void leave(struct scheduler *s, struct request *request, enum finish_reason finish) {
@@ -70,25 +72,46 @@ static void begin_sequence(struct scheduler *s, const struct slot_choice *choice
         draft_begin(s->draft, choice->slot, choice->source, choice->shared);
 }
 
+/* A stop waits for what was announced before it; where one thread does all, nobody would submit. */
+bool scheduler_expects(const struct scheduler *s) {
+    return !s->stopping ||
+           (s->announced > 0 && !s->options.stepped && clock_now_ns() < s->deadline_ns);
+}
+
+/* Until there may be something to do. During a stop that looks ten times a second whether its time
+ * is over, as macOS has only the wall clock to wait by, which may be set at any moment. */
+static void sleep_until_woken(struct scheduler *s) {
+    if (!s->stopping) {
+        pthread_cond_wait(&s->wake, &s->lock);
+        return;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 100000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&s->wake, &s->lock, &until);
+}
+
 /* Sleeps while there is nothing to do, unless it is stepped: then it returns false. False too when
  * the scheduler has come to its end. */
 static bool prepare_step(struct scheduler *s) {
     pthread_mutex_lock(&s->lock);
-    while (s->running_count == 0 && !s->first_waiting && !s->stopping) {
+    while (s->running_count == 0 && !s->first_waiting && scheduler_expects(s)) {
         s->idle = true;
         s->last_step_ns = clock_now_ns();
         if (s->options.stepped) {
             pthread_mutex_unlock(&s->lock);
             return false;
         }
-        pthread_cond_wait(&s->wake, &s->lock);
+        sleep_until_woken(s);
     }
     s->idle = false;
     uint64_t now_ns = clock_now_ns();
     s->step_started_ns = now_ns;
     remove_ended(s, s->stopping && now_ns >= s->deadline_ns);
     admit_waiting(s, now_ns);
-    bool more = s->running_count > 0 || !s->stopping;
+    bool more = s->running_count > 0 || scheduler_expects(s);
     pthread_mutex_unlock(&s->lock);
 
     /* In the order of admission: a copy may start from a slot that an earlier one filled, and

@@ -77,6 +77,8 @@ static enum status start_candidate(struct completion_request *request, enum queu
                     .max_tokens = api->max_tokens,
                     .sampling = api->sampling,
                     .queue_share = share,
+                    .to_follow = index == 0 ? request->count - 1 : 0,
+                    .announced = index > 0,
                     .logprobs = api->logprobs >= 0 || completion_request_compares(request),
                     .top_logprobs = api->logprobs >= 0 ? api->logprobs : 0,
                     .prompt_logprobs = answer_lists_prompt(request),
@@ -237,6 +239,8 @@ void completion_request_cancel(struct completion_request *request) {
 void completion_request_free(struct completion_request *request) {
     if (!request)
         return;
+    if (request->started > 0 && request->started < request->count)
+        scheduler_retract(request->host.engine->scheduler, request->count - request->started);
     for (int i = 0; i < request->started; i++)
         completion_free(&request->candidates[i].completion);
     for (int i = 0; i < request->api.prompt_count; i++)

@@ -33,8 +33,9 @@ def test_sigterm_ends_it_cleanly(start):
         assert "stopped" in server.stop(number)
 
 
-def test_sigterm_lets_running_stories_finish(start):
-    server = start("--slots", "1", "--stop-timeout", "3600")
+@pytest.mark.parametrize("queue", ["64", "4"])  # half of four holds two of the first request's
+def test_sigterm_lets_stories_of_begun_requests_finish(start, queue):
+    server = start("--slots", "1", "--queue", queue, "--stop-timeout", "3600")
     wish = {"prompt": "the sun", "n": 8, "seed": 4, "temperature": 2}
     expected = server.generate(**wish)["stories"]
     whole = server.send(wish)
@@ -51,6 +52,14 @@ def test_sigterm_lets_running_stories_finish(start):
     assert log.partition("info stopping")[2].count("POST /generate 200 ") == 2
     whole.close()
     stream.close()
+
+
+def test_a_stop_does_not_wait_for_stories_whose_client_left(start):
+    server = start("--slots", "1", "--queue", "2", "--stop-timeout", "3600")
+    client = server.send({"n": 32, "temperature": 2, "stream": True})
+    assert client.recv(12) == b"HTTP/1.1 200"
+    client.close()
+    assert "stopped" in server.stop()
 
 
 def test_stories_that_take_too_long_are_cut_off_with_an_error(start):

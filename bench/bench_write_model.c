@@ -2,7 +2,6 @@
  * trained ones, so a server can be measured before anything is trained. */
 #include "bench/bench.h"
 
-#include "base/file.h"
 #include "model/weights.h"
 #include "tokenizer/tokenizer.h"
 
@@ -30,16 +29,13 @@ static const struct flag_table table = {
 static enum status copy_tokenizer(const char *from, const char *folder, int vocab,
                                   struct error *err) {
     struct tokenizer *tokenizer = NULL;
-    char to[FILE_PATH_BYTES];
-    enum status status = file_join(to, folder, "tokenizer.model", err);
-    if (status == STATUS_OK)
-        status = tokenizer_load(&tokenizer, from, err);
+    enum status status = tokenizer_load(&tokenizer, from, err);
     if (status == STATUS_OK && tokenizer_vocab_size(tokenizer) != (size_t)vocab)
         status = error_set_field(err, STATUS_INVALID, "tokenizer",
                                  "%s has %zu pieces, the preset has %d", from,
                                  tokenizer_vocab_size(tokenizer), vocab);
     if (status == STATUS_OK)
-        status = file_copy(from, to, err);
+        status = tokenizer_copy(from, folder, err);
     tokenizer_free(tokenizer);
     return status;
 }

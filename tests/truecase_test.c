@@ -1,11 +1,15 @@
 /* Capitals: the truecaser with the table that ships and without one, in streams, after prompts. */
+#include "base/file.h"
+#include "tests/support/scratch.h"
 #include "tokenizer/letters.h"
+#include "tokenizer/tokenizer.h"
 #include "tokenizer/truecase.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -234,6 +238,33 @@ static void letters_change_case_and_keep_their_bytes(void **state) {
     }
 }
 
+/* Whether a file has this text; NULL: there is no such file. */
+static void assert_file(const char *name, const char *expected) {
+    char *text = scratch_read(&scratch, name);
+    assert_int_equal(text != NULL, expected != NULL);
+    if (expected)
+        assert_string_equal(text, expected);
+    free(text);
+}
+
+static void a_table_goes_with_its_tokenizer(void **state) {
+    (void)state;
+    char folder[4096], tokenizer[4096];
+    strcpy(folder, scratch_path(&scratch, "model"));
+    strcpy(tokenizer, scratch_path(&scratch, "pieces"));
+    assert_int_equal(file_make_folder(folder, NULL), STATUS_OK);
+    assert_int_equal(tokenizer_copy(tokenizer, folder, NULL), STATUS_NOT_FOUND);
+    scratch_write_text(&scratch, "pieces", "a");
+    assert_int_equal(tokenizer_copy(tokenizer, folder, NULL), STATUS_OK);
+    assert_file("model/tokenizer.model", "a");
+    assert_file("model/" TRUECASE_FILE, NULL); /* there is none to take along */
+    scratch_write_text(&scratch, "pieces", "b");
+    scratch_write_text(&scratch, TRUECASE_FILE, "c");
+    assert_int_equal(tokenizer_copy(tokenizer, folder, NULL), STATUS_OK);
+    assert_file("model/tokenizer.model", "b");
+    assert_file("model/" TRUECASE_FILE, "c");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sentences_and_i_have_capitals_without_a_table),
@@ -247,6 +278,7 @@ int main(void) {
         cmocka_unit_test(no_table_raises_nothing),
         cmocka_unit_test(weights_and_forms_decide),
         cmocka_unit_test(a_wrong_table_is_refused_with_its_line),
+        SCRATCH_TEST(a_table_goes_with_its_tokenizer),
         cmocka_unit_test(letters_change_case_and_keep_their_bytes),
     };
     return cmocka_run_group_tests(tests, load_tables, free_tables);

@@ -2,7 +2,9 @@
 
 #include "base/file.h"
 #include "tokenizer/bpe.h"
+#include "tokenizer/truecase.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,6 +122,21 @@ void tokenizer_free(struct tokenizer *tokenizer) {
     model_file_free(&tokenizer->file);
     free(tokenizer->bytes);
     free(tokenizer);
+}
+
+enum status tokenizer_copy(const char *path, const char *folder, struct error *err) {
+    char beside[FILE_PATH_BYTES] = ".", table[FILE_PATH_BYTES], to[FILE_PATH_BYTES];
+    const char *slash = strrchr(path, '/');
+    if (slash)
+        snprintf(beside, sizeof beside, "%.*s", (int)(slash - path), path);
+    enum status status = file_join(to, folder, "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = file_copy(path, to, err);
+    if (status == STATUS_OK)
+        status = file_join(table, beside, TRUECASE_FILE, err);
+    if (status == STATUS_OK)
+        status = file_join(to, folder, TRUECASE_FILE, err);
+    return status == STATUS_OK && file_exists(table) ? file_copy(table, to, err) : status;
 }
 
 size_t tokenizer_vocab_size(const struct tokenizer *tokenizer) {

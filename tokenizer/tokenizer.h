@@ -42,6 +42,9 @@ enum status tokenizer_load(struct tokenizer **tokenizer, const char *path, struc
 enum status tokenizer_load_bytes(struct tokenizer **tokenizer, const void *bytes, size_t count,
                                  const char *name, struct error *err);
 void tokenizer_free(struct tokenizer *tokenizer); /* NULL is allowed */
+/* Puts into a model folder, which exists, what belongs to its vocabulary: the file `path` as
+ * tokenizer.model, and the table for capitals (truecase.h) where one is beside it. */
+enum status tokenizer_copy(const char *path, const char *folder, struct error *err);
 
 size_t tokenizer_vocab_size(const struct tokenizer *tokenizer);
 struct tokenizer_specials tokenizer_specials(const struct tokenizer *tokenizer);

@@ -1,9 +1,9 @@
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/program.h"
 #include "base/rng.h"
 #include "model/weights.h"
+#include "tokenizer/tokenizer.h"
 #include "train/checkpoint.h"
 #include "train/commands.h"
 #include "train/fit_internal.h"
@@ -34,12 +34,9 @@ static void catch_signals(void) {
 /* ---- keeping -------------------------------------------------------------- */
 
 static enum status save_model(struct fit *f, struct error *err) {
-    char path[FILE_PATH_BYTES];
-    enum status status = file_join(path, f->paths.out, "tokenizer.model", err);
+    enum status status = trainer_fetch(&f->trainer, err);
     if (status == STATUS_OK)
-        status = trainer_fetch(&f->trainer, err);
-    if (status == STATUS_OK)
-        status = file_copy(f->paths.tokenizer, path, err);
+        status = tokenizer_copy(f->paths.tokenizer, f->paths.out, err);
     if (status == STATUS_OK)
         status = weights_save(f->paths.out, f->options.preset, f->model,
                               f->plan.float32 ? SAFETENSORS_F32 : SAFETENSORS_BF16, err);

@@ -6,6 +6,7 @@
 #include "model/kernels/bf16.h"
 #include "model/kernels/kernels.h"
 #include "model/weights.h"
+#include "tokenizer/truecase.h"
 #include "train/checkpoint.h"
 #include "train/dtype_trial.h"
 #include "train/fit_internal.h"
@@ -50,6 +51,7 @@ static enum status open_folders(struct fit *f, struct error *err) {
     run_folder_sweep(p->out, "model.safetensors");
     run_folder_sweep(p->out, "config.json");
     run_folder_sweep(p->out, "tokenizer.model");
+    run_folder_sweep(p->out, TRUECASE_FILE);
     return STATUS_OK;
 }
 

@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "tokenizer/tokenizer.h"
 #include "train/checkpoint.h"
 #include "train/fit_internal.h"
 #include "train/ranks.h"
@@ -16,9 +17,11 @@ static bool has_model(const char *folder) {
 }
 
 static enum status copy_model(const char *from, const char *to, struct error *err) {
-    static const char *const names[] = {"tokenizer.model", model_file, "config.json"};
+    static const char *const names[] = {model_file, "config.json"};
     char source[FILE_PATH_BYTES], target[FILE_PATH_BYTES];
-    enum status status = STATUS_OK;
+    enum status status = file_join(source, from, "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = tokenizer_copy(source, to, err);
     for (size_t i = 0; i < sizeof names / sizeof *names && status == STATUS_OK; i++) {
         status = file_join(source, from, names[i], err);
         if (status == STATUS_OK)

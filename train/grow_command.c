@@ -4,6 +4,7 @@
 #include "base/flags.h"
 #include "base/pool.h"
 #include "model/weights.h"
+#include "tokenizer/tokenizer.h"
 #include "train/commands.h"
 #include "train/data/dataset.h"
 #include "train/grow.h"
@@ -64,15 +65,13 @@ static enum status calibrate(struct model *model, const struct model *const *sou
 
 static enum status write_folder(const struct grow_options *o, const struct model *model,
                                 const char *tokenizer, struct error *err) {
-    char name[32], folder[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
+    char name[32], folder[FILE_PATH_BYTES];
     snprintf(name, sizeof name, "%s-grown", o->preset);
     enum status status = default_path(folder, o->out, "build/models", name, err);
     if (status == STATUS_OK)
-        status = file_join(path, folder, "tokenizer.model", err);
-    if (status == STATUS_OK)
         status = weights_save(folder, o->preset, model, SAFETENSORS_F32, err);
     if (status == STATUS_OK)
-        status = file_copy(tokenizer, path, err);
+        status = tokenizer_copy(tokenizer, folder, err);
     if (status == STATUS_OK)
         printf("%s\n", folder);
     return status;

@@ -11,6 +11,8 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench") / "random"
     subprocess.run([BIN / "alpaca-bench", "model", "--preset", "small", "--out", folder,
                     "--tokenizer", ROOT / "weights/small/tokenizer.model"], check=True)
+    table = (ROOT / "weights/small/truecase.txt").read_bytes()
+    assert (folder / "truecase.txt").read_bytes() == table
     return folder
 
 

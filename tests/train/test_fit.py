@@ -45,6 +45,7 @@ def data(tmp_path_factory):
          "--vocab_size=4000", "--normalization_rule_name=nmt_nfkc_cf", "--unk_id=0", "--bos_id=1",
          "--eos_id=2", "--pad_id=3", "--num_threads=2", "--minloglevel=2"],
         cwd=folder, check=True, capture_output=True)
+    (folder / "truecase.txt").write_text("truecase 1\n9 w i\n", encoding="utf-8")
     return folder
 
 
@@ -166,7 +167,7 @@ def test_a_run_learns_and_writes_what_it_should(finished, recipe):
     assert re.search(r"about \d+m\d\ds on this machine for 24 steps: \S+ s a step, \S+ s a valid",
                      run.output)
     assert {path.name for path in (run.folder / "out").iterdir()} == {
-        "config.json", "model.safetensors", "tokenizer.model"}
+        "config.json", "model.safetensors", "tokenizer.model", "truecase.txt"}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -375,7 +376,7 @@ def test_another_out_gets_the_best_weights_so_far(data, validated):
     # A finished run takes no step, so it has nothing of its own to write.
     output = fit(data, folder, "--out", str(third), **LONG)
     assert f"from {out} to {third}" in output and "done after step 64" in output
-    for name in ("config.json", "model.safetensors", "tokenizer.model"):
+    for name in ("config.json", "model.safetensors", "tokenizer.model", "truecase.txt"):
         assert (third / name).read_bytes() == (out / name).read_bytes()
     third.rename(folder / "moved")  # with the weights in it
     output = fit(data, folder, "--out", str(folder / "moved"), **LONG)

@@ -21,6 +21,7 @@ def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
     folders = [folder / "out" for folder in sources]
     done = grow(data, out, *folders)
     assert done.returncode == 0, done.stderr
+    assert (out / "truecase.txt").read_bytes() == (data / "truecase.txt").read_bytes()
     grown = evaluate(data, tmp_path / "grown")["loss"]
     assert grown < max(evaluate(data, folder)["loss"] for folder in sources) + 0.1
     fit(data, tmp_path, "--preset", "alpaca", "--start", str(out),

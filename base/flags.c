@@ -40,6 +40,9 @@ static enum status bad_value(const struct flag *flag, const char *text, struct e
     if (flag->kind == FLAG_SWITCH)
         return error_set_field(err, STATUS_INVALID, flag->name,
                                "--%s is on or off, not \"%s\"", flag->name, text);
+    if (flag->kind == FLAG_TEXT)
+        return error_set_field(err, STATUS_INVALID, flag->name, "--%s needs a value, %s, not \"\"",
+                               flag->name, *flag->unit ? flag->unit : "a text");
     char range[80];
     describe_range(flag, range, sizeof range);
     return error_set_field(err, STATUS_INVALID, flag->name,
@@ -54,6 +57,8 @@ static enum status assign(const struct flag *flag, void *options, const char *te
     errno = 0;
     switch (flag->kind) {
     case FLAG_TEXT:
+        if (!*text)
+            return bad_value(flag, text, err);
         *(const char **)value = text;
         return STATUS_OK;
     case FLAG_SWITCH: {
@@ -196,6 +201,14 @@ enum status flags_parse(const struct flag_table *table, void *options, int *argc
     return first;
 }
 
+enum status flags_used(const char *name, enum status status, struct error *err) {
+    if (status == STATUS_OK || status == STATUS_NO_MEMORY || !err || *err->field)
+        return status;
+    struct error reason = *err;
+    return error_set_field(err, status, name, "--%s: %.*s", name,
+                           (int)(sizeof err->message - sizeof err->field), reason.message);
+}
+
 /* What is on by itself; its help shows how to switch it off. */
 static bool is_on_switch(const struct flag *flag) {
     return flag->kind == FLAG_SWITCH && flag->fallback && strcmp(flag->fallback, "on") == 0;
@@ -215,7 +228,7 @@ void flags_print_help(const struct flag_table *table, FILE *out) {
         if (*range)
             fprintf(out, "; %s", range);
         if (flag->fallback)
-            fprintf(out, " (default %s)", *flag->fallback ? flag->fallback : "\"\"");
+            fprintf(out, " (default %s)", flag->fallback);
         fputc('\n', out);
     }
     if (table->env_prefix) {

@@ -16,7 +16,7 @@
 #include <stdio.h>
 
 enum flag_kind {
-    FLAG_TEXT,   /* const char * */
+    FLAG_TEXT,   /* const char *, not empty */
     FLAG_INT,    /* int */
     FLAG_U64,    /* uint64_t */
     FLAG_REAL,   /* double */
@@ -52,6 +52,11 @@ struct flag_table {
  * Errors: STATUS_INVALID with error.field naming the flag and its range. */
 enum status flags_parse(const struct flag_table *table, void *options, int *argc, char **argv,
                         bool *help_shown, struct error *err);
+
+/* What came of a value that was read, `status` with *err, which is returned: when the value cannot be
+ * used, the message gets the option's name, as in "--model: cannot open ...", and error.field too.
+ * Errors that name a field already stay as they are, and so does STATUS_NO_MEMORY. */
+enum status flags_used(const char *name, enum status status, struct error *err);
 
 void flags_print_help(const struct flag_table *table, FILE *out);
 /* The rows as a Markdown table, for the docs. */

@@ -297,7 +297,8 @@ int main(int argc, char **argv) {
     if (status == STATUS_OK)
         status = prepare_waiting(&err);
     if (status == STATUS_OK)
-        status = engine_open(&engine, options.model, options.dtype, &scheduler, &err);
+        status = flags_used(
+            "model", engine_open(&engine, options.model, options.dtype, &scheduler, &err), &err);
     if (status == STATUS_OK)
         status = tell(&engine, &options, &prompt, &err);
 cleanup:

@@ -1,5 +1,6 @@
 #include "engine/draft_model.h"
 
+#include "base/flags.h"
 #include "base/log.h"
 #include "engine/draft.h"
 #include "engine/engine.h"
@@ -88,7 +89,7 @@ enum status draft_model_open(struct engine *engine, const char *choice, struct e
         if (strlen(choice) >= sizeof engine->draft_folder)
             return error_set_field(err, STATUS_INVALID, "draft", "the path is too long: %s", choice);
         strcpy(engine->draft_folder, choice);
-        return open_folder(engine, err);
+        return flags_used("draft", open_folder(engine, err), err);
     }
     enum status status = find_beside(engine, err);
     if (status != STATUS_OK || !*engine->draft_folder)

@@ -1,4 +1,5 @@
 /* alpaca-server starts the engine and the HTTP server, waits for a signal, and stops both again. */
+#include "base/flags.h"
 #include "base/log.h"
 #include "base/program.h"
 #include "engine/draft.h"
@@ -87,7 +88,8 @@ static enum status open_service(struct service *service, struct error *err) {
         .draft_choice = options->draft,
     };
     if (options->api_key_file) {
-        enum status status = keys_load(&service->keys, options->api_key_file, err);
+        enum status status = flags_used(
+            "api-key-file", keys_load(&service->keys, options->api_key_file, err), err);
         if (status != STATUS_OK)
             return status;
     }
@@ -96,11 +98,12 @@ static enum status open_service(struct service *service, struct error *err) {
         status = draft_tokens_parse(options->draft_tokens, &scheduler.draft_tokens, err);
     if (status != STATUS_OK)
         return status;
-    status = web_files_open(&service->web, options->web, err);
+    status = flags_used("web", web_files_open(&service->web, options->web, err), err);
     if (status != STATUS_OK)
         return status;
     service->started = time(NULL);
-    return engine_open(&service->engine, options->model, options->dtype, &scheduler, err);
+    status = engine_open(&service->engine, options->model, options->dtype, &scheduler, err);
+    return flags_used("model", status, err);
 }
 
 static enum status serve(struct service *service, struct error *err) {

@@ -121,6 +121,7 @@ static void test_wrong_flags_are_named(void **state) {
         {"--steps 9007199254740992", "steps", "1 to 9007199254740991"},
         {"--rate nan", "rate", "number"}, {"--rate inf", "rate", "number"},
         {"--verbose=maybe", "verbose", "on or off"}, {"--model", "model", "needs a value"},
+        {"--model=", "model", "--model needs a value, NAME, not"},
         {"--no-model", "no-model", "unknown"}, {"--batch", "batch", "unknown option --batch;"},
         {"--batch=3", "batch=3", "unknown option --batch;"}, {"a b c", "", "\"c\""},
     };
@@ -131,6 +132,22 @@ static void test_wrong_flags_are_named(void **state) {
             fail_msg("%s: status %d, \"%s\", \"%s\"", cases[i].line, p.status, p.err.field,
                      p.err.message);
     }
+}
+
+static void test_a_value_of_no_use_names_its_flag(void **state) {
+    (void)state;
+    struct error err = {0};
+    assert_int_equal(flags_used("model", STATUS_OK, &err), STATUS_OK);
+    enum status status = flags_used("model", error_set(&err, STATUS_IO, "cannot open x"), &err);
+    assert_int_equal(status, STATUS_IO);
+    assert_int_equal(err.status, STATUS_IO);
+    assert_string_equal(err.field, "model");
+    assert_string_equal(err.message, "--model: cannot open x");
+    flags_used("note", status, &err); /* it is known already whose fault it is */
+    assert_string_equal(err.message, "--model: cannot open x");
+    flags_used("note", error_set(&err, STATUS_NO_MEMORY, "no memory"), &err);
+    assert_string_equal(err.message, "no memory");
+    assert_int_equal(flags_used("note", STATUS_IO, NULL), STATUS_IO);
 }
 
 static void test_flags_behind_a_wrong_one_are_read_too(void **state) {
@@ -544,6 +561,7 @@ int main(void) {
         cmocka_unit_test(test_flags_defaults),
         cmocka_unit_test(test_flags_are_read),
         cmocka_unit_test(test_wrong_flags_are_named),
+        cmocka_unit_test(test_a_value_of_no_use_names_its_flag),
         cmocka_unit_test(test_flags_behind_a_wrong_one_are_read_too),
         cmocka_unit_test(test_flags_from_the_environment),
         cmocka_unit_test(test_an_address_in_a_variable_is_no_number),

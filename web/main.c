@@ -68,7 +68,8 @@ int main(int argc, char **argv) {
     if (status == STATUS_OK && help_shown)
         return program_end("alpaca-pack", EXIT_SUCCESS);
     if (status == STATUS_OK)
-        status = engine_open(&engine, options.model, "int8", &scheduler, &err);
+        status = flags_used("model", engine_open(&engine, options.model, "int8", &scheduler, &err),
+                            &err);
     if (status == STATUS_OK)
         status = engine_pack(&engine, &pack, &err);
     if (status == STATUS_OK)

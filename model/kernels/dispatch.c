@@ -56,7 +56,7 @@ enum status kernels_select(const char *name, struct error *err) {
 #endif
     if (!chosen)
         return error_set_field(err, STATUS_INVALID, "cpu",
-                               "cpu must be portable, avx2 or avx512, not \"%s\"", name);
+                               "--cpu must be portable, avx2 or avx512, not \"%s\"", name);
     if (!usable)
         return error_set_field(err, STATUS_UNSUPPORTED, "cpu", "this CPU has no %s", name);
     atomic_store(&selected, chosen);

@@ -57,8 +57,8 @@ static enum status listen_on(struct http_server *server, const char *host, int p
     snprintf(port_text, sizeof port_text, "%d", port);
     int code = getaddrinfo(host, port_text, &hints, &found);
     if (code != 0)
-        return error_set_field(err, STATUS_INVALID, "host", "cannot listen on \"%s\": %s", host,
-                               gai_strerror(code));
+        return error_set_field(err, STATUS_INVALID, "host", "--host: cannot listen on \"%s\": %s",
+                               host, gai_strerror(code));
     for (const struct addrinfo *at = found; at && fd < 0; at = at->ai_next)
         fd = listen_at(at);
     code = errno;
@@ -72,7 +72,7 @@ static enum status listen_on(struct http_server *server, const char *host, int p
         return error_set_field(err, STATUS_IO, "port",
                                "port %d on %s is in use already; choose another with --port", port,
                                host);
-    return error_set_errno(err, "cannot listen on %s port %d", host, port);
+    return error_set_errno(err, "--host: cannot listen on %s port %d", host, port);
 }
 
 /* Finds out the port, and names the address as a person can use it: a server that listens on every

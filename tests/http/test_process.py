@@ -104,11 +104,16 @@ def test_a_port_in_use_is_one_clear_line():
 
 
 @pytest.mark.parametrize("arguments, expected", [
-    (["--model", "/no/such/model"], "/no/such/model"),
-    (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
+    (["--model", "/no/such/model"], "--model: cannot open /no/such/model/"),
+    (["--draft", "/no/such/model"], "--draft: cannot open /no/such/model/"),
+    (["--web", "/no/such/folder"], "--web: cannot open /no/such/folder/web/"),
+    (["--host", "no.such.host.invalid"], '--host: cannot listen on "no.such.host.invalid"'),
+    (["--cpu", "abacus"], "--cpu must be portable, avx2 or avx512"),
+    (["--draft="], "--draft needs a value, FOLDER"), (["--web", ""], "--web needs a value, FOLDER"),
     (["--port", "70000"], "0 to 65535"), (["--slots", "0"], "--slots"),
     (["--log-format", "xml"], "text or json"), (["--nonsense"], "--nonsense"),
-    (["extra"], "extra"), (["--api-key-file", "/no/such/keys"], "/no/such/keys")])
+    (["extra"], "extra"),
+    (["--api-key-file", "/no/such/keys"], "--api-key-file: cannot open /no/such/keys")])
 def test_a_wrong_option_is_one_clear_line(arguments, expected):
     if "--model" not in arguments:
         arguments = [*arguments, "--model", MODEL]

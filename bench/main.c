@@ -3,44 +3,19 @@
 #include "bench/bench.h"
 #include "model/blas.h"
 
-#include <stdio.h>
-#include <string.h>
-
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *help;
-} commands[] = {
-    {"engine", bench_engine, "stories per second: reading prompts, and generating 1 to 64 at a time"},
-    {"kernels", bench_kernels, "each kernel alone, on one thread"},
-    {"loss", bench_loss, "what serving in narrow numbers costs, in nats per token"},
-    {"model", bench_write_model, "writes a model folder with random weights, to serve"},
-    {"serve", bench_serve, "a server with many clients: rate, first token, share of the engine's"},
-    {"train", bench_train, "training tokens per second of each preset"},
+static const struct program_command commands[] = {
+    {"engine", "stories per second: reading prompts, and 1 to 64 stories at a time", bench_engine},
+    {"kernels", "each kernel alone, on one thread", bench_kernels},
+    {"loss", "what serving in narrow numbers costs, in nats per token", bench_loss},
+    {"model", "writes a model folder with random weights, to serve", bench_write_model},
+    {"serve", "a server with many clients: rate, first token, share of the engine's", bench_serve},
+    {"train", "training tokens per second of each preset", bench_train},
 };
-
-static void print_help(FILE *out) {
-    fprintf(out, "Usage: alpaca-bench COMMAND [options]\n\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
-    fprintf(out, "\nalpaca-bench COMMAND --help lists a command's options.\n");
-}
-
-static int run(int argc, char **argv) {
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
-        print_help(stdout);
-        return 0;
-    }
-    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++) {
-        if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 2, argv + 2);
-    }
-    print_help(stderr);
-    return 2;
-}
 
 int main(int argc, char **argv) {
     program_start();
     blas_init(argv);
-    return program_end("alpaca-bench", run(argc, argv));
+    enum { COUNT = sizeof commands / sizeof *commands };
+    return program_end("alpaca-bench",
+                       program_run_command("alpaca-bench", commands, COUNT, argc, argv));
 }

@@ -21,6 +21,12 @@ def bench(*options):
                            *options], capture_output=True, text=True, check=True).stdout
 
 
+def test_a_command_that_there_is_not_is_named():
+    result = subprocess.run([BIN / "alpaca-bench", "sreve"], capture_output=True, text=True)
+    assert result.returncode == 2 and result.stdout == ""
+    assert "no such command: sreve" in result.stderr and "  serve " in result.stderr
+
+
 @pytest.mark.parametrize("form", [["--stream"], ["--no-stream"],
                                   ["--stream", "--no-keep-alive"],
                                   ["--no-stream", "--no-keep-alive"]])

@@ -1,9 +1,12 @@
 """alpaca-eval choices and prompts from outside: a model that knows nothing is at chance, one that knows
 something is above it, and the seed determines every figure."""
+import contextlib
 import json
 import math
 import os
 import pathlib
+import pty
+import re
 import subprocess
 
 import pytest
@@ -102,6 +105,24 @@ def test_prompts_are_answered_from_the_seed():
             [answer] = prompt.pop("answers")
             assert answer["model"] == "small" and answer["once"] and answer["best"]
             assert prompt == given
+
+
+def test_a_terminal_shows_how_far_it_is_and_then_nothing_of_it(tmp_path):
+    terminal, end = pty.openpty()
+    with open(tmp_path / "out", "w+b") as out, subprocess.Popen(
+            [BINARIES / "alpaca-eval", "prompts", "--model", SMALL, "--best-of", "1", "--json"],
+            stdout=out, stderr=end) as process:
+        os.close(end)
+        shown = b""
+        with contextlib.suppress(OSError):  # nobody has the other end any more
+            while block := os.read(terminal, 4096):
+                shown += block
+    os.close(terminal)
+    assert process.returncode == 0 and json.loads((tmp_path / "out").read_bytes())
+    first, *lines, last = shown.decode().split("\r\x1b[K")  # each begins by clearing the one before
+    assert first == last == ""
+    counts = [re.fullmatch(r"prompts: small, (\d+) of \d+", line)[1] for line in lines]
+    assert len(set(counts)) > 1
 
 
 @pytest.mark.parametrize("arguments, message", [

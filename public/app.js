@@ -3,6 +3,7 @@
 
 // So many stories are written, of which the reader gets the best (docs/experiments.md).
 const BEST_OF = 4;
+const RETRY_MOST_S = 5; // a longer wait is the reader's to decide on
 
 const PAST_KEY = "alpaca.stories";
 const PAST_LIMIT = 30;
@@ -56,7 +57,13 @@ function fillIn(wish) {
 // ---- asking the server -------------------------------------------------------
 
 class Refusal extends Error {} // with a message for the reader
-class Busy extends Refusal {} // now; it, or a proxy before it, may be of more use later
+// Now: it, or a proxy before it, may be of more use after so many seconds.
+class Busy extends Refusal {
+  constructor(message, response) {
+    super(message);
+    this.retryAfter = Number(response.headers.get("Retry-After")) || 1; // a date is not waited for
+  }
+}
 
 async function refusalOf(response) {
   let reason = "";
@@ -66,10 +73,12 @@ async function refusalOf(response) {
     reason = `The server answered ${response.status}.`;
   }
   if (response.status === 503) {
-    return new Busy("Many stories are being written right now. Please try again in a moment.");
+    return new Busy("Many stories are being written right now. Please try again in a moment.",
+      response);
   }
   if (response.status === 502 || response.status === 504) { // of a proxy
-    return new Busy("The server cannot be reached right now. Please try again in a moment.");
+    return new Busy("The server cannot be reached right now. Please try again in a moment.",
+      response);
   }
   if (response.status === 401) {
     $("key-row").hidden = false;
@@ -119,12 +128,25 @@ async function askServer(request, signal, onEvent) {
   }
 }
 
-// A server that had no place for a request for several is asked once more, for less work: one story.
+function wait(seconds, signal) {
+  signal.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, seconds * 1000);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
+  });
+}
+
+// A server that had no place for a request for several is asked once more, when it says, for less
+// work: one story.
 async function askServerForBest(request, signal, onEvent) {
   try {
     await askServer(request, signal, onEvent);
   } catch (problem) {
     if (!(problem instanceof Busy) || !request.best_of) throw problem;
+    await wait(Math.min(problem.retryAfter, RETRY_MOST_S), signal);
     await askServer({ ...request, best_of: 1 }, signal, onEvent);
   }
 }
@@ -227,7 +249,8 @@ function take(story, event) {
   story.seed = event.seed;
   story.weights = event.system_fingerprint ?? expected;
   if (expected && expected !== story.weights) {
-    say("This link comes from a server with other weights, so its story is another one here.");
+    say("This link comes from a server with other weights or of another version. "
+      + "Its story is another one here.");
   }
 }
 

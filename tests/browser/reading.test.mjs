@@ -135,20 +135,42 @@ test("a link that was made with other weights says so", async () => {
   await close(page);
 });
 
-test("a server that is too busy for several is asked for one", async () => {
+// A page that asks for a story. Its first request finds the server too busy.
+async function openAtBusyTime(retryAfter) {
   const page = await open(server.url);
-  const bodies = [];
+  const bodies = [], times = [];
   await page.route("**/generate", (route) => {
     bodies.push(route.request().postDataJSON());
+    times.push(performance.now());
     if (bodies.length > 1) return route.continue();
-    return route.fulfill({ status: 503, json: { error: { message: "busy" } } });
+    const headers = { "Retry-After": retryAfter };
+    return route.fulfill({ status: 503, headers, json: { error: { message: "busy" } } });
   });
+  const refused = page.waitForResponse((response) => response.status() === 503);
   await tell(page);
-  await finished(page);
-  assert.equal(bodies.length, 2);
-  assert.ok(bodies[0].best_of > 1);
-  assert.deepEqual(bodies[1], { ...bodies[0], best_of: 1 });
-  assert.ok((await completion(page)).length > 0);
+  await refused;
+  return { page, bodies, times };
+}
+
+test("a server that is too busy for several is asked for one when it says, or in 5 s", async () => {
+  for (const [retryAfter, seconds] of [["1", 1], ["3600", 5]]) {
+    const { page, bodies, times } = await openAtBusyTime(retryAfter);
+    await finished(page);
+    assert.equal(bodies.length, 2);
+    assert.ok(times[1] - times[0] >= seconds * 1000 - 50); // clocks of two processes
+    assert.ok(bodies[0].best_of > 1);
+    assert.deepEqual(bodies[1], { ...bodies[0], best_of: 1 });
+    assert.ok((await completion(page)).length > 0);
+    assert.equal(await page.locator("#message").isVisible(), false);
+    await close(page);
+  }
+});
+
+test("a reader who stops the story does not wait for the server to have time", async () => {
+  const { page, bodies } = await openAtBusyTime("3600");
+  await button(page, "Stop").click();
+  await button(page, "Tell me a story").waitFor();
+  assert.equal(bodies.length, 1);
   assert.equal(await page.locator("#message").isVisible(), false);
   await close(page);
 });

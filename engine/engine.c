@@ -61,7 +61,9 @@ static enum status check_match(const struct engine *engine, struct error *err) {
 /* While the weights are there as they were loaded. */
 static void take_fingerprint(struct engine *engine, enum dtype dtype) {
     const struct model *model = engine->model;
+    const unsigned char draw = SAMPLER_DRAW_VERSION;
     uint64_t hash = hash_bytes(0, dtype_name(dtype), strlen(dtype_name(dtype)));
+    hash = hash_bytes(hash, &draw, sizeof draw);
     hash = hash_bytes(hash, model->buffer, model_buffer_floats(&model->config) * sizeof(float));
     snprintf(engine->fingerprint, sizeof engine->fingerprint, "fp_%010" PRIx64, hash >> 24);
 }
@@ -124,12 +126,12 @@ fail:
  * the alignment -------------------------------------------------------------------------------- */
 
 struct packed_header {
-    uint32_t magic, version;
+    uint32_t magic, version, draw; /* the last is SAMPLER_DRAW_VERSION, as in the fingerprint */
     uint32_t model_bytes, tokenizer_bytes, capitals_bytes; /* 0: the small table */
     char name[64], fingerprint[16];
 };
-_Static_assert(sizeof(struct packed_header) == 5 * 4 + 64 + 16, "no gaps");
-enum { PACKED_MAGIC = 0x6b636150, PACKED_VERSION = 2 }; /* "Pack" on a little-endian machine */
+_Static_assert(sizeof(struct packed_header) == 6 * 4 + 64 + 16, "no gaps");
+enum { PACKED_MAGIC = 0x6b636150, PACKED_VERSION = 3 }; /* "Pack" on a little-endian machine */
 
 static void pad(struct buffer *bytes) {
     static const char zeros[ARENA_ALIGNMENT];
@@ -137,7 +139,8 @@ static void pad(struct buffer *bytes) {
 }
 
 enum status engine_pack(const struct engine *engine, struct buffer *bytes, struct error *err) {
-    struct packed_header header = {.magic = PACKED_MAGIC, .version = PACKED_VERSION};
+    struct packed_header header = {
+        .magic = PACKED_MAGIC, .version = PACKED_VERSION, .draw = SAMPLER_DRAW_VERSION};
     char path[FILE_PATH_BYTES];
     struct buffer model = {0}, capitals = {0};
     struct file_map tokenizer = {0};
@@ -175,25 +178,46 @@ cleanup:
     return status;
 }
 
+static enum status read_header(struct packed_header *header, const void *bytes, size_t count,
+                               struct error *err) {
+    if (count < sizeof *header)
+        return error_set(err, STATUS_CORRUPT, "the packed model is cut off");
+    memcpy(header, bytes, sizeof *header);
+    if (header->magic != PACKED_MAGIC || header->version != PACKED_VERSION ||
+        header->draw != SAMPLER_DRAW_VERSION)
+        return error_set(err, STATUS_CORRUPT, "this is no packed model that can be read here");
+    header->name[sizeof header->name - 1] = '\0';
+    header->fingerprint[sizeof header->fingerprint - 1] = '\0';
+    return STATUS_OK;
+}
+
+enum status engine_packed_fingerprint(char fingerprint[16], const void *bytes, size_t count,
+                                      struct error *err) {
+    struct packed_header header;
+    enum status status = read_header(&header, bytes, count, err);
+    if (status == STATUS_OK)
+        memcpy(fingerprint, header.fingerprint, sizeof header.fingerprint);
+    return status;
+}
+
 enum status engine_open_packed(struct engine *engine, const void *bytes, size_t count,
                                const struct scheduler_options *options, struct error *err) {
     struct packed_header header;
     struct arena parts = {.memory = (void *)(uintptr_t)bytes, .size = (size_t)-1}; /* only read */
     memset(engine, 0, sizeof *engine);
-    if (count < sizeof header)
-        return error_set(err, STATUS_CORRUPT, "the packed model is cut off");
-    memcpy(&header, arena_take(&parts, 1, sizeof header), sizeof header);
-    if (header.magic != PACKED_MAGIC || header.version != PACKED_VERSION)
-        return error_set(err, STATUS_CORRUPT, "this is no packed model that can be read here");
+    enum status status = read_header(&header, bytes, count, err);
+    if (status != STATUS_OK)
+        return status;
+    arena_take(&parts, 1, sizeof header);
     const void *model = arena_take(&parts, header.model_bytes, 1);
     const void *tokenizer = arena_take(&parts, header.tokenizer_bytes, 1);
     const char *capitals = (const char *)bytes + parts.used;
     if (count != parts.used + header.capitals_bytes)
         return error_set(err, STATUS_CORRUPT, "the packed model has %zu bytes, not %zu", count,
                          parts.used + header.capitals_bytes);
-    memcpy(engine->name, header.name, sizeof engine->name - 1);
-    memcpy(engine->fingerprint, header.fingerprint, sizeof engine->fingerprint - 1);
-    enum status status = model_unpack(&engine->model, model, header.model_bytes, err);
+    memcpy(engine->name, header.name, sizeof engine->name);
+    memcpy(engine->fingerprint, header.fingerprint, sizeof engine->fingerprint);
+    status = model_unpack(&engine->model, model, header.model_bytes, err);
     if (status == STATUS_OK)
         status = tokenizer_load_bytes(&engine->tokenizer, tokenizer, header.tokenizer_bytes,
                                       engine->name, err);

@@ -24,8 +24,8 @@ struct engine {
     char name[64];                /* the folder's last part: "alpaca" */
     char folder[FILE_PATH_BYTES]; /* where the model was found */
     char draft_folder[FILE_PATH_BYTES]; /* that of `draft` */
-    /* "fp_" and ten hexadecimal digits, of the weights and the type of their numbers: where it
-     * differs, the same seed may write another story. */
+    /* "fp_" and ten hexadecimal digits, of the weights, the type of their numbers and the sampler's
+     * draw: where it differs, the same seed may write another story. */
     char fingerprint[16];
     struct model *model;
     struct model *draft; /* NULL: none */
@@ -46,6 +46,9 @@ enum status engine_pack(const struct engine *engine, struct buffer *bytes, struc
  * is read. STATUS_CORRUPT unless they are what engine_pack() wrote. */
 enum status engine_open_packed(struct engine *engine, const void *bytes, size_t count,
                                const struct scheduler_options *options, struct error *err);
+/* What an engine that opens bytes[count] would have as its fingerprint; the same errors. */
+enum status engine_packed_fingerprint(char fingerprint[16], const void *bytes, size_t count,
+                                      struct error *err);
 void engine_close(struct engine *engine); /* stops at once; a zeroed one is allowed */
 
 /* The best model folder at hand: `alpaca`, else `mini`, else `small`, in weights/ here, in the

@@ -67,6 +67,11 @@ struct sampling {
 enum { SAMPLING_BIASES_MAX = 300 };
 #define SAMPLING_SEED_MAX UINT64_C(9007199254740991) /* 2^53 - 1: what a JSON number holds exactly */
 
+/* Which draw this is; raise it whenever the same logits, settings and seed give another token. It is
+ * part of a model's fingerprint (engine/engine.h), by which a link to a story knows that its seed
+ * would tell another one now. */
+enum { SAMPLER_DRAW_VERSION = 1 };
+
 struct sampling sampling_defaults(void); /* temperature 0.7, everything else off, seed 0 */
 /* STATUS_INVALID naming the field and its range. `vocab` is what ids of biases must be below. */
 enum status sampling_check(const struct sampling *sampling, int vocab, struct error *err);

@@ -78,6 +78,19 @@ static void announce(const struct service *service, const char *url) {
     fflush(stdout);
 }
 
+/* A reader of the page would see that a seed tells another story in the browser, but not why. */
+static void check_packed(const struct service *service) {
+    const struct file_map *pack = &service->web.pack;
+    const char *name = service->web.pack_name;
+    char packed[sizeof service->engine.fingerprint];
+    struct error err;
+    if (engine_packed_fingerprint(packed, pack->data, pack->size, &err) != STATUS_OK)
+        log_warn("--web: browsers cannot use %s: %s", name, err.message);
+    else if (strcmp(packed, service->engine.fingerprint) != 0)
+        log_warn("--web: %s holds other weights, %s, than the server has, %s: the same seed tells "
+                 "other stories in browsers", name, packed, service->engine.fingerprint);
+}
+
 static enum status open_service(struct service *service, struct error *err) {
     const struct options *options = &service->options;
     struct scheduler_options scheduler = {
@@ -103,6 +116,8 @@ static enum status open_service(struct service *service, struct error *err) {
         return status;
     service->started = time(NULL);
     status = engine_open(&service->engine, options->model, options->dtype, &scheduler, err);
+    if (status == STATUS_OK && options->web)
+        check_packed(service);
     return flags_used("model", status, err);
 }
 

@@ -1,10 +1,14 @@
 /* A packed model: opened from memory, step by step, it tells what the model folder tells. */
+#include "base/hash.h"
 #include "engine/completion.h"
+#include "model/weights.h"
 
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +95,19 @@ static void test_tells_what_the_folder_tells(void **state) {
     free(bytes);
 }
 
+static void test_the_fingerprint_is_that_of_all_that_a_seed_depends_on(void **state) {
+    (void)state;
+    const unsigned char draw = SAMPLER_DRAW_VERSION;
+    char expected[sizeof engine.fingerprint];
+    struct model *model;
+    assert_int_equal(weights_load(FOLDER, &model, NULL), STATUS_OK);
+    uint64_t hash = hash_bytes(hash_bytes(0, "int8", 4), &draw, 1);
+    hash = hash_bytes(hash, model->buffer, model_buffer_floats(&model->config) * sizeof(float));
+    snprintf(expected, sizeof expected, "fp_%010" PRIx64, hash >> 24);
+    assert_string_equal(engine.fingerprint, expected);
+    model_destroy(model);
+}
+
 static void test_what_is_cut_off_is_refused(void **state) {
     (void)state;
     const size_t sizes[] = {0, 1, 63, 64, 79, 80, 127, 128, 200, packed.size / 2, packed.size - 1};
@@ -105,10 +122,10 @@ static void test_what_is_cut_off_is_refused(void **state) {
     }
 }
 
-/* Of the engine's header and the model's, which begins at 128: magic, version, sizes, shapes. */
+/* Of the engine's header and the model's, which begins at 128: magic, versions, sizes, shapes. */
 static void test_a_header_that_does_not_fit_is_refused(void **state) {
     (void)state;
-    static const size_t places[] = {0, 4, 8, 12, 128, 132, 136, 140, 148, 152};
+    static const size_t places[] = {0, 4, 8, 12, 16, 20, 128, 132, 136, 140, 148, 152};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         struct engine opened;
         struct error err = {0};
@@ -136,6 +153,7 @@ static void test_weights_that_packing_would_change_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tells_what_the_folder_tells),
+        cmocka_unit_test(test_the_fingerprint_is_that_of_all_that_a_seed_depends_on),
         cmocka_unit_test(test_what_is_cut_off_is_refused),
         cmocka_unit_test(test_a_header_that_does_not_fit_is_refused),
         cmocka_unit_test(test_weights_that_packing_would_change_are_refused),

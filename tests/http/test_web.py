@@ -1,5 +1,6 @@
 """GET /web/: the engine for browsers, which --web offers."""
 import json
+import struct
 import subprocess
 
 import pytest
@@ -34,6 +35,26 @@ def test_the_files_are_sent_as_they_are(start, folder):
     for name in ("nothing", "..%2Fengine.json", "web/engine.json", ""):
         assert server.ask("GET", f"/web/{name}").status == 404
     assert server.metrics()['http_requests_total{path="/web/{id}",method="GET",code="200"}'] == 3
+
+
+def packed(fingerprint):
+    """The beginning of a packed model (engine/engine.c)."""
+    return struct.pack("<4s5I64s16s", b"Pack", 3, 1, 0, 0, 0, b"name", fingerprint.encode())
+
+
+def test_a_packed_model_that_differs_from_the_servers_is_warned_of(start, server, folder):
+    def warnings():
+        log = start("--web", folder).stop()
+        return [line for line in log.splitlines() if " warn --web: " in line]
+
+    [line] = warnings()
+    assert PACK in line and "no packed model that can be read" in line
+    own = server.generate(max_tokens=1)["system_fingerprint"]
+    for fingerprint, count in ((own, 0), ("fp_0123456789", 1)):
+        (folder / "web" / PACK).write_bytes(packed(fingerprint))
+        lines = warnings()
+        assert len(lines) == count
+        assert all(f" {fingerprint}, than the server has, {own}" in line for line in lines)
 
 
 def test_only_the_packed_model_need_not_be_asked_for_again(start, folder):

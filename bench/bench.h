@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "model/model.h"
 
+int bench_attention(int argc, char **argv);
 int bench_engine(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
 int bench_loss(int argc, char **argv);

@@ -4,6 +4,7 @@
 #include "model/blas.h"
 
 static const struct program_command commands[] = {
+    {"attention", "keys and values that a step reads, per second", bench_attention},
     {"engine", "stories per second: reading prompts, and 1 to 64 stories at a time", bench_engine},
     {"kernels", "each kernel alone, on one thread", bench_kernels},
     {"loss", "what serving in narrow numbers costs, in nats per token", bench_loss},

@@ -55,7 +55,7 @@ static void call_linear(void *context) {
     struct work *w = context;
     int8_kernels_get()->linear(&w->matrix, w->bytes, w->row_bytes, w->quantizations, w->rows, 0,
                                (w->matrix.out + INT8_PANEL - 1) / INT8_PANEL, w->y, w->matrix.out,
-                               false);
+                               false, (struct fetch_list){0});
 }
 
 static void call_quantize(void *context) {

@@ -163,7 +163,7 @@ static void int8_slice(void *context, int worker, int workers) {
     size_t begin, end;
     pool_slice((o->matrix.out + INT8_PANEL - 1) / INT8_PANEL, 2, worker, workers, &begin, &end);
     int8_kernels_get()->linear(&o->matrix, bytes, o->matrix.in, o->quantizations, o->rows, begin,
-                               end, y, o->matrix.out, false);
+                               end, y, o->matrix.out, false, (struct fetch_list){0});
 }
 
 static void call_int8(void *context) {
@@ -173,7 +173,7 @@ static void call_int8(void *context) {
 
 static void call_bf16(void *context) {
     struct ours *o = context;
-    linear_forward(o->pool, NULL, (struct linear_product){&o->model->head, x, o->rows, y, false});
+    linear_forward(o->pool, NULL, (struct linear_product){&o->model->head, x, o->rows, y, false, {0}});
 }
 
 /* ---- comparisons ----------------------------------------------------------------- */

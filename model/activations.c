@@ -27,6 +27,7 @@ static void layout(void *context, struct arena *arena) {
     for (int i = 0; i < layers; i++)
         layout_layer(&a->layers[i], c, rows, arena);
     a->scores = arena_take(arena, (size_t)a->workers * a->scores_floats, sizeof(float));
+    a->fetch_runs = arena_take(arena, 2 * (size_t)c->heads * rows, sizeof *a->fetch_runs);
     a->gathered = arena_take(arena, rows * d_model, sizeof(float));
     linear_scratch_layout(&a->linear, c->d_ff > c->d_model ? c->d_ff : c->d_model, arena);
 }

@@ -42,6 +42,7 @@ struct activations {
     size_t scores_floats;
     float *gathered; /* [max_rows, d_model] rows that logits are wanted for */
     struct linear_scratch linear;
+    struct fetch_run *fetch_runs; /* [2, heads, max_rows] what the next attention reads */
     uint64_t *part_ns; /* [FORWARD_PARTS] time is added to these; NULL: it is not measured */
     struct arena arena;
 };

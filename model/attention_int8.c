@@ -79,6 +79,40 @@ static struct kv_head head_at(const struct attention_pass *pass, int item) {
                          item % cache->heads);
 }
 
+/* Where the rows of an item lie, whose span begins at `row` of the batch. */
+static struct head_rows rows_at(const struct attention_pass *pass, int item, int row) {
+    const struct kv_cache *cache = pass->batch->cache;
+    const struct span *span = &pass->batch->spans[item / cache->heads];
+    size_t d_model = (size_t)cache->d_model, head_dim = d_model / (size_t)cache->heads;
+    size_t column = (size_t)(item % cache->heads) * head_dim;
+    const float *q = pass->a->qkv + (size_t)row * 3 * d_model + column;
+    return (struct head_rows){.q = q,
+                              .k = q + d_model,
+                              .v = q + 2 * d_model,
+                              .stride = 3 * d_model,
+                              .out = pass->a->attention + (size_t)row * d_model + column,
+                              .out_stride = d_model,
+                              .first = (size_t)span->first,
+                              .rows = (size_t)span->rows};
+}
+
+static void fetch_floats(const float *x, size_t count) {
+    for (size_t i = 0; i < count; i += FETCH_LINE_BYTES / sizeof *x)
+        __builtin_prefetch(x + i);
+}
+
+/* Brings near what the kernels do not fetch while they work on the item before: the scales, and
+ * the first row of q, k and v, which other cores have written just now. */
+static void fetch_item(const struct kv_cache *cache, const struct kv_head *head,
+                       const struct head_rows *rows) {
+    size_t head_dim = (size_t)(cache->d_model / cache->heads);
+    fetch_floats(rows->k, head_dim);
+    fetch_floats(rows->v, head_dim);
+    fetch_floats(rows->q, head_dim);
+    fetch_floats(head->key_scales, rows->first + rows->rows);
+    fetch_floats(head->value_scales, rows->first + rows->rows);
+}
+
 struct task {
     struct pool *pool;
     const struct attention_pass *pass;
@@ -91,7 +125,6 @@ static void attend_items(void *context, int worker, int workers) {
     const struct task *t = context;
     const struct attention_pass *pass = t->pass;
     const struct kv_cache *cache = pass->batch->cache;
-    size_t d_model = (size_t)cache->d_model, head_dim = d_model / (size_t)cache->heads;
     size_t items = (size_t)pass->batch->span_count * (size_t)cache->heads, begin, end;
     size_t grain = 1 + items / ((size_t)workers * PARTS);
     int row = 0, span = 0;
@@ -101,22 +134,32 @@ static void attend_items(void *context, int worker, int workers) {
         for (int item = (int)begin; item < (int)end; item++) {
             while (span < item / cache->heads)
                 row += pass->batch->spans[span++].rows;
-            size_t column = (size_t)(item % cache->heads) * head_dim;
-            const float *q = pass->a->qkv + (size_t)row * 3 * d_model + column;
-            struct head_rows rows = {.q = q,
-                                     .k = q + d_model,
-                                     .v = q + 2 * d_model,
-                                     .stride = 3 * d_model,
-                                     .out = pass->a->attention + (size_t)row * d_model + column,
-                                     .out_stride = d_model,
-                                     .first = (size_t)pass->batch->spans[span].first,
-                                     .rows = (size_t)pass->batch->spans[span].rows};
-            struct kv_head head = head_at(pass, item);
-            struct kv_head ahead = head_at(pass, (size_t)item + 1 < items ? item + 1 : item);
+            int next = (size_t)item + 1 < items ? item + 1 : item;
+            int next_row = next / cache->heads > span ? row + pass->batch->spans[span].rows : row;
+            struct kv_head head = head_at(pass, item), ahead = head_at(pass, next);
+            struct head_rows rows = rows_at(pass, item, row);
+            struct head_rows rows_ahead = rows_at(pass, next, next_row);
+            fetch_item(cache, &ahead, &rows_ahead);
             attention_int8(cache, &head, &ahead, &rows,
                            pass->scratch + (size_t)worker * pass->scratch_floats);
         }
     }
+}
+
+struct fetch_list attention_int8_reads(const struct batch *batch, int layer,
+                                       struct fetch_run *runs) {
+    const struct kv_cache *cache = batch->cache;
+    struct fetch_list list = {runs, 0};
+    for (int s = 0; s < batch->span_count; s++) {
+        const struct span *span = &batch->spans[s];
+        size_t lines = round_up(span->first + span->rows) * cache->lanes / FETCH_LINE_BYTES;
+        for (int h = 0; h < cache->heads; h++) {
+            struct kv_head head = kv_cache_head(cache, span->slot, layer, h);
+            runs[list.count++] = (struct fetch_run){(uintptr_t)head.keys, lines};
+            runs[list.count++] = (struct fetch_run){(uintptr_t)head.values, lines};
+        }
+    }
+    return list;
 }
 
 void attention_int8_forward(struct pool *pool, const struct attention_pass *pass) {

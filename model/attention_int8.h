@@ -27,6 +27,10 @@ size_t attention_int8_scratch_bytes(const struct model_config *config);
 void attention_int8(const struct kv_cache *cache, const struct kv_head *head,
                     const struct kv_head *ahead, const struct head_rows *rows, void *scratch);
 
+/* Lists in runs[2 * heads * spans] what attention will read of a layer's cache, in its order. */
+struct fetch_list attention_int8_reads(const struct batch *batch, int layer,
+                                       struct fetch_run *runs);
+
 /* attention_forward() for a batch with an INT8 cache. */
 void attention_int8_forward(struct pool *pool, const struct attention_pass *pass);
 

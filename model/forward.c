@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/pool.h"
 #include "model/attention.h"
+#include "model/attention_int8.h"
 #include "model/kernels/dropout.h"
 #include "model/kernels/kernels.h"
 
@@ -10,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FEW_ROWS = 12 };
+enum { FEW_ROWS = 12, FETCHING_ROWS = 8 };
 
 /* Adds the time since *since_ns to a part, where time is measured. */
 static void charge(const struct activations *a, enum forward_part part, uint64_t *since_ns) {
@@ -118,10 +119,17 @@ static void drop_hidden(void *context, int worker, int workers) {
 
 /* ---- the encoder ---------------------------------------------------------- */
 
-static void run_linear(const struct forward_context *f, const struct linear *linear, const float *x,
-                       size_t rows, float *y, bool relu) {
-    linear_forward(f->pool, &f->activations->linear,
-                   (struct linear_product){linear, x, rows, y, relu});
+static void run_linear(const struct forward_context *f, struct linear_product product) {
+    linear_forward(f->pool, &f->activations->linear, product);
+}
+
+/* What attention will read of a layer's cache. Nothing for a few rows: there the linear layers wait
+ * for memory themselves, and the caches keep so few keys and values anyway. */
+static struct fetch_list reads_of(const struct forward_context *f, const struct batch *batch,
+                                  int layer) {
+    if (!batch->cache || batch->cache->dtype != DTYPE_INT8 || batch->rows < FETCHING_ROWS)
+        return (struct fetch_list){0};
+    return attention_int8_reads(batch, layer, f->activations->fetch_runs);
 }
 
 static void forward_layer(const struct forward_context *f, const struct batch *batch, int layer) {
@@ -133,12 +141,21 @@ static void forward_layer(const struct forward_context *f, const struct batch *b
     const float *x = activations_input(f->activations, layer);
     size_t rows = (size_t)batch->rows;
 
+    /* Between two attentions the linear layers fetch what the later one reads, by their work; the
+     * last layer's fetch for the next step's first, which has mostly the same sequences. */
+    const size_t d_model = (size_t)model->config.d_model, d_ff = (size_t)model->config.d_ff;
+    const size_t part1 = d_model, part2 = part1 + d_ff, part3 = part2 + d_ff, work = part3 + 3 * d_model;
+    struct fetch_list reads = reads_of(f, batch, layer);
+
     uint64_t since_ns = start_ns(f->activations);
-    run_linear(f, &linears->in_proj, x, rows, a->qkv, false);
+    run_linear(f, (struct linear_product){&linears->in_proj, x, rows, a->qkv, false,
+                                          fetch_list_share(reads, part3, work, work)});
     charge(f->activations, PART_LINEARS, &since_ns);
     attention_forward(f->pool, &attention);
     charge(f->activations, PART_ATTENTION, &since_ns);
-    run_linear(f, &linears->out_proj, a->attention, rows, a->residual1, false);
+    reads = reads_of(f, batch, (layer + 1) % model->config.layers);
+    run_linear(f, (struct linear_product){&linears->out_proj, a->attention, rows, a->residual1,
+                                          false, fetch_list_share(reads, 0, part1, work)});
     charge(f->activations, PART_LINEARS, &since_ns);
     struct norm_task norm1 = {model,        batch,          layer, DROPOUT_RESIDUAL1, x,
                               a->residual1, &a->norm1,      p->norm1_weight,
@@ -146,12 +163,14 @@ static void forward_layer(const struct forward_context *f, const struct batch *b
     run_rows(f->pool, add_and_norm, &norm1, batch->rows);
     charge(f->activations, PART_NORMS, &since_ns);
 
-    run_linear(f, &linears->linear1, a->middle, rows, a->hidden, true);
+    run_linear(f, (struct linear_product){&linears->linear1, a->middle, rows, a->hidden, true,
+                                          fetch_list_share(reads, part1, part2, work)});
     if (batch->dropout.rates.units > 0) {
         struct hidden_task hidden = {batch, layer, (size_t)model->config.d_ff, a->hidden};
         pool_run(f->pool, drop_hidden, &hidden);
     }
-    run_linear(f, &linears->linear2, a->hidden, rows, a->residual2, false);
+    run_linear(f, (struct linear_product){&linears->linear2, a->hidden, rows, a->residual2, false,
+                                          fetch_list_share(reads, part2, part3, work)});
     charge(f->activations, PART_LINEARS, &since_ns);
     struct norm_task norm2 = {model,        batch,     layer, DROPOUT_RESIDUAL2, a->middle,
                               a->residual2, &a->norm2, p->norm2_weight,
@@ -173,8 +192,9 @@ void forward(const struct forward_context *f, const struct batch *batch) {
 void forward_logits_range(const struct forward_context *f, int first, int count, float *logits) {
     uint64_t since_ns = start_ns(f->activations);
     const float *x = activations_output(f->activations);
-    run_linear(f, &f->model->head, x + (size_t)first * (size_t)f->model->config.d_model,
-               (size_t)count, logits, false);
+    run_linear(f, (struct linear_product){&f->model->head,
+                                          x + (size_t)first * (size_t)f->model->config.d_model,
+                                          (size_t)count, logits, false, {0}});
     charge(f->activations, PART_LINEARS, &since_ns);
 }
 
@@ -186,6 +206,7 @@ void forward_logits(const struct forward_context *f, const int *rows, int count,
     for (int i = 0; i < count; i++)
         memcpy(gathered + (size_t)i * d_model, x + (size_t)rows[i] * d_model,
                d_model * sizeof(float));
-    run_linear(f, &f->model->head, gathered, (size_t)count, logits, false);
+    run_linear(f, (struct linear_product){&f->model->head, gathered, (size_t)count, logits, false,
+                                          {0}});
     charge(f->activations, PART_LINEARS, &since_ns);
 }

@@ -14,6 +14,7 @@
 #define ALPACA_MODEL_LINEAR_H
 
 #include "base/arena.h"
+#include "model/kernels/fetch_list.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -59,6 +60,7 @@ struct linear_product {
     size_t rows;
     float *y;
     bool relu;
+    struct fetch_list wanted; /* what INT8 may fetch meanwhile; {0} for nothing */
 };
 
 /* Computes y. `scratch` may be NULL unless the layer runs in INT8. */

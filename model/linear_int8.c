@@ -33,7 +33,8 @@ static void multiply(void *context, int worker, int workers) {
     while (pool_take(t->pool, panels, grain, worker, &begin, &end))
         int8_kernels_get()->linear(matrix, t->scratch->rows, t->row_bytes,
                                    t->scratch->quantizations, t->block.rows, begin, end,
-                                   t->block.y, matrix->out, t->block.relu);
+                                   t->block.y, matrix->out, t->block.relu,
+                                   fetch_list_share(t->block.wanted, begin, end, panels));
 }
 
 enum { ALONE = 16384 }; /* fewer activations are quantized sooner than another worker wakes */

@@ -12,6 +12,8 @@
 #ifndef ALPACA_MODEL_KERNELS_INT8_H
 #define ALPACA_MODEL_KERNELS_INT8_H
 
+#include "model/kernels/fetch_list.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,10 +53,10 @@ struct int8_kernels {
     /* y[r][o] = (x[r] - zero_point) . weight[o] * (scale[r] * scales[o]) + bias[o],
      * then max(0, .) when relu, for the outputs of panels [begin, end).
      * x is [rows, x_stride] with 4 * groups bytes of each row read; the last
-     * panel writes its outputs below `out` only. */
+     * panel writes its outputs below `out` only. A set may fetch what `wanted` lists meanwhile. */
     void (*linear)(const struct int8_matrix *matrix, const uint8_t *x, size_t x_stride,
                    const struct quantization *quantizations, size_t rows, size_t begin, size_t end,
-                   float *y, size_t y_stride, bool relu);
+                   float *y, size_t y_stride, bool relu, struct fetch_list wanted);
 
     /* dots[j] = q . (keys[j] - 128) for `blocks` * 16 positions j.
      * keys [blocks, groups, 16 positions, 4], q [groups * 4]. `ahead` is where the next call's

@@ -92,7 +92,8 @@ INLINE void tile(const int rows, const struct int8_matrix *m, const uint8_t *x, 
 
 static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_stride,
                    const struct quantization *quantizations, size_t rows, size_t begin, size_t end,
-                   float *y, size_t y_stride, bool relu) {
+                   float *y, size_t y_stride, bool relu, struct fetch_list wanted) {
+    (void)wanted;
     for (size_t panel = begin; panel < end; panel++) {
         float *to = y + panel * INT8_PANEL;
         size_t r = 0;

@@ -15,7 +15,8 @@ static void panel_row(int32_t sums[INT8_PANEL], const int8_t *bytes, const uint8
 
 static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_stride,
                    const struct quantization *quantizations, size_t rows, size_t begin, size_t end,
-                   float *y, size_t y_stride, bool relu) {
+                   float *y, size_t y_stride, bool relu, struct fetch_list wanted) {
+    (void)wanted;
     for (size_t panel = begin; panel < end; panel++) {
         const int8_t *bytes = m->bytes + panel * m->groups * INT8_GROUP_BYTES;
         size_t first = panel * INT8_PANEL;

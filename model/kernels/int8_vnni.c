@@ -16,6 +16,25 @@
 
 enum { MAX_ROWS = 12, MAX_PANELS = 4 };
 
+/* Where a product stands in its list of what to fetch. */
+struct fetching {
+    const struct fetch_run *next, *end;
+    uintptr_t line;
+    size_t lines; /* left of this run */
+    size_t step;  /* from a line to the next; 0 behind the last run */
+};
+
+static inline void fetching_next(struct fetching *f) {
+    if (f->next == f->end) {
+        f->lines = SIZE_MAX;
+        f->step = 0;
+        return;
+    }
+    f->line = f->next->begin;
+    f->lines = f->next->lines;
+    f->next++;
+}
+
 /* What a tile works on; see int8_kernels.linear. */
 struct job {
     const struct int8_matrix *matrix;
@@ -27,6 +46,7 @@ struct job {
      * next tile would have to wait for them: panel p's are at ahead + p * ahead_stride. */
     uintptr_t ahead; /* may lie beyond the matrix: a fetch of unmapped memory does nothing */
     size_t ahead_stride;
+    struct fetching fetching;
 };
 
 /* Four activations of a row, in all 16 places. */
@@ -66,7 +86,7 @@ static inline void finish(const struct job *job, const struct quantization *quan
         _mm512_mask_storeu_ps(to, (__mmask16)((1u << left) - 1), y);
 }
 
-typedef void tile_function(const struct job *job, const uint8_t *x,
+typedef void tile_function(struct job *job, const uint8_t *x,
                            const struct quantization *quantizations, size_t row, size_t panel);
 
 /* ROWS rows times PANELS panels, their sums in named variables: compilers disagree on when an
@@ -114,8 +134,14 @@ typedef void tile_function(const struct job *job, const uint8_t *x,
     FINISH_2(r) finish(job, &quantizations[r], row + r, panel + 2, s##r##c);                       \
     finish(job, &quantizations[r], row + r, panel + 3, s##r##d);
 
-#define TILE(ROWS, PANELS)                                                                         \
-    static void tile_##ROWS##x##PANELS(const struct job *job, const uint8_t *x,                    \
+/* Few rows wait for their own weights, and go without the list. */
+#define FETCH_NOTHING
+#define FETCH_WANTED                                                                               \
+    fetch(line);                                                                                   \
+    line += line_step;
+
+#define TILE(ROWS, PANELS, FETCHING)                                                               \
+    static void tile_##ROWS##x##PANELS(struct job *job, const uint8_t *x,                          \
                                        const struct quantization *quantizations, size_t row,       \
                                        size_t panel) {                                             \
         const struct int8_matrix *m = job->matrix;                                                 \
@@ -123,15 +149,36 @@ typedef void tile_function(const struct job *job, const uint8_t *x,
         const int8_t *w = m->bytes + panel * panel_bytes;                                          \
         uintptr_t ahead = job->ahead;                                                              \
         const size_t ahead_stride = job->ahead_stride;                                             \
-        EACH_##ROWS(ZERO_##PANELS) for (size_t g = m->groups; g > 0;                               \
-                                        g--, w += INT8_GROUP_BYTES, x += INT8_GROUP){              \
-            FETCH_##PANELS ahead += INT8_GROUP_BYTES;                                              \
-            LOAD_##PANELS EACH_##ROWS(ADD_##PANELS)} EACH_##ROWS(FINISH_##PANELS)                  \
+        struct fetching *f = &job->fetching;                                                       \
+        uintptr_t line = f->line;                                                                  \
+        size_t lines = f->lines, line_step = f->step;                                              \
+        (void)line_step;                                                                           \
+        EACH_##ROWS(ZERO_##PANELS) for (size_t left = m->groups; left > 0;) {                      \
+            size_t steps = left < lines ? left : lines;                                            \
+            left -= steps;                                                                         \
+            lines -= steps;                                                                        \
+            for (; steps > 0; steps--, w += INT8_GROUP_BYTES, x += INT8_GROUP) {                   \
+                FETCH_##PANELS ahead += INT8_GROUP_BYTES;                                          \
+                FETCHING LOAD_##PANELS EACH_##ROWS(ADD_##PANELS)                                   \
+            }                                                                                      \
+            if (lines == 0) {                                                                      \
+                fetching_next(f);                                                                  \
+                line = f->line;                                                                    \
+                lines = f->lines;                                                                  \
+                line_step = f->step;                                                               \
+            }                                                                                      \
+        }                                                                                          \
+        f->line = line;                                                                            \
+        f->lines = lines;                                                                          \
+        EACH_##ROWS(FINISH_##PANELS)                                                               \
     }
-#define TILES(rows) TILE(rows, 1) TILE(rows, 2)
-TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
-TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
-TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(4, 4) TILE(5, 4) TILE(6, 4)
+#define TILES(rows, fetching) TILE(rows, 1, fetching) TILE(rows, 2, fetching)
+TILES(1, FETCH_NOTHING) TILES(2, FETCH_NOTHING) TILES(3, FETCH_NOTHING)
+TILES(4, FETCH_NOTHING) TILES(5, FETCH_NOTHING) TILES(6, FETCH_WANTED)
+TILES(7, FETCH_WANTED) TILES(8, FETCH_WANTED) TILES(9, FETCH_WANTED)
+TILES(10, FETCH_WANTED) TILES(11, FETCH_WANTED) TILES(12, FETCH_WANTED)
+TILE(1, 4, FETCH_NOTHING) TILE(2, 4, FETCH_NOTHING) TILE(3, 4, FETCH_NOTHING)
+TILE(4, 4, FETCH_NOTHING) TILE(5, 4, FETCH_NOTHING) TILE(6, 4, FETCH_WANTED)
 
 /* Registers: rows * panels sums, the panels' weights and one row's activations, at most 32. */
 static const struct {
@@ -153,9 +200,13 @@ static const struct {
 
 static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_stride,
                    const struct quantization *quantizations, size_t rows, size_t begin, size_t end,
-                   float *y, size_t y_stride, bool relu) {
+                   float *y, size_t y_stride, bool relu, struct fetch_list wanted) {
     const size_t panel_bytes = m->groups * INT8_GROUP_BYTES;
     struct job job = {.matrix = m, .x_stride = x_stride, .y = y, .y_stride = y_stride, .relu = relu};
+    job.fetching = (struct fetching){.next = wanted.runs,
+                                     .end = wanted.count ? wanted.runs + wanted.count : wanted.runs,
+                                     .line = (uintptr_t)m->bytes,
+                                     .step = FETCH_LINE_BYTES};
     /* Row blocks of almost equal height: a block of one row would cost as much as one of four. */
     size_t blocks = (rows + MAX_ROWS - 1) / MAX_ROWS;
     size_t tallest = blocks ? (rows + blocks - 1) / blocks : 0;

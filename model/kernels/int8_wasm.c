@@ -42,7 +42,8 @@ INLINE v128_t finish(v128_t sum, const struct int8_matrix *m, size_t first,
 
 static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_stride,
                    const struct quantization *quantizations, size_t rows, size_t begin, size_t end,
-                   float *y, size_t y_stride, bool relu) {
+                   float *y, size_t y_stride, bool relu, struct fetch_list wanted) {
+    (void)wanted;
     for (size_t panel = begin; panel < end; panel++) {
         size_t first = panel * INT8_PANEL;
         size_t count = m->out - first < INT8_PANEL ? m->out - first : INT8_PANEL;

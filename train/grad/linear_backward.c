@@ -53,7 +53,8 @@ static void int8_inputs(const struct linear_gradient *t, int worker, size_t begi
             k->quantize_row(scratch->rows + r * row_bytes, row_bytes, &scratch->quantizations[r],
                             dy + r * m->in, m->in);
         int8_kernels_get()->linear(m, scratch->rows, row_bytes, scratch->quantizations, rows, 0,
-                                   int8_panels(m), t->add ? products : dx, m->out, false);
+                                   int8_panels(m), t->add ? products : dx, m->out, false,
+                                   (struct fetch_list){0});
         if (t->add)
             k->add(dx, products, rows * m->out);
     }

@@ -1,0 +1,36 @@
+/* fetch_list.h - memory that is wanted soon, for others to bring near on their way.
+ *
+ * Decoding for many streams reads tens of MB of keys and values a step, more than the caches keep
+ * beside the weights, and has little to compute on them. Linear layers compute a lot and leave
+ * memory idle meanwhile, so they fetch what the next layer's attention will read, a line now and
+ * then. A list is a hint: it may name what is never read, and no result depends on it.
+ * Ownership: a list points at runs that its maker owns. Thread-safety: it is only read.
+ */
+#ifndef ALPACA_MODEL_KERNELS_FETCH_LIST_H
+#define ALPACA_MODEL_KERNELS_FETCH_LIST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FETCH_LINE_BYTES = 64 };
+
+struct fetch_run {
+    uintptr_t begin;
+    size_t lines;
+};
+
+struct fetch_list {
+    const struct fetch_run *runs;
+    size_t count;
+};
+
+/* The share of who does [begin, end) of `total` equal pieces of work. */
+static inline struct fetch_list fetch_list_share(struct fetch_list list, size_t begin, size_t end,
+                                                 size_t total) {
+    if (list.count == 0)
+        return list;
+    size_t first = list.count * begin / total;
+    return (struct fetch_list){list.runs + first, list.count * end / total - first};
+}
+
+#endif

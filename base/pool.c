@@ -227,11 +227,11 @@ static bool take_part(struct pool *pool, int worker, uint32_t parts, uint32_t *p
 }
 
 /* Looking at everybody's slice would cost many workers more than they gain. */
-enum { NEIGHBOURS = 4 };
+enum { NEIGHBORS = 4 };
 
 bool pool_take(struct pool *pool, size_t total, size_t grain, int worker, size_t *begin,
                size_t *end) {
-    for (int i = 0; i < pool->workers && i < NEIGHBOURS; i++) {
+    for (int i = 0; i < pool->workers && i < NEIGHBORS; i++) {
         int owner = (worker + i) % pool->workers;
         size_t first, last;
         uint32_t part;

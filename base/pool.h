@@ -38,7 +38,7 @@ void pool_time_waiting(struct pool *pool, uint64_t *waited_ns);
 
 /* Inside a task that pool_run() runs: another part [*begin, *end) of `total` items, `grain` of them
  * at most, until none is left and it returns false. A worker goes through its own slice, then
- * through what is left of those of its neighbours: a thread that loses its core for a moment
+ * through what is left of those of its neighbors: a thread that loses its core for a moment
  * leaves the rest of its slice to others. All calls within a run name the same total and grain. */
 bool pool_take(struct pool *pool, size_t total, size_t grain, int worker, size_t *begin,
                size_t *end);

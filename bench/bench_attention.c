@@ -11,8 +11,6 @@
 #include "model/kernels/kernels.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 struct attention_options {
     const char *model, *streams;
@@ -163,15 +161,12 @@ static enum status bench_list(struct model *model, struct pool *pool,
     printf("\n%-8s %9s %9s %12s %7s %7s %12s\n", "streams", "MB/step", "ms/step", "attention ms",
            "share", "GB/s", "from L2, ms");
     for (const char *next = o->streams; *next;) {
-        char *end;
-        long streams = strtol(next, &end, 10);
-        if (end == next || streams < 1 || streams > 4096 || (*end && *end != ','))
-            return error_set_field(err, STATUS_INVALID, "streams",
-                                   "--streams is a list of numbers from 1 to 4096");
-        enum status status = bench_streams(model, pool, (int)streams, o, err);
+        int streams;
+        enum status status = bench_next_streams(&next, &streams, err);
+        if (status == STATUS_OK)
+            status = bench_streams(model, pool, streams, o, err);
         if (status != STATUS_OK)
             return status;
-        next = *end == ',' ? end + 1 : end;
     }
     return STATUS_OK;
 }

@@ -175,7 +175,7 @@ static enum status run(const void *options_of_command, struct error *err) {
     const struct attention_options *o = options_of_command;
     struct model *model = NULL;
     struct pool *pool = NULL;
-    enum status status = bench_model(&model, o->model, err);
+    enum status status = flags_used("model", bench_model(&model, o->model, err), err);
     if (status == STATUS_OK)
         status = model_prepare(model, DTYPE_INT8, err);
     if (status == STATUS_OK && o->positions > model->config.positions)

@@ -53,7 +53,8 @@ static enum status open_sides(struct sides *sides, const struct bench_drafts *b,
                                         .draft_choice = b->draft,
                                         .draft_tokens = b->draft_tokens};
     *sides = (struct sides){.stories = streams * STORIES_A_STREAM};
-    enum status status = engine_open(&sides->engine, b->model, "int8", &options, err);
+    enum status status = flags_used(
+        "model", engine_open(&sides->engine, b->model, "int8", &options, err), err);
     if (status == STATUS_OK && !sides->engine.draft)
         status = error_set_field(err, STATUS_NOT_FOUND, "draft", "there is no draft for %s",
                                  sides->engine.folder);

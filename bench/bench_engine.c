@@ -230,7 +230,7 @@ static enum status run(const void *options_of_command, struct error *err) {
     if (status == STATUS_OK && strcmp(o->draft, "off") != 0)
         return run_drafts(o, err);
     if (status == STATUS_OK)
-        status = bench_model(&model, o->model, err);
+        status = flags_used("model", bench_model(&model, o->model, err), err);
     if (status == STATUS_OK)
         status = model_prepare(model, dtype, err);
     if (status != STATUS_OK)

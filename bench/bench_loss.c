@@ -90,6 +90,15 @@ static double batch_loss(struct reader *r, const struct story_batch *stories) {
     return sum;
 }
 
+static enum status open_model(const char *folder, struct model **model,
+                              struct tokenizer **tokenizer, struct error *err) {
+    char path[FILE_PATH_BYTES];
+    enum status status = file_join(path, folder, "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = weights_load(folder, model, err);
+    return status == STATUS_OK ? tokenizer_load(tokenizer, path, err) : status;
+}
+
 static enum status measure(const struct loss_options *o, enum dtype dtype, struct pool *pool,
                            double *loss, struct error *err) {
     struct model *model = NULL;
@@ -98,19 +107,14 @@ static enum status measure(const struct loss_options *o, enum dtype dtype, struc
     struct data_loader *loader = NULL;
     struct reader reader = {0};
     struct data_loader_options plan = {.once = true, .max_stories = SLOTS};
-    char path[FILE_PATH_BYTES];
-    enum status status = file_join(path, o->model, "tokenizer.model", err);
-    if (status == STATUS_OK)
-        status = weights_load(o->model, &model, err);
+    enum status status = flags_used("model", open_model(o->model, &model, &tokenizer, err), err);
     if (status == STATUS_OK)
         status = model_prepare(model, dtype, err);
-    if (status == STATUS_OK)
-        status = tokenizer_load(&tokenizer, path, err);
-    if (status == STATUS_OK)
-        status = dataset_load(&dataset,
-                              &(struct dataset_source){o->data, tokenizer,
-                                                       (size_t)model->config.positions, 0},
-                              pool, err);
+    if (status == STATUS_OK) {
+        const struct dataset_source source = {o->data, tokenizer,
+                                              (size_t)model->config.positions, 0};
+        status = flags_used("data", dataset_load(&dataset, &source, pool, err), err);
+    }
     if (status == STATUS_OK)
         status = data_loader_open(&loader, &dataset, &plan, (struct data_loader_state){0}, err);
     if (status == STATUS_OK)

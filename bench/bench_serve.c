@@ -114,7 +114,8 @@ static int slots_for(const struct serve_options *o) {
 static enum status side_open(struct engine_side *side, const struct serve_options *o,
                              struct error *err) {
     struct scheduler_options options = {.slots = slots_for(o), .queue = 256, .prefill_chunk = 64};
-    enum status status = engine_open(&side->engine, o->model, "int8", &options, err);
+    enum status status =
+        flags_used("model", engine_open(&side->engine, o->model, "int8", &options, err), err);
     return status == STATUS_OK ? read_prompts(side, o->requests, err) : status;
 }
 

@@ -50,9 +50,11 @@ static enum status run(const void *options_of_command, struct error *err) {
                                o->preset);
     enum status status = bench_model(&model, o->preset, err);
     if (status == STATUS_OK)
-        status = weights_save(o->out, o->preset, model, SAFETENSORS_BF16, err);
+        status =
+            flags_used("out", weights_save(o->out, o->preset, model, SAFETENSORS_BF16, err), err);
     if (status == STATUS_OK)
-        status = copy_tokenizer(o->tokenizer, o->out, model->config.vocab, err);
+        status = flags_used("tokenizer",
+                            copy_tokenizer(o->tokenizer, o->out, model->config.vocab, err), err);
     model_destroy(model);
     return status;
 }

@@ -101,7 +101,7 @@ static enum status measure_choice(struct harness *harness, struct document *docu
 static enum status build_cases(const struct choice *choice, const struct choice_source *source,
                                const char *pairs, struct case_list *cases, struct error *err) {
     if (!choice->build)
-        return pairs_read(cases, pairs, choice->pairs_kind, err);
+        return flags_used("pairs", pairs_read(cases, pairs, choice->pairs_kind, err), err);
     struct choice_source own = *source;
     own.seed = rng_derive(source->seed, (uint64_t)(choice - choices));
     return choice->build(&own, cases, err);
@@ -116,7 +116,7 @@ static enum status measure(struct harness *harness, struct document *document, s
     if (status == STATUS_OK)
         status = default_path(pairs, harness->options->pairs, "evaluation", "pairs.jsonl", err);
     if (status == STATUS_OK)
-        status = story_list_load(&stories, data, err);
+        status = flags_used("data", story_list_load(&stories, data, err), err);
     if (status == STATUS_OK)
         status = lexicon_build(&lexicon, &stories, err);
     const struct choice_source source = {&stories, &lexicon, harness->options->seed};

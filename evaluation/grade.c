@@ -108,7 +108,7 @@ static enum status write_page(const struct cJSON *root, const char *out, struct 
             status = error_set(err, STATUS_NO_MEMORY, "no memory for the page");
     }
     if (status == STATUS_OK)
-        status = file_replace(out, page.data, page.size, err);
+        status = flags_used("out", file_replace(out, page.data, page.size, err), err);
     document_close(&data);
     buffer_free(&template);
     buffer_free(&page);

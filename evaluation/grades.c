@@ -1,5 +1,6 @@
 #include "evaluation/grades.h"
 
+#include "base/flags.h"
 #include "evaluation/grade_items.h"
 #include "evaluation/path_list.h"
 
@@ -108,9 +109,9 @@ static enum status read_files(struct grading *grading, const char *files, struct
         struct cJSON *file = NULL;
         status = path_list_next(&files, "grades", path, &got, err);
         if (status == STATUS_OK && got)
-            status = document_read(&file, path, err);
+            status = flags_used("grades", document_read(&file, path, err), err);
         if (status == STATUS_OK && got)
-            status = add_grader(grading, file, path, err);
+            status = flags_used("grades", add_grader(grading, file, path, err), err);
         cJSON_Delete(file);
     }
     return status;

@@ -19,7 +19,7 @@ static enum status open_model(struct harness *harness, const char *folder, struc
     enum status status = engine_open(&harness->models[harness->count], folder,
                                      harness->options->dtype, &scheduler, err);
     harness->count += status == STATUS_OK;
-    return status;
+    return flags_used("model", status, err);
 }
 
 static enum status open_shipped(struct harness *harness, struct error *err) {

@@ -102,16 +102,18 @@ static enum status run(const struct evaluation_options *options, struct error *e
     char out[FILE_PATH_BYTES];
     enum status status = default_path(out, options->out, ".", "docs", err);
     if (status == STATUS_OK)
-        status = file_make_folder(out, err);
-    if (status == STATUS_OK)
-        status = options->from ? document_read(&document.root, options->from, err)
-                               : harness_measure(&all, options, &document, err);
+        status = flags_used("out", file_make_folder(out, err), err);
+    if (status == STATUS_OK && options->from)
+        status = flags_used("from", document_read(&document.root, options->from, err), err);
+    else if (status == STATUS_OK)
+        status = harness_measure(&all, options, &document, err);
     if (status == STATUS_OK)
         status = add_grades(&document, options->grades, err);
     if (status == STATUS_OK)
         status = document_check(&document, err);
     if (status == STATUS_OK)
-        status = options->json ? document_print(&document, err) : save(&document, out, err);
+        status = options->json ? document_print(&document, err)
+                               : flags_used("out", save(&document, out, err), err);
     if (status == STATUS_OK && !options->json)
         printf("%s: evaluation.md, evaluation.html and evaluation.json\n",
                options->out ? options->out : "docs");

@@ -184,7 +184,8 @@ static enum status measure(struct harness *harness, struct document *document, s
         status = default_path(data, harness->options->data, "data", "tinystories-valid.jsonl.xz",
                               err);
     if (status == STATUS_OK)
-        status = story_sample_read(&samples[count++], harness, data, stories, err);
+        status = flags_used(
+            "data", story_sample_read(&samples[count++], harness, data, stories, err), err);
     if (status == STATUS_OK)
         status = add_texture(harness, document, &reference, samples, count, err);
     if (status == STATUS_OK)

@@ -1,6 +1,7 @@
 #include "evaluation/training_text.h"
 
 #include "base/default_path.h"
+#include "base/flags.h"
 #include "evaluation/path_list.h"
 #include "evaluation/stories.h"
 
@@ -36,11 +37,12 @@ static enum status add_file(struct training_text *text, const char *path,
         .path = path, .tokenizer = tokenizer, .positions = DATASET_UNCUT};
     struct dataset dataset = {0};
     enum status status = dataset_load(&dataset, &source, pool, err);
-    if (status != STATUS_OK)
-        return status;
-    status = append_ids(text, &dataset, err);
+    if (status == STATUS_OK)
+        status = append_ids(text, &dataset, err);
     dataset_free(&dataset);
-    return status == STATUS_OK ? learn_words(&text->words, path, err) : status;
+    if (status == STATUS_OK)
+        status = learn_words(&text->words, path, err);
+    return flags_used("training", status, err);
 }
 
 enum status training_text_load(struct training_text *text, const char *files,

@@ -173,13 +173,14 @@ static enum status run(const char *command, const char *model, struct tools *too
         line_function *function; /* NULL: info */
     } commands[] = {{"encode", encode_line}, {"decode", decode_line}, {"info", NULL}};
     if (strcmp(command, "truecase") == 0) {
-        enum status status = load_capitals(tools, model, err);
+        enum status status = flags_used("model", load_capitals(tools, model, err), err);
         return status == STATUS_OK ? each_line(tools, truecase_line, err) : status;
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (strcmp(command, commands[i].name) != 0)
             continue;
-        enum status status = tokenizer_load(&tools->tokenizer, model, err);
+        enum status status =
+            flags_used("model", tokenizer_load(&tools->tokenizer, model, err), err);
         if (status != STATUS_OK)
             return status;
         return commands[i].function ? each_line(tools, commands[i].function, err)

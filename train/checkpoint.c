@@ -1,5 +1,6 @@
 #include "train/checkpoint.h"
 
+#include "base/flags.h"
 #include "model/safetensors.h"
 
 #include <inttypes.h>
@@ -112,7 +113,7 @@ static struct setting setting_like(const char *text, const struct setting *like)
 enum status checkpoint_setting(const char *path, const char *key, char *value, size_t size,
                                struct error *err) {
     struct safetensors file;
-    enum status status = safetensors_open(&file, path, err);
+    enum status status = flags_used("run", safetensors_open(&file, path, err), err);
     if (status != STATUS_OK)
         return status;
     const char *recipe = safetensors_metadata(&file, "recipe");
@@ -191,7 +192,7 @@ enum status checkpoint_load(const char *path, struct trainer *trainer, struct pr
     int buffers = trainer_state(trainer, state);
     struct progress read = {0};
     struct safetensors file;
-    enum status status = safetensors_open(&file, path, err);
+    enum status status = flags_used("run", safetensors_open(&file, path, err), err);
     if (status != STATUS_OK)
         return status;
     const char *kept = safetensors_metadata(&file, "kept");

@@ -96,34 +96,40 @@ static enum status evaluate_on(const struct evaluate_options *o, const struct mo
     return status;
 }
 
+static enum status open_model(const char *folder, struct model **model,
+                              struct tokenizer **tokenizer, struct error *err) {
+    char path[FILE_PATH_BYTES];
+    enum status status = file_join(path, folder, "tokenizer.model", err);
+    if (status == STATUS_OK)
+        status = weights_load(folder, model, err);
+    if (status == STATUS_OK)
+        status = tokenizer_load(tokenizer, path, err);
+    if (status == STATUS_OK && tokenizer_vocab_size(*tokenizer) != (size_t)(*model)->config.vocab)
+        status = error_set(err, STATUS_INVALID, "%s has %zu pieces, the model %d", path,
+                           tokenizer_vocab_size(*tokenizer), (*model)->config.vocab);
+    return status;
+}
+
 static enum status run(const struct evaluate_options *o, struct error *err) {
     struct pool *pool = NULL;
     struct model *model = NULL;
     struct tokenizer *tokenizer = NULL;
     struct dataset dataset = {0};
     struct evaluation evaluation;
-    char folder[FILE_PATH_BYTES], data[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
+    char folder[FILE_PATH_BYTES], data[FILE_PATH_BYTES];
     if (o->json && o->tell)
         return error_set_field(err, STATUS_INVALID, "tell", "--tell does not go with --json");
     enum status status = default_path(folder, o->model, "weights", "alpaca", err);
     if (status == STATUS_OK)
         status = default_path(data, o->data, "data", "tinystories-valid.jsonl.xz", err);
     if (status == STATUS_OK)
-        status = file_join(path, folder, "tokenizer.model", err);
-    if (status == STATUS_OK)
         status = pool_create(&pool, o->threads, err);
     if (status == STATUS_OK)
-        status = weights_load(folder, &model, err);
-    if (status == STATUS_OK)
-        status = tokenizer_load(&tokenizer, path, err);
-    if (status == STATUS_OK && tokenizer_vocab_size(tokenizer) != (size_t)model->config.vocab)
-        status = error_set(err, STATUS_INVALID, "%s has %zu pieces, the model %d", path,
-                           tokenizer_vocab_size(tokenizer), model->config.vocab);
-    if (status == STATUS_OK)
-        status = dataset_load(&dataset,
-                              &(struct dataset_source){data, tokenizer,
-                                                       (size_t)model->config.positions, 0},
-                              pool, err);
+        status = flags_used("model", open_model(folder, &model, &tokenizer, err), err);
+    if (status == STATUS_OK) {
+        const struct dataset_source source = {data, tokenizer, (size_t)model->config.positions, 0};
+        status = flags_used("data", dataset_load(&dataset, &source, pool, err), err);
+    }
     status = ranks_agree(status, err);
     if (status == STATUS_OK)
         status = evaluate_on(o, model, pool, &dataset, &evaluation, err);

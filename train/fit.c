@@ -37,10 +37,11 @@ static enum status save_model(struct fit *f, struct error *err) {
     enum status status = trainer_fetch(&f->trainer, err);
     if (status == STATUS_OK)
         status = tokenizer_copy(f->paths.tokenizer, f->paths.out, err);
-    if (status == STATUS_OK)
-        status = weights_save(f->paths.out, f->options.preset, f->model,
-                              f->plan.float32 ? SAFETENSORS_F32 : SAFETENSORS_BF16, err);
-    return status;
+    if (status != STATUS_OK)
+        return status;
+    status = weights_save(f->paths.out, f->options.preset, f->model,
+                          f->plan.float32 ? SAFETENSORS_F32 : SAFETENSORS_BF16, err);
+    return flags_used("out", status, err);
 }
 
 static enum status save_checkpoint(struct fit *f, struct error *err) {
@@ -51,7 +52,7 @@ static enum status save_checkpoint(struct fit *f, struct error *err) {
     enum status status =
         checkpoint_save(f->paths.checkpoint, &f->trainer, &f->progress, &identity, err);
     measured_add(&f->forecast.checkpoint, clock_seconds() - start);
-    return status;
+    return flags_used("run", status, err);
 }
 
 /* What only the first rank does, because it owns the files. */

@@ -41,9 +41,9 @@ static enum status open_folders(struct fit *f, struct error *err) {
     if (!ranks_lead())
         return status;
     if (status == STATUS_OK)
-        status = run_folder_open(&f->run, p->run, err);
+        status = flags_used("run", run_folder_open(&f->run, p->run, err), err);
     if (status == STATUS_OK)
-        status = file_make_folder(p->out, err);
+        status = flags_used("out", file_make_folder(p->out, err), err);
     if (status != STATUS_OK)
         return status;
     run_folder_sweep(p->run, "checkpoint.safetensors");
@@ -55,14 +55,12 @@ static enum status open_folders(struct fit *f, struct error *err) {
     return STATUS_OK;
 }
 
-static enum status open_data(struct fit *f, struct error *err) {
-    size_t positions = (size_t)f->plan.config.positions;
+static enum status open_tokenizer(struct fit *f, struct error *err) {
+    const struct model_config *c = &f->plan.config;
     enum status status = tokenizer_load(&f->tokenizer, f->paths.tokenizer, err);
     if (status != STATUS_OK)
         return status;
-    log_info("reading %s and %s", f->paths.train, f->paths.valid);
     struct tokenizer_specials specials = tokenizer_specials(f->tokenizer);
-    const struct model_config *c = &f->plan.config;
     if (tokenizer_vocab_size(f->tokenizer) != (size_t)c->vocab || specials.unk != c->unk_id ||
         specials.bos != c->bos_id || specials.eos != c->eos_id || specials.pad != c->pad_id)
         return error_set(err, STATUS_INVALID,
@@ -70,15 +68,26 @@ static enum status open_data(struct fit *f, struct error *err) {
                          "bos %d, eos %d, pad %d",
                          f->paths.tokenizer, f->options.preset, c->vocab, c->unk_id, c->bos_id,
                          c->eos_id, c->pad_id);
+    return STATUS_OK;
+}
+
+static enum status open_data(struct fit *f, struct error *err) {
+    size_t positions = (size_t)f->plan.config.positions;
+    enum status status = flags_used("tokenizer", open_tokenizer(f, err), err);
+    if (status != STATUS_OK)
+        return status;
+    log_info("reading %s and %s", f->paths.train, f->paths.valid);
     struct dataset_source train = {
         f->paths.train, f->tokenizer, f->options.random_crop > 0 ? DATASET_UNCUT : positions, 0};
     struct dataset_source valid = {f->paths.valid, f->tokenizer, positions, 0};
     struct dataset_source mix = train;
     mix.path = f->plan.mix.path;
-    status = dataset_load(&f->train, &train, f->pool, err);
+    status = flags_used("train", dataset_load(&f->train, &train, f->pool, err), err);
     if (status == STATUS_OK && mix.path[0])
-        status = dataset_load(&f->mix, &mix, f->pool, err);
-    return status == STATUS_OK ? dataset_load(&f->valid, &valid, f->pool, err) : status;
+        status = flags_used("mix", dataset_load(&f->mix, &mix, f->pool, err), err);
+    if (status == STATUS_OK)
+        status = flags_used("valid", dataset_load(&f->valid, &valid, f->pool, err), err);
+    return status;
 }
 
 static struct data_loader_options plan_batches(const struct fit *f) {
@@ -130,6 +139,7 @@ static enum status open_model(struct fit *f, struct error *err) {
     enum status status = weights_check_tokenizer(o->start, f->paths.tokenizer, err);
     if (status == STATUS_OK)
         status = weights_load(o->start, &f->model, err);
+    status = flags_used("start", status, err);
     if (status == STATUS_OK && memcmp(&f->model->config, c, sizeof *c) != 0)
         status = error_set_field(err, STATUS_INVALID, "start",
                                  "%s is not a model of preset %s with %d layers", o->start,
@@ -237,7 +247,7 @@ static enum status open_trainer(struct fit *f, struct error *err) {
     if (status == STATUS_OK)
         status = trainer_create(&f->trainer, f->model, f->pool, &f->plan.trainer, err);
     if (status == STATUS_OK && o->teacher)
-        status = teacher_open(&f->teacher, &teacher, f->pool, err);
+        status = flags_used("teacher", teacher_open(&f->teacher, &teacher, f->pool, err), err);
     if (status == STATUS_OK && o->teacher)
         status = trainer_set_teacher(&f->trainer, f->teacher, err);
     if (status == STATUS_OK)
@@ -255,8 +265,10 @@ static enum status open_run(struct fit *f, struct error *err) {
     plan.mix = f->mix.stories ? &f->mix : NULL;
     status = data_loader_open(&f->loader, &f->train, &plan, f->progress.data, err);
     if (status == STATUS_OK && ranks_lead())
-        status =
-            training_log_open(&f->log, f->paths.log, f->progress.step, f->schedule.steps, err);
+        status = flags_used("run",
+                            training_log_open(&f->log, f->paths.log, f->progress.step,
+                                              f->schedule.steps, err),
+                            err);
     if (status == STATUS_OK && f->changes.size)
         training_log_changes(&f->log, f->progress.step, f->changes.data);
     return ranks_agree(status, err);

@@ -69,7 +69,8 @@ static enum status write_folder(const struct grow_options *o, const struct model
     snprintf(name, sizeof name, "%s-grown", o->preset);
     enum status status = default_path(folder, o->out, "build/models", name, err);
     if (status == STATUS_OK)
-        status = weights_save(folder, o->preset, model, SAFETENSORS_F32, err);
+        status = flags_used(
+            "out", weights_save(folder, o->preset, model, SAFETENSORS_F32, err), err);
     if (status == STATUS_OK)
         status = tokenizer_copy(tokenizer, folder, err);
     if (status == STATUS_OK)
@@ -108,11 +109,10 @@ static enum status run(const struct grow_options *o, char **folders, int count,
         status = grow(model, read, count, o->seed, err);
     if (status == STATUS_OK)
         status = tokenizer_load(&tokenizer, path, err);
+    const struct dataset_source source = {data, tokenizer, (size_t)config.positions,
+                                          CALIBRATION_ROWS}; /* a row or more each */
     if (status == STATUS_OK)
-        status = dataset_load(&dataset,
-                              &(struct dataset_source){data, tokenizer, (size_t)config.positions,
-                                                       CALIBRATION_ROWS}, /* a row or more each */
-                              pool, err);
+        status = flags_used("data", dataset_load(&dataset, &source, pool, err), err);
     if (status == STATUS_OK)
         status = calibrate(model, read, count, &dataset, pool, err);
     if (status == STATUS_OK)

@@ -59,7 +59,7 @@ static enum status learn(const struct truecase_options *o, char **inputs, int co
     if (status == STATUS_OK)
         status = truecase_learn(&learner, &o->settings, &text, &weights, err);
     if (status == STATUS_OK)
-        status = file_replace(o->table, text.data, text.size, err);
+        status = flags_used("table", file_replace(o->table, text.data, text.size, err), err);
     if (status == STATUS_OK)
         printf("%s: %zu weights, %zu bytes, from %zu stories of %llu words\n", o->table, weights,
                text.size, learner.story_count, (unsigned long long)learner.words);
@@ -124,10 +124,10 @@ static enum status judge_story(void *context, struct buffer *right, struct error
 static enum status judge(const struct truecase_options *o, struct error *err) {
     struct truecase_table *weights = NULL;
     struct judging judging = {.print_wrong = o->wrong};
-    enum status status = truecase_table_load(&weights, o->table, err);
+    enum status status = flags_used("table", truecase_table_load(&weights, o->table, err), err);
     judging.table = weights;
     if (status == STATUS_OK)
-        status = each_story(o->valid, judge_story, &judging, err);
+        status = flags_used("valid", each_story(o->valid, judge_story, &judging, err), err);
     if (status == STATUS_OK)
         printf("%s: %.2f %% of %zu words right, %zu wrong\n", o->valid,
                judging.words ? 100.0 * (double)(judging.words - judging.wrong) /

@@ -73,7 +73,7 @@ int main(int argc, char **argv) {
     if (status == STATUS_OK)
         status = engine_pack(&engine, &pack, &err);
     if (status == STATUS_OK)
-        status = write_files(options.out, &pack, &err);
+        status = flags_used("out", write_files(options.out, &pack, &err), &err);
     engine_close(&engine);
     buffer_free(&pack);
     if (status != STATUS_OK)

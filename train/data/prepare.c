@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/flags.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "train/data/story_reader.h"
@@ -37,19 +38,19 @@ static enum status open_part(struct part *part, const char *folder, const char *
     if (status == STATUS_OK)
         status = file_writer_open(&part->writer, path, err);
     part->open = status == STATUS_OK;
-    return status;
+    return flags_used("out", status, err);
 }
 
 static enum status commit_part(struct part *part, struct error *err) {
     part->open = false; /* a failed commit aborts by itself */
-    return file_writer_commit(&part->writer, err);
+    return flags_used("out", file_writer_commit(&part->writer, err), err);
 }
 
 static enum status write_story(struct part *part, const char *story, size_t bytes,
                                struct error *err) {
     fwrite(story, 1, bytes, part->writer.stream);
     if (putc('\n', part->writer.stream) == EOF) /* a full disk should not be read on for */
-        return error_set_errno(err, "cannot write %s", part->writer.path);
+        return flags_used("out", error_set_errno(err, "cannot write %s", part->writer.path), err);
     ++*part->stories;
     *part->bytes += bytes;
     return STATUS_OK;
@@ -141,13 +142,14 @@ enum status prepare_run(const struct prepare_options *options, struct prepare_re
                       .valid = {.stories = &report->valid_stories, .bytes = &report->valid_bytes},
                       .next_report = clock_seconds() + REPORT_EVERY_SECONDS};
     *report = (struct prepare_report){0};
-    enum status status = file_make_folder(options->out, err);
+    enum status status = flags_used("out", file_make_folder(options->out, err), err);
     if (status == STATUS_OK)
         status = open_part(&run.train, options->out, "train.txt", err);
     if (status == STATUS_OK)
         status = open_part(&run.valid, options->out, "valid.txt", err);
     if (status == STATUS_OK && options->valid)
-        status = read_stories(&run, options->valid, true, &report->valid, err);
+        status = flags_used("valid",
+                            read_stories(&run, options->valid, true, &report->valid, err), err);
     for (size_t i = 0; i < options->input_count && status == STATUS_OK; i++)
         status = read_stories(&run, options->inputs[i], false, &report->inputs, err);
     if (status == STATUS_OK && report->train_stories == 0 && report->valid_stories > 0 &&

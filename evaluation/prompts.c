@@ -16,12 +16,6 @@ enum { ANSWER_TOKENS = 60, STORY_TOKENS = 200 };
 
 static const struct flag flags[] = {SHARED_OPTIONS};
 
-/* Cuts an answer after its first sentence. */
-static void cut_answer(char *answer, const char *prompt) {
-    size_t blank = strspn(answer, " ");
-    answer[blank + sentence_length(answer + blank, quotes_open(prompt))] = '\0';
-}
-
 /* The model's continuations of all prompts, each into the array "answers" of its prompt. */
 static enum status answer(struct harness *harness, struct engine *model, struct document *document,
                           struct cJSON *prompts, bool whole_stories, struct error *err) {
@@ -48,8 +42,8 @@ static enum status answer(struct harness *harness, struct engine *model, struct 
         status = generate(harness, model, &options, best, err);
     for (int i = 0; i < count && status == STATUS_OK; i++) {
         if (!whole_stories) {
-            cut_answer(once[i].text, texts[i]);
-            cut_answer(best[i].text, texts[i]);
+            sentence_cut_answer(once[i].text, quotes_open(texts[i]));
+            sentence_cut_answer(best[i].text, quotes_open(texts[i]));
         }
         cJSON *answers = cJSON_GetObjectItem(cJSON_GetArrayItem(prompts, i), "answers");
         cJSON *object = document_object(document, answers, NULL);
@@ -172,8 +166,8 @@ static void write_section(const struct cJSON *root, struct page *page) {
     page_paragraph(page,
                    "Answered once at temperature %g, up to the end of the first sentence, and "
                    "beside it the best of several, as the server chooses it. Where a model first "
-                   "ends the prompt's own sentence, that full stop is all of its answer; the "
-                   "original's answers go on as its report has them.",
+                   "ends the prompt's own sentence, the answer is the sentence after that; the "
+                   "original's answers are as its report has them.",
                    document_get_number(part, "temperature"));
     page_paragraph(page, "What the original and GPT2-XL answered: %s",
                    document_get_text(part, "source"));

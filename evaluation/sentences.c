@@ -49,6 +49,22 @@ size_t sentence_length(const char *text, bool quoted) {
     return (size_t)(c - text);
 }
 
+void sentence_cut_answer(char *answer, bool quoted) {
+    char *sentence = answer;
+    for (;;) {
+        char *first = sentence + strspn(sentence, SPACES);
+        size_t length = sentence_length(first, quoted);
+        char *rest = first + length;
+        if (strspn(first, ".!?\"')") < length || !rest[strspn(rest, SPACES)]) {
+            *rest = '\0';
+            break;
+        }
+        sentence = rest;
+        quoted = false; /* a sentence that others follow ends outside of quotes */
+    }
+    memmove(answer, sentence, strlen(sentence) + 1);
+}
+
 bool quotes_open(const char *text) {
     bool open = false;
     while (*text) {

@@ -39,6 +39,27 @@ static void sentences_end_outside_of_quotes(void **state) {
     assert_false(quotes_open("he said, “you should.”"));
 }
 
+static void check_answer(const char *text, bool quoted, const char *expected) {
+    char answer[128];
+    strcpy(answer, text);
+    sentence_cut_answer(answer, quoted);
+    assert_string_equal(answer, expected);
+}
+
+static void an_answer_is_the_first_sentence_that_says_something(void **state) {
+    (void)state;
+    check_answer(" to bed. she slept.", false, " to bed.");
+    check_answer(". she ran. then she slept.", false, " she ran.");
+    check_answer(" ... ?! she ran. then", false, " she ran.");
+    check_answer(".\" she ran. then", true, " she ran.");
+    check_answer(". \"no. never.\" she ran.", false, " \"no. never.\"");
+    check_answer(".\" said his mother. he ran.", true, ".\" said his mother.");
+    check_answer("-in-law. he ran.", false, "-in-law.");
+    check_answer(". she ran and", false, " she ran and");
+    check_answer(". ", false, ".");
+    check_answer("", false, "");
+}
+
 /* ---- words ----------------------------------------------------------------- */
 
 static const char *const texts[] = {
@@ -232,6 +253,7 @@ static void intervals_are_wilsons(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sentences_end_outside_of_quotes),
+        cmocka_unit_test(an_answer_is_the_first_sentence_that_says_something),
         cmocka_unit_test(names_and_things_come_from_the_stories),
         cmocka_unit_test(a_right_text_is_the_story_and_the_others_are_not),
         cmocka_unit_test(an_ending_is_a_sentence_that_says_something),

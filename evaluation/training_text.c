@@ -48,8 +48,10 @@ static enum status add_file(struct training_text *text, const char *path,
 enum status training_text_load(struct training_text *text, const char *files,
                                const struct tokenizer *tokenizer, struct pool *pool,
                                struct error *err) {
-    /* What the weights that ship learned from, as their cards say. */
-    static const char *const shipped[] = {"tinystories-train.jsonl.xz"};
+    /* All text that ships to be learned from (data/README.md). Weights may have learned from a part
+     * of it alone, as their cards say; what they learned is never taken for their own. */
+    static const char *const shipped[] = {"tinystories-train.jsonl.xz",
+                                          "tinystories-more.jsonl.xz"};
     char path[FILE_PATH_BYTES];
     bool got = true;
     enum status status = STATUS_OK;

@@ -21,7 +21,7 @@ struct training_text {
     struct training_words words;
 };
 
-/* Reads files ("a,b"); NULL for what the weights that ship learned from. Also after a failure
+/* Reads files ("a,b"); NULL for all training text that ships. Also after a failure
  * training_text_free() is due. */
 enum status training_text_load(struct training_text *text, const char *files,
                                const struct tokenizer *tokenizer, struct pool *pool,

@@ -1,5 +1,6 @@
 """alpaca-eval texture and grade from outside: the same figures from the same seed, and clear refusals."""
 import json
+import lzma
 import os
 import pathlib
 import subprocess
@@ -53,6 +54,14 @@ def test_stories_that_are_in_the_training_text_are_found_whole(files):
     assert all(run["text"].startswith("one day, a girl named") and run["text"].endswith("they were friends.")
                for run in real["longest_runs"])
     assert after["texture"]["sets"][1]["unknown_words"] == 0
+
+
+def test_by_default_all_text_that_ships_to_be_learned_from_is_training_text(files):
+    """However much of it the models took: what they know by heart is not their own."""
+    ships = [path for path in (ROOT / "data").glob("*.jsonl.xz") if "valid" not in path.name]
+    stories = sum(len(lzma.decompress(path.read_bytes()).splitlines()) for path in ships)
+    assert len(ships) > 1
+    assert texture(*files[:2])["texture"]["training_stories"] == stories
 
 
 def test_training_text_may_be_several_files(files, tmp_path):

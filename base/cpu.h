@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-/* Cores this process may keep busy: the smaller of its CPU affinity and cpu_quota(""); at least 1. */
+/* Cores this process may keep busy: the less of its CPU affinity and cpu_quota(""), at least 1. */
 int cpu_count(void);
 /* Cores that the CPU quotas of its cgroup and of those above it allow (version 2 or 1), rounded up;
  * 0 for no limit. `root` stands before the paths of /proc and /sys; for tests. */

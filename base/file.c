@@ -219,7 +219,7 @@ bool file_program(char path[FILE_PATH_BYTES], bool *by_loader) {
     uint32_t size = FILE_PATH_BYTES;
     return _NSGetExecutablePath(path, &size) == 0;
 #else
-    /* The kernel loads no interpreter for a program that is one: /proc/self/exe is then the loader. */
+    /* For a program that is an interpreter the kernel loads none: /proc/self/exe is the loader. */
     *by_loader = getauxval(AT_BASE) == 0;
     ssize_t length = *by_loader ? 0 : readlink("/proc/self/exe", path, FILE_PATH_BYTES);
     if (length > 0 && length < FILE_PATH_BYTES) { /* as long as that it is cut */

@@ -70,7 +70,8 @@ static enum status assign(const struct flag *flag, void *options, const char *te
     }
     case FLAG_INT: {
         long long number = strtoll(text, &end, 10);
-        if (end == text || *end || errno || (double)number < flag->min || (double)number > flag->max)
+        if (end == text || *end || errno || (double)number < flag->min ||
+            (double)number > flag->max)
             return bad_value(flag, text, err);
         *(int *)value = (int)number;
         return STATUS_OK;
@@ -194,8 +195,9 @@ enum status flags_parse(const struct flag_table *table, void *options, int *argc
             *help_shown = true;
             return STATUS_OK;
         } else {
-            keep_first(&first, parse_option(table, options, argument,
-                                            i + 1 < count ? argv[i + 1] : NULL, &next_taken, target));
+            const char *next = i + 1 < count ? argv[i + 1] : NULL;
+            keep_first(&first,
+                       parse_option(table, options, argument, next, &next_taken, target));
         }
     }
     return first;

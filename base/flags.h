@@ -39,7 +39,7 @@ struct flag_table {
     const char *summary;    /* one paragraph for --help */
     const struct flag *flags;
     size_t count;
-    const char *env_prefix; /* "ALPACA_" reads --batch-tokens from ALPACA_BATCH_TOKENS too; or NULL */
+    const char *env_prefix; /* "ALPACA_" reads --port from ALPACA_PORT too; or NULL */
     int max_arguments;      /* that are no options, such as file names */
 };
 
@@ -53,9 +53,9 @@ struct flag_table {
 enum status flags_parse(const struct flag_table *table, void *options, int *argc, char **argv,
                         bool *help_shown, struct error *err);
 
-/* What came of a value that was read, `status` with *err, which is returned: when the value cannot be
- * used, the message gets the option's name, as in "--model: cannot open ...", and error.field too.
- * Errors that name a field already stay as they are, and so does STATUS_NO_MEMORY. */
+/* What came of a value that was read, `status` with *err, which is returned: when the value cannot
+ * be used, the message gets the option's name, as in "--model: cannot open ...", and error.field
+ * too. Errors that name a field already stay as they are, and so does STATUS_NO_MEMORY. */
 enum status flags_used(const char *name, enum status status, struct error *err);
 
 void flags_print_help(const struct flag_table *table, FILE *out);

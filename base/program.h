@@ -1,5 +1,5 @@
-/* program.h - what every program does at its start and end, to find its command, and when it is asked
- * to stop.
+/* program.h - what every program does at its start and end, to find its command, and when it is
+ * asked to stop.
  *
  * Ownership: nothing is kept. Only main()'s thread may call these, but for program_hurries(), which
  * signal handlers on any thread may.
@@ -26,11 +26,11 @@ bool program_hurries(void);
 /* A program of several commands, each with options of its own. */
 struct program_command {
     const char *name, *help;
-    int (*run)(int argc, char **argv); /* what follows the command's name; returns the exit status */
+    int (*run)(int argc, char **argv); /* what follows the command's name; the exit status */
 };
 
-/* Runs the command that argv[1] names and returns its exit status; help, or what is wrong and status
- * 2, where it names none. */
+/* Runs the command that argv[1] names and returns its exit status; help, or what is wrong and
+ * status 2, where it names none. */
 int program_run_command(const char *program, const struct program_command *commands, size_t count,
                         int argc, char **argv);
 

@@ -94,8 +94,8 @@ static void print_parts(const struct figures *f, double macs, double peak_gops) 
     const struct scheduler_profile *p = &f->profile;
     double total = (double)p->total_ns, linears = (double)p->part_ns[PART_LINEARS];
     double gops = 2 * macs / linears;
-    double measured = linears + (double)p->part_ns[PART_ATTENTION] + (double)p->part_ns[PART_NORMS] +
-                   (double)p->sampling_ns;
+    double measured = linears + (double)p->part_ns[PART_ATTENTION] +
+                      (double)p->part_ns[PART_NORMS] + (double)p->sampling_ns;
     printf(" %8.3f %7.1f%% %7.1f%% %7.1f%% %7.1f%% %7.1f%% %7.1f%%", total / 1e6 / (double)p->steps,
            100 * linears / total, 100 * (double)p->part_ns[PART_ATTENTION] / total,
            100 * (double)p->part_ns[PART_NORMS] / total, 100 * (double)p->sampling_ns / total,

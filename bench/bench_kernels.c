@@ -1,4 +1,4 @@
-/* alpaca-bench kernels: each kernel of an INT8 model alone, on one thread and on alpaca's shapes. */
+/* alpaca-bench kernels: each kernel of an INT8 model alone, on one thread, on alpaca's shapes. */
 #include "bench/bench.h"
 
 #include "base/flags.h"

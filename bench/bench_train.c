@@ -36,8 +36,9 @@ static const struct flag flags[] = {
 };
 static const struct flag_table table = {
     .usage = "alpaca-bench train [options]",
-    .summary = "Tokens per second of training steps on random stories, after one step to warm up, and\n"
-               "the share that their arithmetic has of what the cores can do at most, measured here.",
+    .summary = "Tokens per second of training steps on random stories, after one step to warm up,\n"
+               "and the share that their arithmetic has of what the cores can do at most, which\n"
+               "is measured too.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
 };
@@ -118,7 +119,9 @@ static enum status run_preset(const char *name, const struct train_options *o,
     struct story_batch batch;
     int32_t *memory = NULL;
     struct step_result result;
-    struct step_options step = {.rates = {1e-4f, 1e-4f, 0}, .clip = 1, .dropout = {(float)o->dropout, (float)o->dropout}};
+    struct step_options step = {.rates = {1e-4f, 1e-4f, 0},
+                                .clip = 1,
+                                .dropout = {(float)o->dropout, (float)o->dropout}};
     enum status status = bench_model(&model, name, err);
     if (status == STATUS_OK)
         status = trainer_create(&trainer, model, pool, options, err);
@@ -220,10 +223,10 @@ static enum status run(const void *options_of_command, struct error *err) {
     /* Two of the three products of a weight are of integers, the third stays in BF16. */
     double int8_gops = ranks * peak_int8_gops(pool);
     double mixed = bf16_available() ? 3 / (2 / int8_gops + 1 / peaks[DTYPE_BF16]) : 0;
-    printf("%d x %d threads, %d tokens a step, %s; at most %.0f GFLOP/s in fp32, %.0f in BF16, and %.0f "
-           "with two thirds in INT8\n",
-           ranks_count(), pool_workers(pool), o->batch_tokens, o->optimizer, peaks[DTYPE_F32], peaks[DTYPE_BF16],
-           mixed);
+    printf("%d x %d threads, %d tokens a step, %s; at most %.0f GFLOP/s in fp32, %.0f in BF16, and "
+           "%.0f with two thirds in INT8\n",
+           ranks_count(), pool_workers(pool), o->batch_tokens, o->optimizer, peaks[DTYPE_F32],
+           peaks[DTYPE_BF16], mixed);
     print_head();
     const enum dtype dtypes[] = {DTYPE_INT8, DTYPE_BF16, DTYPE_F32};
     for (int f = 0; f < 3; f++) {

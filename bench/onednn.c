@@ -65,8 +65,9 @@ static dnnl_memory_t memory_of(const struct product *p, const dnnl_memory_desc_t
     return memory;
 }
 
-static void reorder(const struct product *p, dnnl_memory_t from, const dnnl_memory_desc_t *from_desc,
-                    dnnl_memory_t to, const dnnl_memory_desc_t *to_desc, dnnl_primitive_t *keep) {
+static void reorder(const struct product *p, dnnl_memory_t from,
+                    const dnnl_memory_desc_t *from_desc, dnnl_memory_t to,
+                    const dnnl_memory_desc_t *to_desc, dnnl_primitive_t *keep) {
     dnnl_primitive_desc_t desc;
     dnnl_primitive_t primitive;
     dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
@@ -173,7 +174,8 @@ static void call_int8(void *context) {
 
 static void call_bf16(void *context) {
     struct ours *o = context;
-    linear_forward(o->pool, NULL, (struct linear_product){&o->model->head, x, o->rows, y, false, {0}});
+    linear_forward(o->pool, NULL,
+                   (struct linear_product){&o->model->head, x, o->rows, y, false, {0}});
 }
 
 /* ---- comparisons ----------------------------------------------------------------- */

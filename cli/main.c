@@ -31,8 +31,8 @@ static const struct flag rows[] = {
     {"numeric", FLAG_TEXT, AT(dtype), "int8", 0, 0, "int8|f32",
      "Numbers that the model computes with; f32 is slower and for comparisons"},
     {"draft", FLAG_TEXT, AT(draft), "auto", 0, 0, "FOLDER",
-     "Model folder that proposes tokens for the model to check: the same story, sooner; auto takes a "
-     "much smaller model beside it, off none"},
+     "Model folder that proposes tokens for the model to check: the same story, sooner; auto takes "
+     "a much smaller model beside it, off none"},
     {"draft-tokens", FLAG_TEXT, AT(draft_tokens), "auto", 0, 0, "tokens",
      "Tokens that the draft proposes at a time, 1 to 16; auto: as many as pay"},
     {"temperature", FLAG_FLOAT, AT(sampling.temperature), "0.7", 0, SAMPLING_TEMPERATURE_MAX, "",

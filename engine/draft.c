@@ -12,7 +12,7 @@
 
 enum {
     ROWS = 64, /* of a worker's batch */
-    SEQUENCES_A_WORKER = 4, /* with more, every row costs as much as any other, and nothing is tried */
+    SEQUENCES_A_WORKER = 4, /* with more, every row costs as any other does, and nothing is tried */
 };
 
 /* What drafting works with: a worker's alone, or that of all together. */
@@ -172,8 +172,8 @@ static void add_rows(struct draft *d, struct drafter *w, struct batch *batch,
     }
 }
 
-/* Draws the sequence's next token from its logits, and ends its proposals when this one is not worth
- * checking, or no other can be. */
+/* Draws the sequence's next token from its logits, and ends its proposals when this one is not
+ * worth checking, or no other can be. */
 static void draw(struct draft *d, struct drafter *w, struct proposal *p, float *logits) {
     int end = p->total + p->count;
     double check = d->plan.price.check;

@@ -56,7 +56,7 @@ struct proposal {
     unsigned char leads[DRAFT_MAX_TOKENS]; /* of each (draft_pace.h) */
 };
 
-/* A step takes these three calls, in this order: proposals for all sequences that are generating, ... */
+/* A step takes these three calls, in this order: proposals for all sequences that generate, ... */
 void draft_propose(struct draft *draft, struct pool *pool, struct proposal *proposals, int count);
 /* ... for each with proposals, how many of them were right, and ... */
 void draft_judge(struct draft *draft, const struct proposal *proposal, int right);

@@ -87,7 +87,8 @@ enum status draft_model_open(struct engine *engine, const char *choice, struct e
                                "a draft works with --numeric int8 only");
     if (!automatic) {
         if (strlen(choice) >= sizeof engine->draft_folder)
-            return error_set_field(err, STATUS_INVALID, "draft", "the path is too long: %s", choice);
+            return error_set_field(err, STATUS_INVALID, "draft", "the path is too long: %s",
+                                   choice);
         strcpy(engine->draft_folder, choice);
         return flags_used("draft", open_folder(engine, err), err);
     }

@@ -124,7 +124,7 @@ double draft_pace_gain(const struct draft_pace *pace, double chance, double chec
 #define MUST_GAIN 1.2 /* times the price of the first round */
 #define MUST_WIN 1.05 /* times the tokens a second without proposals */
 
-/* Whether steps with proposals have hardly generated more tokens in their time than those without. */
+/* Whether steps with proposals hardly generated more tokens in their time than those without. */
 static bool loses(const struct pace_load *load, int sequences) {
     return load->steps >= 16 && load->plain_steps >= 4 &&
            load->tokens / (load->draft_ns + load->model_ns) <

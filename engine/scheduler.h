@@ -29,7 +29,7 @@ struct scheduler_options {
     int queue;       /* requests waiting at most */
     int threads;     /* compute threads; 0 for as many as the process may use */
     int prefill_chunk; /* prompt tokens per step at most */
-    bool stepped; /* starts no thread of its own: it runs in scheduler_step() and scheduler_stop() */
+    bool stepped; /* starts no thread: it runs in scheduler_step() and scheduler_stop() */
     const char *draft_choice; /* which model is to be the draft, said to engine_open() */
     const struct model *draft; /* proposes tokens (draft.h) to an INT8 model; NULL: nothing does */
     int draft_tokens;  /* so many at a time for each request; 0: as many as are worth their while */

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* Candidate i of prompt p is drawn with the seed `seed + p * best_of + i`; of a prompt's candidates
- * the best (engine/best_of.h) is its continuation. A story from nothing is that of the prompt "". */
+ * the best (engine/best_of.h) is its continuation. A story from nothing goes on from "". */
 struct generate_options {
     const char *what; /* for the progress line */
     const char *const *prompts;

@@ -1,9 +1,9 @@
 /* grade_items.h - the answers that are graded, each under an id that does not say who wrote it.
  *
- * They are in a document with the part "prompts": what the original Alpaca and GPT2-XL answered, and
- * one answer of each of the document's models to the same prompts. An id is a hash of the writer,
- * the prompt and the answer, so a grade is of this answer alone: when a model or the seed changes,
- * the answers that change are without a grade again.
+ * They are in a document with the part "prompts": what the original Alpaca and GPT2-XL answered,
+ * and one answer of each of the document's models to the same prompts. An id is a hash of the
+ * writer, the prompt and the answer, so a grade is of this answer alone: when a model or the seed
+ * changes, the answers that change are without a grade again.
  *
  * Ownership: the caller frees the list; its texts are the document's. Thread-safe.
  */
@@ -25,7 +25,7 @@ struct grade_item {
     bool is_story;     /* three grades; otherwise whether it fits */
     const char *kind;  /* of the prompt: "factual"; "story" */
     const char *prompt, *text;
-    int writer; /* 0: the original Alpaca; 1: GPT2-XL; the document's models from GRADE_MODELS_FROM */
+    int writer; /* 0: the original Alpaca; 1: GPT2-XL; GRADE_MODELS_FROM ..: the document's */
 };
 
 enum status grade_items(const struct cJSON *root, struct grade_item **items, size_t *count,

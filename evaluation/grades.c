@@ -170,8 +170,8 @@ static void add_report_grades(struct grading *grading, struct cJSON *part) {
         document_number(grading->document, row, "stories", count);
         for (int grade = 0; grade < GRADES && count > 0; grade++) {
             double sum = 0;
-            cJSON_ArrayForEach(story, stories)
-                sum += document_get_number(cJSON_GetObjectItem(story, writers[writer]), names[grade]);
+            cJSON_ArrayForEach(story, stories) sum += document_get_number(
+                cJSON_GetObjectItem(story, writers[writer]), names[grade]);
             document_number(grading->document, row, names[grade], sum / count);
         }
     }
@@ -250,9 +250,10 @@ void grades_write(const struct cJSON *root, struct page *page) {
     page_heading(page, 2, "Grades");
     page_paragraph(page,
                    "Given blind, on the page that `alpaca-eval grade` writes: it shows the answers "
-                   "of all models, not the best of several, shuffled and without names. A short answer fits when it makes "
-                   "sense in English and what it says is right and agrees with its prompt; "
-                   "continued stories have grades from 0 to 10. Graders: %d.",
+                   "of all models, not the best of several, shuffled and without names. A short "
+                   "answer fits when it makes sense in English and what it says is right and "
+                   "agrees with its prompt; continued stories have grades from 0 to 10. "
+                   "Graders: %d.",
                    cJSON_GetArraySize(graders));
     cJSON_ArrayForEach(grader, graders)
         page_paragraph(page, "By %s (a %s): %.0f answers.", document_get_text(grader, "by"),

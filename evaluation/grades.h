@@ -12,9 +12,9 @@
 #include "evaluation/document.h"
 #include "evaluation/page.h"
 
-/* Adds the part "grades" from files ("a.json,b.json") to a document that has "prompts". Of an answer
- * with several grades the mean counts. STATUS_CORRUPT names the file and what is wrong in it;
- * STATUS_INVALID: no grade in a file is of these answers. */
+/* Adds the part "grades" from files ("a.json,b.json") to a document that has "prompts". Of an
+ * answer with several grades the mean counts. STATUS_CORRUPT names the file and what is wrong in
+ * it; STATUS_INVALID: no grade in a file is of these answers. */
 enum status grades_add(struct document *document, const char *files, struct error *err);
 /* Shows the part; nothing where there is none. */
 void grades_write(const struct cJSON *root, struct page *page);

@@ -6,7 +6,8 @@
 static const struct program_command commands[] = {
     {"prompts", "the original's prompts, and how it and these models go on", prompts_command},
     {"choices", "which of several texts the models find likelier", choices_command},
-    {"texture", "stories from nothing beside real ones, and what of them is copied", texture_command},
+    {"texture", "stories from nothing beside real ones, and what of them is copied",
+     texture_command},
     {"grade", "a page on which somebody grades all answers blind", grade_command},
     {"report", "all of it, as docs/evaluation.md and docs/evaluation.html", report_command},
 };

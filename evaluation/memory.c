@@ -147,9 +147,9 @@ static void take_runs(struct search *s, const struct token_list *stories, size_t
     }
 }
 
-enum status memory_longest_runs(const struct training_text *training, const struct token_list *stories,
-                                size_t count, struct pool *pool, struct memory_run *runs,
-                                struct error *err) {
+enum status memory_longest_runs(const struct training_text *training,
+                                const struct token_list *stories, size_t count, struct pool *pool,
+                                struct memory_run *runs, struct error *err) {
     struct search search = {.training = training};
     int workers = pool_workers(pool);
     enum status status = search_open(&search, stories, count, workers, err);

@@ -25,8 +25,8 @@ struct memory_run {
 
 /* Fills runs[count]: of each story, without bos and eos, its longest run that the training text has
  * too, the first of equals. STATUS_UNSUPPORTED for ids that no dataset can hold. */
-enum status memory_longest_runs(const struct training_text *training, const struct token_list *stories,
-                                size_t count, struct pool *pool, struct memory_run *runs,
-                                struct error *err);
+enum status memory_longest_runs(const struct training_text *training,
+                                const struct token_list *stories, size_t count, struct pool *pool,
+                                struct memory_run *runs, struct error *err);
 
 #endif

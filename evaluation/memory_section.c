@@ -165,10 +165,12 @@ void memory_write(const struct cJSON *root, struct page *page) {
     page_column(page, "by");
     page_column(page, "tokens");
     page_column(page, "run");
-    cJSON_ArrayForEach(set, sets) cJSON_ArrayForEach(run, cJSON_GetObjectItem(set, "longest_runs")) {
-        page_cell(page, "%s", document_get_text(set, "name"));
-        page_cell(page, "%.0f", document_get_number(run, "tokens"));
-        page_cell(page, "%s", document_get_text(run, "text"));
+    cJSON_ArrayForEach(set, sets) {
+        cJSON_ArrayForEach(run, cJSON_GetObjectItem(set, "longest_runs")) {
+            page_cell(page, "%s", document_get_text(set, "name"));
+            page_cell(page, "%.0f", document_get_number(run, "tokens"));
+            page_cell(page, "%s", document_get_text(run, "text"));
+        }
     }
     page_table_end(page);
 }

@@ -1,5 +1,5 @@
-/* memory_section.h - the part "memory" of the document: what of each set of stories is in the training
- * text word for word.
+/* memory_section.h - the part "memory" of the document: what of each set of stories is in the
+ * training text word for word.
  *
  * Ownership: everything is the caller's. One thread, the user of the harness.
  */

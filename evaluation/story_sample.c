@@ -91,7 +91,7 @@ static enum status read_story(struct story_sample *sample, size_t i, const struc
     if (ids->count > limit)
         ids->count = limit;
     status = tokenizer_decode(engine->tokenizer, ids->ids, ids->count, &decoded, err);
-    if (status == STATUS_OK && !buffer_append_text(&decoded, "")) /* there is memory, if empty too */
+    if (status == STATUS_OK && !buffer_append_text(&decoded, "")) /* which has memory, empty too */
         status = no_memory(1, err);
     if (status == STATUS_OK)
         sample->stories.texts[i] = buffer_release(&decoded);

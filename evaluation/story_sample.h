@@ -18,7 +18,7 @@
 struct story_sample {
     const char *name; /* of the model; "real stories" */
     struct texture_stories stories;
-    struct token_list *ids; /* [stories.count] by the first model's tokenizer, without bos and eos */
+    struct token_list *ids; /* [stories.count] by the first model's tokenizer, no bos, no eos */
 };
 
 /* `count` stories of model i, drawn by the harness's seed. */

@@ -29,9 +29,9 @@ struct texture {
     size_t stories;
     double words, sentence_words; /* mean words of a story, of a sentence */
     double ended;                 /* share of the stories */
-    /* Share of n-grams of words, n from 1, that are different ones (Li et al., "A Diversity-Promoting
-     * Objective Function for Neural Conversation Models", NAACL 2016), of the first
-     * `distinct_words` words. */
+    /* Share of n-grams of words, n from 1, that are different ones (Li et al., "A
+     * Diversity-Promoting Objective Function for Neural Conversation Models", NAACL 2016), of the
+     * first `distinct_words` words. */
     double distinct[TEXTURE_NGRAMS];
     size_t distinct_words;
     /* Share of a story's 4-grams that it had before, over all stories (Welleck et al., "Neural Text

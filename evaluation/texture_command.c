@@ -204,9 +204,9 @@ static void write_sections(const struct cJSON *root, struct page *page) {
 const struct evaluation_test texture_test = {
     .name = "texture",
     .table = {.usage = "alpaca-eval texture [options]",
-              .summary = "Lets the models write stories from nothing and says how varied, how clean "
-                         "and how whole they\nare, and what of them is in the training text word "
-                         "for word, beside as many real stories.",
+              .summary = "Lets the models write stories from nothing and says how varied, how "
+                         "clean and how whole they\nare, and what of them is in the training text "
+                         "word for word, beside as many real stories.",
               .flags = flags,
               .count = sizeof flags / sizeof *flags},
     .measure = measure,

@@ -45,9 +45,9 @@ enum status model_config_check(const struct model_config *config, struct error *
 enum tensor_initial {
     INITIAL_ZERO,
     INITIAL_ONE,
-    INITIAL_NORMAL,          /* N(0, 1/d_model); times sqrt(d_model) the embedding has deviation 1 */
-    INITIAL_XAVIER_UNIFORM,  /* +-sqrt(6 / (rows + columns)): in_proj */
-    INITIAL_FAN_IN_UNIFORM,  /* +-1 / sqrt(columns): every other linear */
+    INITIAL_NORMAL,         /* N(0, 1/d_model); times sqrt(d_model) the embedding has deviation 1 */
+    INITIAL_XAVIER_UNIFORM, /* +-sqrt(6 / (rows + columns)): in_proj */
+    INITIAL_FAN_IN_UNIFORM, /* +-1 / sqrt(columns): every other linear */
 };
 
 /* The tensor table. GLOBAL tensors exist once, LAYER tensors in every layer.
@@ -120,7 +120,7 @@ struct model {
     struct linear head;
     float *position_table; /* [positions, d_model] sinusoids */
     enum dtype dtype;           /* of the linears; see model_prepare() */
-    enum dtype attention_dtype; /* of attention's products without a cache: F32, or BF16 in training */
+    enum dtype attention_dtype; /* of its products without a cache: F32, or BF16 in training */
     struct arena arena;
 };
 

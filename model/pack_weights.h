@@ -40,7 +40,7 @@ enum {
 /* What training's products need beside their operands. */
 struct training_workspace {
     size_t block_words, product_floats;
-    uint32_t *blocks;            /* [workers, block_words] rows of a first operand, packed as BF16 */
+    uint32_t *blocks;            /* [workers, block_words] rows of a first operand as BF16 */
     uint32_t *chunk;             /* [TRAINING_CHUNK_ROWS / 2, widest input, whole panels] BF16 */
     struct linear_scratch *int8; /* [workers] rows of gradients as INT8 */
     float *products;             /* [workers, product_floats]: [TRAINING_INT8_ROWS, widest input] */

@@ -327,9 +327,9 @@ static int32_t draw(struct sampler *sampler, const float *weights, uint32_t key,
         for (int32_t begin = 0; begin < sampler->vocab; begin += BLOCK) {
             int left = sampler->vocab - begin;
             double until = sampler->measures_lead ? second : earliest;
-            uint64_t may_win = kernels->below(weights + begin, (size_t)(left < BLOCK ? left : BLOCK),
-                                              key, (uint32_t)begin,
-                                              (float)until * 1.00001f); /* rounding is less */
+            uint64_t may_win =
+                kernels->below(weights + begin, (size_t)(left < BLOCK ? left : BLOCK), key,
+                               (uint32_t)begin, (float)until * 1.00001f); /* rounding is less */
             for (; may_win; may_win &= may_win - 1) {
                 int32_t id = begin + __builtin_ctzll(may_win);
                 double time = time_of(rng_bits32(key, (uint32_t)id), weights[id]);

@@ -65,11 +65,11 @@ struct sampling {
 #define SAMPLING_PENALTY_MAX 2.0 /* presence and frequency; the least is its negative */
 #define SAMPLING_BIAS_MAX 100.0  /* likewise */
 enum { SAMPLING_BIASES_MAX = 300 };
-#define SAMPLING_SEED_MAX UINT64_C(9007199254740991) /* 2^53 - 1: what a JSON number holds exactly */
+#define SAMPLING_SEED_MAX UINT64_C(9007199254740991) /* 2^53 - 1: exact in JSON */
 
-/* Which draw this is; raise it whenever the same logits, settings and seed give another token. It is
- * part of a model's fingerprint (engine/engine.h), by which a link to a story knows that its seed
- * would tell another one now. */
+/* Which draw this is; raise it whenever the same logits, settings and seed give another token. It
+ * is part of a model's fingerprint (engine/engine.h), by which a link to a story knows that its
+ * seed would tell another one now. */
 enum { SAMPLER_DRAW_VERSION = 1 };
 
 struct sampling sampling_defaults(void); /* temperature 0.7, everything else off, seed 0 */

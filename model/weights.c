@@ -301,8 +301,8 @@ enum status weights_load(const char *folder, struct model **out, struct error *e
 
 enum status weights_save(const char *folder, const char *name, const struct model *model,
                          enum safetensors_dtype dtype, struct error *err) {
-    char path[FILE_PATH_BYTES], format_key[] = "format", format[] = "pt"; /* as torch's own loader expects */
-    const struct safetensors_text metadata = {format_key, format};
+    char path[FILE_PATH_BYTES], format_key[] = "format", format[] = "pt";
+    const struct safetensors_text metadata = {format_key, format}; /* torch expects it */
     int count = model_tensor_count(&model->config);
     struct safetensors_output *outputs = calloc((size_t)count, sizeof *outputs);
     struct tensor_info *infos = calloc((size_t)count, sizeof *infos);

@@ -125,7 +125,8 @@ static enum status serve(struct service *service, struct error *err) {
     struct http_server *http = NULL;
     const char *port = getenv("ALPACA_PORT");
     if (port && strstr(port, "://")) /* base/flags.h */
-        log_warn("ALPACA_PORT=%s is ignored: Kubernetes sets it so for a service called alpaca", port);
+        log_warn("ALPACA_PORT=%s is ignored: Kubernetes sets it so for a service called alpaca",
+                 port);
     enum status status = catch_signals(err);
     if (status == STATUS_OK)
         status = open_service(service, err);

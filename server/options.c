@@ -10,8 +10,8 @@
 
 static const struct flag rows[] = {
     {"host", FLAG_TEXT, AT(host), "127.0.0.1", 0, 0, "ADDRESS",
-     "Address to listen on; localhost for 127.0.0.1 and ::1, 0.0.0.0 for every IPv4 address, :: for "
-     "IPv6 too"},
+     "Address to listen on; localhost for 127.0.0.1 and ::1, 0.0.0.0 for every IPv4 address, :: "
+     "for IPv6 too"},
     {"port", FLAG_INT, AT(port), "8080", 0, 65535, "PORT", "Port to listen on; 0 takes a free one"},
     {"model", FLAG_TEXT, AT(model), NULL, 0, 0, "FOLDER",
      "Model folder; by default the best one in weights/ here or beside the program"},

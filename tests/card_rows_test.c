@@ -34,7 +34,8 @@ static void a_norm_is_the_cpus(void **state) {
         fill(x, n, 1), fill(weight, n, 2), fill(bias, n, 3);
         const struct row_norm norm = {weight, bias, n, 1e-5f};
         row_norm_forward(&norm, y, x, &stats[0], &stats[1]);
-        kernels_get()->layer_norm(expected, &other[0], &other[1], x, weight, bias, (size_t)n, 1e-5f);
+        kernels_get()->layer_norm(expected, &other[0], &other[1], x, weight, bias, (size_t)n,
+                                  1e-5f);
         check_close(y, expected, n);
         check_close(stats, other, 2);
 

@@ -82,7 +82,8 @@ static void forget(void) {
 static const char *save(const char *recipe) {
     struct error err = {0};
     const char *path = scratch_path(&scratch, "checkpoint.safetensors");
-    if (checkpoint_save(path, &trainer, &PROGRESS, &(struct run_identity){recipe, KEPT, HOW}, &err) != STATUS_OK)
+    const struct run_identity identity = {recipe, KEPT, HOW};
+    if (checkpoint_save(path, &trainer, &PROGRESS, &identity, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     return path;
 }
@@ -171,7 +172,8 @@ static void what_differs_is_named(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error err = {0};
         const struct run_identity now = {cases[i].recipe, cases[i].kept, HOW};
-        assert_int_equal(checkpoint_load(path, &trainer, &progress, &now, NULL, &err), STATUS_INVALID);
+        assert_int_equal(checkpoint_load(path, &trainer, &progress, &now, NULL, &err),
+                         STATUS_INVALID);
         if (!strstr(err.message, cases[i].words))
             fail_msg("\"%s\" does not say \"%s\"", err.message, cases[i].words);
     }
@@ -256,7 +258,8 @@ static void a_full_disk_leaves_the_last_checkpoint(void **state) {
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
     struct error err = {0};
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-    enum status status = checkpoint_save(path, &trainer, &PROGRESS, &(struct run_identity){"new", KEPT, HOW}, &err);
+    const struct run_identity identity = {"new", KEPT, HOW};
+    enum status status = checkpoint_save(path, &trainer, &PROGRESS, &identity, &err);
     setrlimit(RLIMIT_FSIZE, &limit);
     signal(SIGXFSZ, handler);
     assert_int_equal(status, STATUS_IO);

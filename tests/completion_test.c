@@ -249,7 +249,8 @@ static void test_a_completion_may_be_dropped_at_any_moment(void **state) {
     (void)state;
     struct bell bell = BELL;
     for (uint64_t seed = 0; seed < 50; seed++) {
-        while (!scheduler_has_room(engine.scheduler, QUEUE_ALL)) /* the dropped ones go with the next step */
+        /* The dropped ones go with the next step. */
+        while (!scheduler_has_room(engine.scheduler, QUEUE_ALL))
             sched_yield();
         struct completion completion = start("the", seed, 1000, NULL, 0, &bell);
         completion_free(&completion);

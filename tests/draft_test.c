@@ -66,7 +66,7 @@ static struct sampling settings_of(int story) {
     return s;
 }
 
-/* Neighbors share the beginning of their prompts; there are some of one token and some long ones. */
+/* Neighbors share the beginning of their prompts; some are of one token and some are long. */
 static int prompt_of(int story, int32_t prompt[PROMPT]) {
     int count = 1 + (int)(rng_bits(42, (uint64_t)story) % PROMPT);
     for (int i = 0; i < count; i++)
@@ -181,7 +181,8 @@ static void who_leaves_amid_proposals_changes_nothing(void **state) {
             }
             assert_int_equal(s % 3, 0);
             assert_in_range(got[s].count, 2, expected[s].count);
-            assert_memory_equal(got[s].ids, expected[s].ids, (size_t)got[s].count * sizeof(int32_t));
+            assert_memory_equal(got[s].ids, expected[s].ids,
+                                (size_t)got[s].count * sizeof(int32_t));
             cancelled++;
         }
         assert_true(cancelled > 5);

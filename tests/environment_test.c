@@ -155,7 +155,8 @@ static void test_a_health_check_follows_the_containers_server(void **state) {
     assert_int_equal(ASKED("/usr/local/bin/alpaca-server\0--port\0" "9000", NULL).port, 9000);
     assert_int_equal(ASKED("alpaca-server\0--port=9000", "9001").port, 9001); /* itself first */
     assert_string_equal(ASKED("alpaca-server\0--host\0" "10.0.0.5", NULL).host, "10.0.0.5");
-    assert_int_equal(ASKED("/sbin/docker-init\0--\0alpaca-server\0--port\0" "9000", NULL).port, 9000);
+    assert_int_equal(ASKED("/sbin/docker-init\0--\0alpaca-server\0--port\0" "9000", NULL).port,
+                     9000);
     assert_int_equal(ASKED("alpaca-server", NULL).port, 8080);
     assert_int_equal(ASKED("/sbin/init\0--port\0" "9000", NULL).port, 8080); /* no container */
     assert_int_equal(asked("", 0, NULL).port, 8080);

@@ -49,8 +49,8 @@ static void read_list(struct golden goldens[GOLDEN_COUNT]) {
         assert_non_null(fgets(line, sizeof line, file));
         line[strcspn(line, "\n")] = '\0';
         *g = (struct golden){.hash = 0};
-        int fields = sscanf(line, "%" SCNx64 "\t%d\t%" SCNu64 "\t%f\t%d\t%f\t%f\t%f\t%d%n", &g->hash,
-                            &g->tokens, &g->sampling.seed, &g->sampling.temperature,
+        int fields = sscanf(line, "%" SCNx64 "\t%d\t%" SCNu64 "\t%f\t%d\t%f\t%f\t%f\t%d%n",
+                            &g->hash, &g->tokens, &g->sampling.seed, &g->sampling.temperature,
                             &g->sampling.top_k, &g->sampling.top_p, &g->sampling.min_p,
                             &g->sampling.repetition_penalty, &g->max_tokens, &at);
         assert_int_equal(fields, 9);

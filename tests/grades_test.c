@@ -170,14 +170,17 @@ static void wrong_files_are_refused_by_name(void **state) {
     const char *answer = id_of(&f, "a", TINY), *story = id_of(&f, "once", TINY);
     char grades[600];
     assert_refused(scratch_path(&scratch, "none.json"), STATUS_NOT_FOUND, "none.json");
-    assert_refused(scratch_write_text(&scratch, "text.json", "grades"), STATUS_CORRUPT, "text.json");
+    assert_refused(scratch_write_text(&scratch, "text.json", "grades"), STATUS_CORRUPT,
+                   "text.json");
     assert_refused(scratch_write_text(&scratch, "a.json", "{\"by\": \"Ann\", \"grades\": []}"),
                    STATUS_CORRUPT, "\"kind\", which is \"person\" or \"program\"");
     assert_refused(file_of("nobody.json", "", ""), STATUS_CORRUPT, "\"by\"");
-    assert_refused(file_of("empty.json", "Ann", ""), STATUS_INVALID, "no grade is of these answers");
+    assert_refused(file_of("empty.json", "Ann", ""), STATUS_INVALID,
+                   "no grade is of these answers");
     assert_refused(file_of("other.json", "Ann", "{\"id\": \"0123456789abcdef\", \"fits\": true}"),
                    STATUS_INVALID, "no grade is of these answers");
-    assert_refused(file_of("no_id.json", "Ann", "{\"fits\": true}"), STATUS_CORRUPT, "has no \"id\"");
+    assert_refused(file_of("no_id.json", "Ann", "{\"fits\": true}"), STATUS_CORRUPT,
+                   "has no \"id\"");
     snprintf(grades, sizeof grades, "{\"id\": \"%s\", \"fits\": 1}", answer);
     assert_refused(file_of("fits.json", "Ann", grades), STATUS_CORRUPT, "true or false");
     snprintf(grades, sizeof grades,
@@ -185,8 +188,8 @@ static void wrong_files_are_refused_by_name(void **state) {
     assert_refused(file_of("high.json", "Ann", grades), STATUS_CORRUPT, "each 0 to 10");
     snprintf(grades, sizeof grades, "{\"id\": \"%s\", \"grammar\": 1, \"creativity\": 5}", story);
     assert_refused(file_of("short.json", "Ann", grades), STATUS_CORRUPT, "each 0 to 10");
-    snprintf(grades, sizeof grades, "{\"id\": \"%s\", \"fits\": true}, {\"id\": \"%s\", \"fits\": true}",
-             answer, answer);
+    snprintf(grades, sizeof grades,
+             "{\"id\": \"%s\", \"fits\": true}, {\"id\": \"%s\", \"fits\": true}", answer, answer);
     assert_refused(file_of("twice.json", "Ann", grades), STATUS_CORRUPT, "is there twice");
     assert_refused("", STATUS_INVALID, "--grades is a list of paths");
     fixture_close(&f);

@@ -282,7 +282,9 @@ static void quantized_rows_stay_close(void **state) {
         float *values = x.data;
         fill_floats(values, n, i, 3);
         for (size_t j = 0; j < n; j++) /* mixed, as after a ReLU, and all negative */
-            values[j] = i % 3 == 1 ? fmaxf(0, values[j]) : i % 3 == 2 ? -fabsf(values[j]) : values[j];
+            values[j] = i % 3 == 1   ? fmaxf(0, values[j])
+                        : i % 3 == 2 ? -fabsf(values[j])
+                                     : values[j];
         struct quantization quantization, other;
         sets[0].rows->quantize_row(expected.data, padded, &quantization, values, n);
         const uint8_t *b = expected.data;
@@ -362,8 +364,9 @@ static void shares_are_a_softmax(void **state) {
         for (size_t j = 0; j < n; j++)
             sum += e[j] = exp(e[j] - max);
         for (int s = 0; s < count; s++) {
-            float f = sets[s].rows->attention_probabilities(high.data, low.data, dots.data, keys.data,
-                                                     values.data, n, padded, 0.002f, scratch.data);
+            float f = sets[s].rows->attention_probabilities(
+                high.data, low.data, dots.data, keys.data, values.data, n, padded, 0.002f,
+                scratch.data);
             if (s == 0) {
                 memcpy(expected[0], high.data, padded);
                 memcpy(expected[1], low.data, padded);
@@ -447,7 +450,8 @@ static void a_linear_layer_is_close_to_fp32(void **state) {
     struct linear small = {.dtype = DTYPE_INT8, .in = IN, .out = OUT, .packed = &packed};
     for (int relu = 0; relu < 2; relu++) {
         linear_forward(pool, &scratch, (struct linear_product){&wide, x, ROWS, y, relu, {0}});
-        linear_forward(pool, &scratch, (struct linear_product){&small, x, ROWS, rounded, relu, {0}});
+        linear_forward(pool, &scratch,
+                       (struct linear_product){&small, x, ROWS, rounded, relu, {0}});
         double error = relative_error(rounded, y, ROWS * OUT);
         assert_true(error < 0.012);
         assert_true(error > 0.0001); /* it did run in INT8 */
@@ -467,8 +471,10 @@ static void attention_is_close_to_fp32(void **state) {
     enum { HEAD = 54, ROWS = 75 };
     struct kv_cache cache;
     assert_int_equal(kv_cache_create(&cache, &config, 3, DTYPE_INT8, NULL), STATUS_OK);
-    float *qkv = malloc(ROWS * 3 * HEAD * sizeof(float)), *out = malloc(ROWS * HEAD * sizeof(float));
-    float *expected = malloc(ROWS * HEAD * sizeof(float)), *pieces = malloc(ROWS * HEAD * sizeof(float));
+    float *qkv = malloc(ROWS * 3 * HEAD * sizeof(float));
+    float *out = malloc(ROWS * HEAD * sizeof(float));
+    float *expected = malloc(ROWS * HEAD * sizeof(float));
+    float *pieces = malloc(ROWS * HEAD * sizeof(float));
     void *scratch = aligned_alloc(64, attention_int8_scratch_bytes(&config));
     float scores[ROWS];
     assert_true(qkv && out && expected && pieces && scratch);

@@ -1,5 +1,5 @@
 /* What cJSON cannot read is the file's fault unless malloc() said otherwise. Before 1.7.19 it could
- * not read numbers of more than 63 characters; here it reads nothing, and says no more than that. */
+ * not read numbers of more than 63 characters; here it reads nothing and says no more than that. */
 #include "model/safetensors.h"
 #include "model/weights.h"
 #include "tests/support/scratch.h"
@@ -52,7 +52,7 @@ static void assert_all_fail_with(enum status expected, int errno_after, int errn
 static void test_what_cannot_be_read_is_not_for_want_of_memory(void **state) {
     (void)state;
     assert_all_fail_with(STATUS_CORRUPT, 0, 0);
-    assert_all_fail_with(STATUS_CORRUPT, 0, ENOMEM); /* an older failure's, and none of this one's */
+    assert_all_fail_with(STATUS_CORRUPT, 0, ENOMEM); /* an older failure's, not this one's */
 }
 
 static void test_want_of_memory_is_called_so(void **state) {

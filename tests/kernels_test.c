@@ -119,10 +119,11 @@ static float run_below(const struct kernels *k, struct buffers *b) {
     return (float)(bits % 16777213); /* exact */
 }
 
-static run_kernel *const runs[] = {run_add,      run_bias,          run_bias_relu, run_norm,
-                                   run_norm_backward, run_softmax,  run_exp_minus, run_relu_backward,
-                                   run_dot,      run_dropout,       run_below,
-                                   run_repair,   run_exp_scaled};
+static run_kernel *const runs[] = {run_add,           run_bias,     run_bias_relu,
+                                   run_norm,          run_softmax,  run_norm_backward,
+                                   run_relu_backward, run_dot,      run_dropout,
+                                   run_exp_minus,     run_below,    run_repair,
+                                   run_exp_scaled};
 
 static void every_set_gives_the_same_bits(void **state) {
     (void)state;

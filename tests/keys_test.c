@@ -21,8 +21,9 @@ static void test_only_the_keys_of_the_file_are_accepted(void **state) {
     (void)state;
     struct keys keys;
     struct error err = {0};
-    const char *path = scratch_write_text(&scratch, "keys",
-                                          "# who: the reading room\nfirst-key\n\n  second key \r\nlast");
+    const char *path =
+        scratch_write_text(&scratch, "keys",
+                           "# who: the reading room\nfirst-key\n\n  second key \r\nlast");
     assert_int_equal(keys_load(&keys, path, &err), STATUS_OK);
     static const char *const right[] = {"Bearer first-key", "bearer first-key", "BEARER   last",
                                         "Bearer second key"};

@@ -244,7 +244,8 @@ static void muon_takes_the_matrices_of_the_layers(void **state) {
                      STATUS_OK);
     float *start = random_buffer(floats, 1), *parameters = random_buffer(floats, 1);
     float *gradients = random_buffer(floats, 2);
-    optimizer_step(&optimizer, pool, parameters, gradients, 1, (struct learning_rates){0.5f, 0.01f, 0.25f});
+    optimizer_step(&optimizer, pool, parameters, gradients, 1,
+                   (struct learning_rates){0.5f, 0.01f, 0.25f});
     size_t matrices = 0;
     for (int n = 0; n < model_tensor_count(&config); n++) {
         struct tensor_info info;

@@ -173,7 +173,8 @@ static void drops_and_counts(void **state) {
 static void one_story_is_enough_to_train_on(void **state) {
     (void)state;
     struct prepare_report report;
-    const char *input = scratch_write_text(&scratch, "in.txt", "\xEF\xBB\xBF" "One\xEF\xBB\xBF day.");
+    const char *input =
+        scratch_write_text(&scratch, "in.txt", "\xEF\xBB\xBF" "One\xEF\xBB\xBF day.");
     assert_int_equal(prepare(input, NULL, 0, 1, &report), STATUS_OK);
     assert_file("out/train.txt", "One day.\n");
     assert_file("out/valid.txt", "");

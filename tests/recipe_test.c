@@ -268,7 +268,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_teacher_is_part_of_the_target, setup, teardown),
         cmocka_unit_test_setup_teardown(several_teachers_are_averaged, setup, teardown),
-        cmocka_unit_test_setup_teardown(teachers_in_low_precision_predict_nearly_the_same, setup, teardown),
+        cmocka_unit_test_setup_teardown(teachers_in_low_precision_predict_nearly_the_same, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(unfit_teachers_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(the_average_follows_the_weights, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_without_a_target_do_not_count, setup, teardown),

@@ -1,4 +1,4 @@
-/* The scheduler is stopped: at once, with time for what has begun, and for what is still to come. */
+/* The scheduler is stopped: at once, with time for what has begun, and for what is to come. */
 #include "tests/support/client.h"
 
 #include <sched.h>

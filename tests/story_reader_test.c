@@ -374,8 +374,8 @@ static void foreign_files_are_named(void **state) {
     assert_fails(scratch_write_text(&scratch, "a.txt", pointer), STATUS_UNSUPPORTED, "Git LFS");
     assert_fails(scratch_write_text(&scratch, "a.jsonl.xz", pointer), STATUS_UNSUPPORTED,
                  "a.jsonl.xz is a Git LFS pointer");
-    assert_fails(scratch_write_text(&scratch, "a.json", "<!DOCTYPE html><html>"), STATUS_UNSUPPORTED,
-                 "a web page");
+    assert_fails(scratch_write_text(&scratch, "a.json", "<!DOCTYPE html><html>"),
+                 STATUS_UNSUPPORTED, "a web page");
     assert_fails(scratch_write_text(&scratch, "c.txt", "PAR1...."), STATUS_UNSUPPORTED, "Parquet");
 }
 

@@ -171,8 +171,8 @@ static void sentences_get_capitals_for_the_parser(void **state) {
     struct buffer lines = {0};
     struct error err;
     size_t count;
-    char story[] = "then i saw lily and mom. oh no! \"come to me!\" said tim. \"stop. do not go,\" he "
-                   "said. the end";
+    char story[] = "then i saw lily and mom. oh no! \"come to me!\" said tim. \"stop. do not go,\" "
+                   "he said. the end";
     char *texts[] = {story};
     bool ended[] = {true};
     const struct texture_stories stories = {texts, ended, 1};
@@ -266,7 +266,7 @@ static void longest_runs_are_what_trying_all_gives(void **state) {
     struct error err;
     assert_int_equal(pool_create(&pool, 3, &err), STATUS_OK);
     for (uint64_t i = 0; i < 20; i++)
-        stories[i] = random_story(100 + i / 2, 3 * (size_t)i); /* two begin alike, the first is empty */
+        stories[i] = random_story(100 + i / 2, 3 * (size_t)i); /* two begin alike, one is empty */
     assert_int_equal(memory_longest_runs(&d, stories, 20, pool, runs, &err), STATUS_OK);
     for (size_t i = 0; i < 20; i++) {
         struct memory_run expected = longest_by_trying(&d, &stories[i]);

@@ -141,7 +141,8 @@ static enum status pack_and_open(const struct engine *engine, struct error *err)
     void *bytes = NULL;
     enum status status = engine_pack(engine, &packed, err);
     if (status == STATUS_OK) {
-        bytes = aligned_alloc(ARENA_ALIGNMENT, (packed.size / ARENA_ALIGNMENT + 1) * ARENA_ALIGNMENT);
+        size_t lines = packed.size / ARENA_ALIGNMENT + 1;
+        bytes = aligned_alloc(ARENA_ALIGNMENT, lines * ARENA_ALIGNMENT);
         if (!bytes)
             status = STATUS_NO_MEMORY;
     }
@@ -383,7 +384,8 @@ static void check_short_of_memory(const struct asked *request, const struct rece
     static char text[sizeof received->bytes];
     if (received->status == 500 || received->status == 503) {
         cJSON *error = NULL;
-        assert_int_equal(json_parse(received->body, strlen(received->body), &error, NULL), STATUS_OK);
+        assert_int_equal(json_parse(received->body, strlen(received->body), &error, NULL),
+                         STATUS_OK);
         cJSON_Delete(error);
         assert_non_null(strstr(received->body, "{\"error\":{\"message\":"));
         assert_true(received->status == 500 || strstr(received->bytes, "\r\nRetry-After: "));

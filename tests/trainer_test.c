@@ -204,7 +204,8 @@ static double loss_along(struct bench *b, const struct tensor_info *info, const 
 static void check_slopes(struct dropout_rates dropout) {
     struct bench b;
     open_bench(&b, 2, &ADAM, 64, 8); /* several micro-batches */
-    float *gradient = malloc(b.floats * sizeof *gradient), *start = malloc(b.floats * sizeof *start);
+    float *gradient = malloc(b.floats * sizeof *gradient);
+    float *start = malloc(b.floats * sizeof *start);
     assert_true(gradient && start);
     step_dropping(&b, 0, dropout, 77);
     memcpy(gradient, b.trainer.gradients, b.floats * sizeof *gradient);

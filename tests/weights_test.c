@@ -235,7 +235,8 @@ static void test_config_of_other_systems(void **state) {
     struct error err;
     const char *path = scratch_path(&scratch, "config.json");
     assert_int_equal(config_write(path, "tiny", &tiny, NULL), STATUS_OK);
-    char *text = scratch_read(&scratch, "config.json"), marked[1000] = "\xEF\xBB\xBF", wide[2000] = "";
+    char *text = scratch_read(&scratch, "config.json");
+    char marked[1000] = "\xEF\xBB\xBF", wide[2000] = "";
     size_t bytes = strlen(text);
     strcat(marked, text);
     for (size_t i = 0; i < bytes; i++)

@@ -2,8 +2,8 @@
  *
  * The simple case mappings of the Unicode Character Database (UnicodeData.txt) for the Latin, Greek
  * and Cyrillic letters whose two cases take as many bytes in UTF-8; all others have none here. So a
- * text keeps its characters and bytes where they are whatever the case of its letters, in any locale.
- * Pure functions; thread-safe.
+ * text keeps its characters and bytes where they are whatever the case of its letters, in any
+ * locale. Pure functions; thread-safe.
  */
 #ifndef ALPACA_TOKENIZER_LETTERS_H
 #define ALPACA_TOKENIZER_LETTERS_H

@@ -80,8 +80,8 @@ static void open_quote(struct truecaser *t, int at) {
     t->in_quote = true;
 }
 
-/* Writes the gap before a word that begins now: quotes are paired, and blanks are left out but for a
- * gap that is nothing else. Returns its length. */
+/* Writes the gap before a word that begins now: quotes are paired, and blanks are left out but for
+ * a gap that is nothing else. Returns its length. */
 static int write_gap(struct truecaser *t, char out[TRUECASE_GAP_CHARACTERS]) {
     int count = 0;
     for (int i = 0; i < t->gap_count; i++) {
@@ -151,7 +151,7 @@ struct feature {
 struct features {
     const struct truecaser *t;
     const struct truecase_word *word;
-    char memory[2]; /* how often the word was seen with a capital, and without: 0, 1, or 2 for more */
+    char memory[2]; /* how often it was seen with a capital, and without: 0, 1, or 2 for more */
     truecase_feature_function *function;
     void *context;
 };

@@ -9,7 +9,8 @@
  *   ~the ~of ~dog      words that are common without a capital; others may be names
  *   # ...              nothing
  *
- * Ownership and thread-safety as in tokenizer/truecase.h. A feature's text is valid during the call.
+ * Ownership and thread-safety as in tokenizer/truecase.h. A feature's text is valid during the
+ * call.
  */
 #ifndef ALPACA_TOKENIZER_TRUECASE_INTERNAL_H
 #define ALPACA_TOKENIZER_TRUECASE_INTERNAL_H
@@ -43,7 +44,8 @@ void truecaser_observe(const char *text, size_t bytes, truecase_word_function *f
 
 /* Of a loaded table: a feature's weight, 0 for one that it does not have; and how a word is written
  * that has other capitals than its first letter, of as many bytes, or NULL. */
-int32_t truecase_table_weight(const struct truecase_table *table, const char *feature, size_t bytes);
+int32_t truecase_table_weight(const struct truecase_table *table, const char *feature,
+                              size_t bytes);
 bool truecase_table_knows(const struct truecase_table *table, const char *key, int bytes);
 const char *truecase_table_form(const struct truecase_table *table, const char *key, int bytes);
 

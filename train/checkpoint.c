@@ -50,9 +50,10 @@ enum status checkpoint_save(const char *path, const struct trainer *trainer,
     metadata[count++] = (struct safetensors_text){(char[]){"recipe"}, recipe};
     metadata[count++] = (struct safetensors_text){(char[]){"kept"}, kept};
     metadata[count++] = (struct safetensors_text){(char[]){"how"}, how};
-    status =
-        recipe && kept && how ? safetensors_write(path, tensors, (size_t)buffers, metadata, count, err)
-                       : error_set(err, STATUS_NO_MEMORY, "no memory to write %s", path);
+    if (recipe && kept && how)
+        status = safetensors_write(path, tensors, (size_t)buffers, metadata, count, err);
+    else
+        status = error_set(err, STATUS_NO_MEMORY, "no memory to write %s", path);
     free(recipe);
     free(kept);
     free(how);

@@ -294,8 +294,8 @@ enum status fit_open(struct fit *f, struct error *err) {
     log_info("%s: %zu parameters; %zu stories, %zu tokens per epoch; %" PRIu64 " steps; "
              "%d x %d threads, OpenBLAS %s, kernels %s%s%s",
              f->options.preset, model_parameter_count(&f->plan.config), f->train.stories,
-             f->train.rows, f->schedule.steps, ranks_count(), pool_workers(f->pool), blas_core_name(),
-             kernels_get()->name, f->plan.trainer.device ? "; trained on " : "",
+             f->train.rows, f->schedule.steps, ranks_count(), pool_workers(f->pool),
+             blas_core_name(), kernels_get()->name, f->plan.trainer.device ? "; trained on " : "",
              f->plan.trainer.device ? f->plan.trainer.device->name : "");
     log_info("recipe: %s", f->recipe.data);
     return STATUS_OK;

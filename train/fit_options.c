@@ -80,8 +80,8 @@ static const struct flag flags[] = {
      "more" DEVICE_MICRO_ROWS},
     {"numeric", FLAG_TEXT, AT(dtype), "auto", 0, 0, "FORM",
      "of the matrix products: bf16, int8 (all but the gradients of the weights), f32, or auto for "
-     "the checkpoint's or else the faster of bf16 and f32, which is measured; a run repeats bit for "
-     "bit in a form that is named"},
+     "the checkpoint's or else the faster of bf16 and f32, which is measured; a run repeats bit "
+     "for bit in a form that is named"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"log-every", FLAG_INT, AT(log_every), "10", 1, 1e6, "steps", "between lines of the log"},
     {"valid-every", FLAG_INT, AT(valid_every), "200", 1, 1e9, "steps", "between validations"},

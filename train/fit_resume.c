@@ -32,7 +32,7 @@ static enum status copy_model(const char *from, const char *to, struct error *er
     return status;
 }
 
-/* Sees to it that the best weights so far are in the folder `now`; they were written to `before`. */
+/* Sees to it that the best weights so far, written to the folder `before`, are in `now`. */
 static enum status bring_best(struct fit *f, const char *before, const char *now,
                               struct error *err) {
     uint64_t best = f->progress.best_step;

@@ -26,8 +26,8 @@ static const struct flag_table table = {
     .usage = "alpaca-train prepare INPUT... --out DIR [options]",
     .summary = "Turns story files into one clean story a line. An INPUT is a file, a folder or -\n"
                "(standard input): text separated by <|endoftext|>, one story a line, JSON arrays\n"
-               "or lines of strings or of objects with \"text\" or \"story\", or CSV whose header has\n"
-               "such a column; in UTF-8. Files named .xz, .gz or .zst are unpacked.",
+               "or lines of strings or of objects with \"text\" or \"story\", or CSV whose header\n"
+               "has such a column; in UTF-8. Files named .xz, .gz or .zst are unpacked.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,
     .max_arguments = INT_MAX,

@@ -33,7 +33,7 @@ static inline bool ranks_lead(void) {
 /* The status of the lowest rank whose status is not STATUS_OK, with its error, which names the
  * rank; so all go on, or none. */
 enum status ranks_agree(enum status status, struct error *err);
-/* STATUS_INVALID, naming a rank, when a rank's number is not rank 0's; `what` says of what it is. */
+/* STATUS_INVALID, naming a rank, when a rank's number is not rank 0's; `what` names the number. */
 enum status ranks_compare(uint64_t number, const char *what, struct error *err);
 /* The largest of the ranks' numbers. */
 int ranks_max(int number);
@@ -44,7 +44,7 @@ enum { RANKS_SUMS = 8 };
  * everywhere. */
 void ranks_sum(double *values, size_t count);
 
-/* The same for many numbers: values[count] with room for ranks_sum_floats(count); as much scratch. */
+/* The same for many: values[count] with room for ranks_sum_floats(count); as much scratch. */
 size_t ranks_sum_floats(size_t count);
 void ranks_sum_many(struct pool *pool, float *values, size_t count, float *scratch);
 /* values[bounds[r] .. bounds[r + 1]) become rank r's, for every r; bounds[ranks_count() + 1]. */

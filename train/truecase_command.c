@@ -21,7 +21,8 @@ struct truecase_options {
 #define AT(member) offsetof(struct truecase_options, member)
 static const struct flag flags[] = {
     {"table", FLAG_TEXT, AT(table), NULL, 0, 0, "FILE",
-     "the table to write; without an INPUT, the one to judge (default weights/alpaca/truecase.txt)"},
+     "the table to write; without an INPUT, the one to judge (default "
+     "weights/alpaca/truecase.txt)"},
     {"valid", FLAG_TEXT, AT(valid), NULL, 0, 0, "FILE",
      "stories to judge it by (default data/tinystories-valid.jsonl.xz)"},
     {"passes", FLAG_INT, AT(settings.passes), "5", 1, 100, "", "over the stories"},
@@ -34,8 +35,8 @@ static const struct flag flags[] = {
 
 static const struct flag_table table = {
     .usage = "alpaca-train truecase [INPUT...] [options]",
-    .summary = "Learns from stories which words have a capital, and says which share of the words of\n"
-               "the validation stories comes out right when their capitals are taken away and\n"
+    .summary = "Learns from stories which words have a capital, and says which share of the words\n"
+               "of the validation stories comes out right when their capitals are taken away and\n"
                "restored. An INPUT is what prepare takes; none, to judge a table that is there.",
     .flags = flags,
     .count = sizeof flags / sizeof *flags,

@@ -1,4 +1,5 @@
-/* truecase_learn.h - a table for capitals (tokenizer/truecase.h), learnt from stories that have them.
+/* truecase_learn.h - a table for capitals (tokenizer/truecase.h), learnt from stories that have
+ * them.
  *
  * Logistic regression over the features of every word, by FTRL-Proximal with an L1 norm, which
  * leaves most weights at zero: McMahan et al., "Ad Click Prediction: a View from the Trenches"

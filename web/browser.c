@@ -60,7 +60,8 @@ const char *web_fingerprint(void) {
 
 static enum status set_whole(const char *name, double value, int *setting) {
     if (!(value >= INT32_MIN && value <= INT32_MAX) || value != floor(value))
-        return error_set(&web.err, STATUS_INVALID, "%s must be a whole number, not %g", name, value);
+        return error_set(&web.err, STATUS_INVALID, "%s must be a whole number, not %g", name,
+                         value);
     *setting = (int)value;
     return STATUS_OK;
 }

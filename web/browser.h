@@ -22,8 +22,8 @@ EXPORTED(web_fingerprint) const char *web_fingerprint(void);
 /* Sets a number of the next story; what is not set is as by default. The names and ranges are those
  * of POST /generate. After an error nothing is set. */
 EXPORTED(web_set) const char *web_set(const char *name, double value);
-/* Starts a story that goes on from prompt[bytes], and ends one that is running. With best_of above 1
- * there is no text until its end. */
+/* Starts a story that goes on from prompt[bytes], and ends one that is running. With best_of above
+ * 1 there is no text until its end. */
 EXPORTED(web_start) const char *web_start(const char *prompt, size_t bytes);
 /* Computes a part of the prompt, or the next token. */
 EXPORTED(web_step) const char *web_step(void);

@@ -457,7 +457,8 @@ static enum status check_together(const struct api_request *request, struct erro
                                request->best_of);
     if (request->prompt_count * request->best_of > API_MAX_STORIES)
         return error_set_field(err, STATUS_INVALID, "best_of",
-                               "best_of must be a whole number from 1 to %d with %d prompts, not %d",
+                               "best_of must be a whole number from 1 to %d with %d prompts, not "
+                               "%d",
                                API_MAX_STORIES / request->prompt_count, request->prompt_count,
                                request->best_of);
     if (request->has_stream_options && !request->stream)

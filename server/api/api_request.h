@@ -68,7 +68,7 @@ enum status api_request_parse(struct api_request *request, enum api_dialect dial
                               const char *body, size_t bytes, struct error *err);
 void api_request_free(struct api_request *request); /* a zeroed one is allowed */
 
-/* Appends the JSON schema of a dialect's request body, from the table. Token ids are below `vocab`. */
+/* Appends the JSON schema of a dialect's request body, from the table. Ids are below `vocab`. */
 void api_write_schema(struct buffer *out, enum api_dialect dialect, int vocab);
 
 #endif

@@ -74,7 +74,8 @@ enum status chat_read_messages(const cJSON *messages, struct buffer *text, struc
     }
     if (!last)
         return error_set_field(err, STATUS_INVALID, "messages",
-                               "messages must have one of the role user: its text begins the story");
+                               "messages must have one of the role user: its text begins the "
+                               "story");
     enum status status = append_content(cJSON_GetObjectItemCaseSensitive(last, "content"),
                                         last_index, text, err);
     if (status == STATUS_OK && text->failed)

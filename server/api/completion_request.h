@@ -69,7 +69,7 @@ void completion_request_end(struct completion_request *request);
 struct completion_summary {
     int prompt_tokens, completion_tokens;
     enum finish_reason finish;  /* of the first choice */
-    struct request_usage usage; /* times, the largest of all choices; cached tokens of all prompts */
+    struct request_usage usage; /* times, the largest of all choices; cached tokens, of all */
 };
 struct completion_summary completion_request_summary(const struct completion_request *request);
 

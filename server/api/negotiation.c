@@ -8,7 +8,7 @@
 /* What an Accept header says of one media type. */
 struct preference {
     int q;           /* in thousandths; 0 where the type is not mentioned, -1 for q=0: never */
-    int specificity; /* of the range that said so: 1 for all types, 2 for text/ and all, 3 for the type */
+    int specificity; /* of the range that said so: 1 for all, 2 for text/ and all, 3 for the type */
     const char *at;  /* where the type is named in full; NULL: nowhere */
 };
 

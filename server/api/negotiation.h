@@ -11,10 +11,10 @@
  * 12.5.1), of two equals the one that is named first, and JSON where neither is named. */
 bool accept_prefers_text(const char *accept);
 
-/* Whether a server that only this machine can reach may answer to this authority, NAME[:PORT]. A web
- * page can let a name of its own point to this machine, and so ask what it may not (DNS rebinding);
- * it has no power over addresses, localhost, and names without a dot. `allowed` (NULL: none) lists
- * more names, separated by commas. */
+/* Whether a server that only this machine can reach may answer to this authority, NAME[:PORT]. A
+ * web page can let a name of its own point to this machine, and so ask what it may not (DNS
+ * rebinding); it has no power over addresses, localhost, and names without a dot. `allowed` (NULL:
+ * none) lists more names, separated by commas. */
 bool host_is_local(const char *authority, const char *allowed);
 
 #endif

@@ -22,7 +22,8 @@ struct route {
 /* Sets transaction->route or ->page from the path; neither, when there is nothing at this path. */
 void routes_find(struct transaction *transaction, const char *path);
 /* Refuses what can be refused before the body is read: a strange host, an unknown path, a wrong
- * method, a missing key, a compressed body. True when the answer is there, which OPTIONS has at once too. */
+ * method, a missing key, a compressed body. True when the answer is there, which OPTIONS has at
+ * once too. */
 bool routes_refuse(struct transaction *transaction, const char *authorization,
                    const char *content_encoding);
 /* Runs the handler, which fills in transaction->answer or starts transaction->completion. */

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
-static const char host_characters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                      "-._~!$&'()*+,;=%:[]";
+static const char host_characters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                      "0123456789-._~!$&'()*+,;=%:[]";
 
 /* What one walk over the headers finds. */
 struct headers {
@@ -35,7 +35,7 @@ bool http_target_is_malformed(const char *target) {
 }
 
 /* The library cuts the head into texts where it lies. Between two of them is nothing but blanks and
- * ends of lines, unless a value had a NUL in it or went on in another line, which both are wrong. */
+ * ends of lines, unless a value had a NUL in it or went on in another line; both are wrong. */
 static bool only_blank(const char *from, const char *to) {
     if ((uintptr_t)from > (uintptr_t)to)
         return false;

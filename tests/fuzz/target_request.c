@@ -17,9 +17,9 @@ static bool is_blank(const char *body, size_t size) {
     return true;
 }
 
-/* Whether the bytes are JSON. If so, cJSON's own parser, which takes more than our reader, must read
- * the same values. It looks at no more than 63 bytes of a number, so long ones are left out, and
- * skips a byte order mark only where enough follows, so it gets none. */
+/* Whether the bytes are JSON. If so, cJSON's own parser, which takes more than our reader, must
+ * read the same values. It looks at no more than 63 bytes of a number, so long ones are left out,
+ * and skips a byte order mark only where enough follows, so it gets none. */
 static bool read_json(const char *text, size_t size) {
     struct error err = {0};
     cJSON *tree = NULL;

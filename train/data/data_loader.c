@@ -156,7 +156,7 @@ static bool has_room(const struct data_loader *loader, size_t rows) {
            (!loader->options.max_rows || batch->rows + rows <= loader->options.max_rows);
 }
 
-/* A batch begins with a story that is mixed in and takes the next where the share is not reached. */
+/* A batch begins with a story that is mixed in; another follows where the share is not reached. */
 static bool wants_mixed(const struct data_loader *loader) {
     return loader->mix_share > 0 &&
            (double)loader->mixed_rows <= loader->mix_share * (double)loader->batch.rows;

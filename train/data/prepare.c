@@ -155,8 +155,9 @@ enum status prepare_run(const struct prepare_options *options, struct prepare_re
     if (status == STATUS_OK && report->train_stories == 0 && report->valid_stories > 0 &&
         !options->valid)
         status = error_set_field(err, STATUS_INVALID, "valid-share",
-                                 "all %llu stories fell to validation and none is left to train on; "
-                                 "give more stories, another --seed, --valid FILE or --valid-share 0",
+                                 "all %llu stories fell to validation and none is left to train "
+                                 "on; give more stories, another --seed, --valid FILE or "
+                                 "--valid-share 0",
                                  (unsigned long long)report->valid_stories);
     if (status == STATUS_OK && report->train_stories == 0)
         status = error_set(err, STATUS_INVALID, "no training stories are left of %llu read",

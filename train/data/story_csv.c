@@ -34,7 +34,8 @@ enum status csv_field(const char *record, size_t bytes, int column, struct buffe
             return error_set(err, STATUS_CORRUPT, "not valid CSV: text after a closing quote");
         if (place == CSV_FIELD_START)
             column--;
-        else if (column == 0 && (place == CSV_PLAIN || (place == CSV_QUOTED && before != CSV_FIELD_START)))
+        else if (column == 0 &&
+                 (place == CSV_PLAIN || (place == CSV_QUOTED && before != CSV_FIELD_START)))
             buffer_append(field, &c, 1);
     }
     if (place == CSV_QUOTED)

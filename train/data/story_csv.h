@@ -28,7 +28,7 @@ bool csv_scan_record(struct csv_scan *scan, const char *text, size_t bytes);
  * -1 when none is. */
 int csv_story_column(const char *text, size_t bytes);
 
-/* Appends the record's field `column`. STATUS_CORRUPT when there is none or its quotes are wrong. */
+/* Appends the record's field `column`. STATUS_CORRUPT: there is none, or its quotes are wrong. */
 enum status csv_field(const char *record, size_t bytes, int column, struct buffer *field,
                       struct error *err);
 

@@ -96,8 +96,8 @@ static enum status list_folder(struct story_reader *reader, const char *folder,
         status = error_set_errno(err, "cannot read %s", folder);
     closedir(entries);
     if (status == STATUS_OK && reader->path_count == 0)
-        return error_set(err, STATUS_NOT_FOUND, "no story files (.txt, .json, .jsonl, .ndjson, .csv) in "
-                         "%s", folder);
+        return error_set(err, STATUS_NOT_FOUND,
+                         "no story files (.txt, .json, .jsonl, .ndjson, .csv) in %s", folder);
     if (status == STATUS_OK)
         qsort(reader->paths, reader->path_count, sizeof *reader->paths, compare_paths);
     return status;
@@ -209,11 +209,13 @@ static enum status check_name(const struct story_reader *reader, bool empty, str
         return STATUS_OK;
     if (ends_with(path, length, ".csv"))
         return error_set(err, STATUS_UNSUPPORTED,
-                         "%s is CSV without a column \"text\" or \"story\" in its first line", path);
+                         "%s is CSV without a column \"text\" or \"story\" in its first line",
+                         path);
     if (ends_with(path, length, ".json") || ends_with(path, length, ".jsonl") ||
         ends_with(path, length, ".ndjson"))
         return error_set(err, STATUS_UNSUPPORTED,
-                         "%s holds no JSON of stories: objects, strings, or an array of them", path);
+                         "%s holds no JSON of stories: objects, strings, or an array of them",
+                         path);
     return STATUS_OK;
 }
 
@@ -236,10 +238,12 @@ static enum status start_file(struct story_reader *reader, struct error *err) {
     const char *text = text_source_data(source);
     size_t bytes = text_source_size(source);
     const char *foreign = foreign_name(text, bytes);
-    if (foreign)
-        return error_set(err, STATUS_UNSUPPORTED, "%s is %s%s", source->path, foreign,
-                         strncmp(foreign, "packed", 6) == 0 ? ", or let its name end in .xz, .gz or "
-                                                              ".zst, as it is packed" : "");
+    if (foreign) {
+        bool packed = strncmp(foreign, "packed", 6) == 0;
+        return error_set(
+            err, STATUS_UNSUPPORTED, "%s is %s%s", source->path, foreign,
+            packed ? ", or let its name end in .xz, .gz or .zst, as it is packed" : "");
+    }
     size_t mark = utf8_mark(text, bytes), sniffed;
     text_source_skip(source, mark);
     text += mark;

@@ -102,7 +102,8 @@ static void bf16_backward(const struct linear_gradient *whole, struct pool *pool
         part.x += row * in;
         part.dy += row * out;
         part.dx += row * in;
-        part.rows = whole->rows - row < TRAINING_CHUNK_ROWS ? whole->rows - row : TRAINING_CHUNK_ROWS;
+        size_t left = whole->rows - row;
+        part.rows = left < TRAINING_CHUNK_ROWS ? left : TRAINING_CHUNK_ROWS;
         pool_run(pool, bf16_inputs, &part);
         pool_run(pool, bf16_parameters, &part);
     }

@@ -35,8 +35,8 @@ bool muon_applies(const struct tensor_info *info);
 /* Floats of scratch that muon_step() needs with a pool of `workers`. */
 size_t muon_scratch_floats(const struct model_config *config, int workers);
 
-/* Updates the part's matrices in parameters[model_buffer_floats], and all momentum, in place; gradients and momentum have the
- * parameters' layout. */
+/* Updates the part's matrices in parameters[model_buffer_floats], and all momentum, in place;
+ * gradients and momentum have the parameters' layout. */
 void muon_step(const struct muon_options *options, struct pool *pool, float *parameters,
                const float *gradients, float *momentum, float *scratch);
 

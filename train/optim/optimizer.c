@@ -90,8 +90,9 @@ void optimizer_step(struct optimizer *o, struct pool *pool, float *parameters,
                              1.0f - rates.others * rates.weight_decay, parameters, gradients};
     pool_run(pool, adam_worker, &task);
     if (o->options.kind == OPTIMIZER_MUON) {
-        struct muon_options muon = {&o->config, rates.matrices, o->options.momentum, rates.weight_decay,
-                                    gradient_scale, o->dtype, o->options.bounds, o->options.part};
+        struct muon_options muon = {&o->config, rates.matrices, o->options.momentum,
+                                    rates.weight_decay, gradient_scale, o->dtype,
+                                    o->options.bounds, o->options.part};
         muon_step(&muon, pool, parameters, gradients, o->moment1, o->scratch);
     }
 }

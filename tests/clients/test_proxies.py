@@ -42,7 +42,8 @@ def haproxy(block, port, folder):
 
 def caddy(block, port, folder):
     (folder / "conf").write_text("{\n    admin off\n}\n"
-                                 + block.replace("example.org {", f"http://:{port} {{\n    bind 127.0.0.1"))
+                                 + block.replace("example.org {",
+                                                 f"http://:{port} {{\n    bind 127.0.0.1"))
     return ["caddy", "run", "--config", folder / "conf", "--adapter", "caddyfile"]
 
 
@@ -63,8 +64,8 @@ def documented(name):
 
 
 class Gate:
-    """Stands between proxy and server. Everything passes, but events of a stream are held, as they came
-    from the server, until next() lets them go: so those after them have not been sent yet."""
+    """Stands between proxy and server. Everything passes, but events of a stream are held, as they
+    came from the server, until next() lets them go: so those after them have not been sent yet."""
 
     def __init__(self, server):
         self.server = server
@@ -120,7 +121,8 @@ class Proxy:
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, cwd=folder,
-                                            env={**os.environ, "HOME": str(folder), "PATH": SEARCHED})
+                                            env={**os.environ, "HOME": str(folder),
+                                                 "PATH": SEARCHED})
         while not self.listens():
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.01)

@@ -1,8 +1,8 @@
-"""Three servers behind a real HAProxy with deploy/haproxy.cfg, found by DNS as in deploy/compose.yaml.
+"""Three servers behind a real HAProxy with deploy/haproxy.cfg, found by DNS as with compose.yaml.
 
-The configuration is used as it is, but for the addresses of the name server and of HAProxy itself, and
-a header that says which server an answer came from. The name server is a few lines of this file; the
-servers listen on 127.0.0.21, .22 and so on, all with one port, as replicas in containers do.
+The configuration is used as it is, but for the addresses of the name server and of HAProxy itself,
+and a header that says which server an answer came from. The name server is a few lines of this
+file; the servers listen on 127.0.0.21, .22 and so on, all with one port, as containers do.
 """
 import http.server
 import json
@@ -27,8 +27,8 @@ from conftest import Server, receive_until  # noqa: E402
 SEARCHED = os.environ["PATH"] + ":/usr/sbin"
 SMALL = ROOT / "weights/small"
 SHORT = {"prompt": "the dragon was", "max_tokens": 40, "seed": 11, "temperature": 0.7}
-# Stories that do not end by themselves, one after another: one slot writes them for a while. Half of the
-# queue has room for all that are asked for here, so that all of them are in it at once.
+# Stories that do not end by themselves, one after another: one slot writes them for a while. Half
+# of the queue has room for all that are asked for here, so that all of them are in it at once.
 LONG = {"prompt": "once upon a time", "n": 16, "seed": 5, "temperature": 1, "stream": True,
         "logit_bias": {"2": -100}}
 
@@ -90,8 +90,8 @@ class Cluster:
         return self.log_path.read_text()
 
     def broken(self, since):
-        """The servers of the answers that did not end well, from the log's lines after so many: whose
-        status is an error, or whose connection the server ended (S...)."""
+        """The servers of the answers that did not end well, from the log's lines after so many:
+        whose status is an error, or whose connection the server ended (S...)."""
         lines = re.findall(r" alpaca/(\S+) \S+ (\d+|-1) \d+ - - (\S{4}) ",
                            "\n".join(self.log().splitlines()[since:]))
         return [server for server, status, state in lines if status != "200" or state[0] != "-"]
@@ -105,8 +105,8 @@ class Cluster:
         return connection
 
     def tell(self, fields):
-        """A story through HAProxy: status, the address of its server, and the JSON of a 200. Status 0:
-        the answer broke off."""
+        """A story through HAProxy: status, the address of its server, and the JSON of a 200. Status
+        0: the answer broke off."""
         with self.send(fields) as connection:
             answer = receive_rest(connection)
         head, _, body = answer.partition(b"\r\n\r\n")

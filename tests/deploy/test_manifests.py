@@ -1,5 +1,5 @@
-"""deploy/kubernetes and deploy/compose.yaml: what kubectl makes of them, by the schemas of Kubernetes' own
-client (python3-kubernetes), and that their parts fit each other, the server and the image.
+"""deploy/kubernetes and deploy/compose.yaml: what kubectl makes of them, by the schemas of
+Kubernetes' own client (python3-kubernetes), and that they fit each other, server and image.
 
 No cluster is asked. A ServiceMonitor is the Prometheus operator's, which Debian has no schema of.
 """
@@ -35,7 +35,8 @@ def module(name):
 def objects():
     """By their kind, as `kubectl apply -k` would send them."""
     needs("kubectl", shutil.which("kubectl"))
-    output = subprocess.run(["kubectl", "kustomize", FOLDER], capture_output=True, text=True, check=True)
+    output = subprocess.run(["kubectl", "kustomize", FOLDER], capture_output=True, text=True,
+                            check=True)
     return {each["kind"]: each for each in module("yaml").safe_load_all(output.stdout)}
 
 
@@ -93,8 +94,8 @@ def test_the_objects_are_what_kubernetes_client_knows(objects):
 
 def test_the_schema_check_can_fail(objects):
     client = module("kubernetes").client
-    for key, value in (("replica", 1), ("replicas", "3"), ("template", {"spec": {"containers": {}}}),
-                       ("selector", None)):
+    for key, value in (("replica", 1), ("replicas", "3"), ("selector", None),
+                       ("template", {"spec": {"containers": {}}})):
         wrong = {**objects["Deployment"], "spec": {**objects["Deployment"]["spec"], key: value}}
         if value is None:
             del wrong["spec"][key]
@@ -166,7 +167,8 @@ def test_compose_fits_haproxy_and_the_server(server_names):
     services = module("yaml").safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
     haproxy = (ROOT / "deploy/haproxy.cfg").read_text()
     (name, slots, address), = re.findall(r"server-template (\w+) (\d+) (\S+)", haproxy)
-    assert address == "alpaca:8080" and name in services and services["alpaca"]["expose"] == ["8080"]
+    assert address == "alpaca:8080" and name in services
+    assert services["alpaca"]["expose"] == ["8080"]
     assert services["alpaca"]["deploy"]["replicas"] <= int(slots)
     assert set(services["alpaca"]["environment"]) <= server_names[0]
     grace = int(services["alpaca"]["stop_grace_period"].removesuffix("s"))

@@ -1,5 +1,5 @@
-"""alpaca-eval choices and prompts from outside: a model that knows nothing is at chance, one that knows
-something is above it, and the seed determines every figure."""
+"""alpaca-eval choices and prompts from outside: a model that knows nothing is at chance, one that
+knows something is above it, and the seed determines every figure."""
 import contextlib
 import json
 import math
@@ -30,7 +30,8 @@ def measure(*arguments):
 
 
 def results(document, model):
-    return {test["name"]: (test["chance"], *[(result["right"], result["cases"]) for result in test["results"]
+    return {test["name"]: (test["chance"], *[(result["right"], result["cases"])
+                                             for result in test["results"]
                                              if result["model"] == model][0])
             for test in document["choices"]["tests"]}
 
@@ -40,8 +41,8 @@ def figures(tmp_path_factory):
     """Of weights/small, and beside it of a model with random weights."""
     folder = tmp_path_factory.mktemp("models") / "random"
     made = subprocess.run([BINARIES / "alpaca-bench", "model", "--preset", "small", "--out", folder,
-                           "--tokenizer", f"{SMALL}/tokenizer.model"], capture_output=True, text=True,
-                          check=False)
+                           "--tokenizer", f"{SMALL}/tokenizer.model"],
+                          capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     return measure("choices", "--model", f"{SMALL},{folder}")
 
@@ -95,8 +96,9 @@ def test_the_table_shows_what_was_counted():
 
 
 def test_prompts_are_answered_from_the_seed():
-    first, again, other = (measure("prompts", "--model", SMALL, "--best-of", "2", "--seed", seed)["prompts"]
-                           for seed in ["1", "1", "2"])
+    first, again, other = (
+        measure("prompts", "--model", SMALL, "--best-of", "2", "--seed", seed)["prompts"]
+        for seed in ["1", "1", "2"])
     assert first == again and first != other
     assert (len(first["prompts"]), len(first["continuations"])) == (23, 3)
     original = json.loads((ROOT / "evaluation/original.json").read_text("utf-8"))

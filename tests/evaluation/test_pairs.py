@@ -1,7 +1,7 @@
 """Holds the hand-written pairs to what makes them a fair test: nothing but the prompt decides.
 
-A continuation is right after one prompt and wrong after another, so a model that ignores prompts, or
-likes some words more than others, passes half of them.
+A continuation is right after one prompt and wrong after another, so a model that ignores prompts,
+or likes some words more than others, passes half of them.
 """
 import collections
 import json
@@ -9,7 +9,8 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAIRS = [json.loads(line) for line in (ROOT / "evaluation/pairs.jsonl").read_text("utf-8").splitlines()]
+PAIRS = [json.loads(line)
+         for line in (ROOT / "evaluation/pairs.jsonl").read_text("utf-8").splitlines()]
 
 
 def test_there_are_80_of_each_kind():

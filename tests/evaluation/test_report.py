@@ -74,7 +74,8 @@ def rows_of_first_table(text):
 
 
 def test_the_readme_shows_the_summary():
-    readme, report = ((ROOT / name).read_text("utf-8") for name in ["README.md", "docs/evaluation.md"])
+    readme, report = ((ROOT / name).read_text("utf-8")
+                      for name in ["README.md", "docs/evaluation.md"])
     rows = rows_of_first_table(readme)
     assert rows == rows_of_first_table(report)
     assert len(rows) >= 2 + len(MODELS)
@@ -92,8 +93,8 @@ def other(tmp_path_factory):
     folder = tmp_path_factory.mktemp("other")
     training = folder / "training.jsonl"
     training.write_text(json.dumps({"text": "Once upon a time, there was a dog named Tim."}) + "\n")
-    result = run("report", "--model", ROOT / "weights/small", "--seed", "5", "--best-of", "1", "--cases", "5",
-                 "--stories", "3", "--training", training, "--out", folder)
+    result = run("report", "--model", ROOT / "weights/small", "--seed", "5", "--best-of", "1",
+                 "--cases", "5", "--stories", "3", "--training", training, "--out", folder)
     assert result.returncode == 0, result.stderr
     return folder
 
@@ -106,8 +107,10 @@ def headings(folder):
 def test_a_report_of_other_answers_has_everything_but_grades(other):
     found, text = headings(other)
     assert [heading for heading in found if heading != "Grades"] == [
-        "In words", "Choices", "Texture", "Memory", "The original's prompts", "The original's stories"]
-    assert "seed 5" in text and "| small | – | – | – | – |" in text and "answers of small" not in text
+        "In words", "Choices", "Texture", "Memory", "The original's prompts",
+        "The original's stories"]
+    assert "seed 5" in text and "| small | – | – | – | – |" in text
+    assert "answers of small" not in text
     page = (other / "evaluation.html").read_text("utf-8")
     assert [heading for heading in found if f"<h2>{heading}</h2>" not in page] == []
 
@@ -120,7 +123,8 @@ def test_grades_given_on_the_page_come_into_the_report(other, tmp_path):
     items = json.JSONDecoder().raw_decode(data)[0]["items"]
     assert len(items) == 3 * 26  # the original, GPT2-XL and small
     stories = {"grammar": 6, "creativity": 5, "consistency": 4}
-    grades = [{"id": item["id"], **(stories if "story" in item else {"fits": True})} for item in items]
+    grades = [{"id": item["id"], **(stories if "story" in item else {"fits": True})}
+              for item in items]
     path = tmp_path / "grades.json"
     path.write_text(json.dumps({"by": "a test", "kind": "program", "grades": grades}))
     result = run("report", "--from", other / "evaluation.json", "--grades", path, "--out", tmp_path)
@@ -139,6 +143,7 @@ def test_grades_given_on_the_page_come_into_the_report(other, tmp_path):
     (["--from", str(REPORT), "--out", "/dev/null/x"], "/dev/null"),
 ])
 def test_what_cannot_be_done_is_said(tmp_path, arguments, message):
-    result = run("report", *(arguments if "--out" in arguments else [*arguments, "--out", tmp_path]))
+    out = [] if "--out" in arguments else ["--out", tmp_path]
+    result = run("report", *arguments, *out)
     assert result.returncode == 1
     assert message in result.stderr

@@ -1,4 +1,4 @@
-"""alpaca-eval texture and grade from outside: the same figures from the same seed, and clear refusals."""
+"""alpaca-eval texture and grade: the seed decides the figures, and refusals are clear."""
 import json
 import lzma
 import os
@@ -11,13 +11,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 EVAL = pathlib.Path(os.environ.get("ALPACA_BIN", ROOT / "build/release")).resolve() / "alpaca-eval"
 SMALL = str(ROOT / "weights/small")
 # Names are in it, and sentences that a parser knows.
-STORIES = [f"One day, a girl named {girl} saw a {thing}. {girl} was very happy. Then she went home with it. "
-           f"The {thing} liked {girl} and the new home. They played all day, and they were friends."
+STORIES = [f"One day, a girl named {girl} saw a {thing}. {girl} was very happy. Then she went home "
+           f"with it. The {thing} liked {girl} and the new home. They played all day, and they "
+           "were friends."
            for girl in ["Lily", "Mia", "Anna"] for thing in ["dog", "kite", "ball", "cat", "duck"]]
 
 
 def run(*arguments, **options):
-    return subprocess.run([EVAL, *arguments], capture_output=True, text=True, check=False, **options)
+    return subprocess.run([EVAL, *arguments], capture_output=True, text=True, check=False,
+                          **options)
 
 
 def write_stories(path, stories):
@@ -51,7 +53,8 @@ def test_stories_that_are_in_the_training_text_are_found_whole(files):
     after = texture(*files)
     real = after["memory"]["sets"][1]
     assert before["longest"] < real["median"]
-    assert all(run["text"].startswith("one day, a girl named") and run["text"].endswith("they were friends.")
+    assert all(run["text"].startswith("one day, a girl named")
+               and run["text"].endswith("they were friends.")
                for run in real["longest_runs"])
     assert after["texture"]["sets"][1]["unknown_words"] == 0
 
@@ -74,7 +77,8 @@ def test_training_text_may_be_several_files(files, tmp_path):
 
 
 def test_words_and_names_come_from_the_training_text(files, tmp_path):
-    files[3] = write_stories(tmp_path / "other.jsonl", ["A fox ran.", "A dog named Lily and a dog named Lily ran."])
+    files[3] = write_stories(tmp_path / "other.jsonl",
+                             ["A fox ran.", "A dog named Lily and a dog named Lily ran."])
     real = texture(*files)["texture"]["sets"][1]
     assert "kite" in real["unknown_examples"] and "dog" not in real["unknown_examples"].split(", ")
     assert real["unknown_words"] > 0
@@ -82,7 +86,8 @@ def test_words_and_names_come_from_the_training_text(files, tmp_path):
 
 def test_without_the_parser_its_figure_is_skipped_by_name(files, tmp_path):
     # --json leaves the figure out, and the table says why.
-    result = run("texture", "--model", SMALL, "--stories", "4", *files, env={**os.environ, "PATH": str(tmp_path)})
+    result = run("texture", "--model", SMALL, "--stories", "4", *files,
+                 env={**os.environ, "PATH": str(tmp_path)})
     assert result.returncode == 0, result.stderr
     row = [line for line in result.stdout.splitlines() if "link-grammar" in line]
     assert len(row) == 1 and row[0].count("skipped: no link-parser here") == 2

@@ -77,8 +77,8 @@ class World:
     def add_everything_to_test(self):
         self.add_everything_to_build()
         self.add_library("cmocka")
-        for name in ("xz", "curl", "chromium", "node", "npm", "link-parser", "g++", "spm_train", "spm_encode",
-                     "spm_decode"):
+        for name in ("xz", "curl", "chromium", "node", "npm", "link-parser", "g++", "spm_train",
+                     "spm_encode", "spm_decode"):
             self.fake(name, "exit 0")
         self.fake("python3", '[ "$2" = "import pytest" ]')
 
@@ -86,11 +86,13 @@ class World:
         """A package manager that writes down its arguments and brings all that is needed."""
         appear = (
             f'printf "#!{self.sh}\\ncat >/dev/null\\n" >"{self.bin}/cc"\n'
-            f'printf "#!{self.sh}\\n[ -e \\"{self.libraries}/\\$2\\" ]\\n" >"{self.bin}/pkg-config"\n'
+            f'printf "#!{self.sh}\\n[ -e \\"{self.libraries}/\\$2\\" ]\\n" '
+            f'>"{self.bin}/pkg-config"\n'
             f'chmod +x "{self.bin}/cc" "{self.bin}/pkg-config"\n'
             + "".join(f'touch "{self.libraries}/{lib}"\n' for lib in LIBRARIES)
         )
-        self.fake(name, f'echo "{name} $*" >>"{self.log}"\n[ "$1" != --prefix ] || {{ echo /brew; exit; }}\n'
+        self.fake(name, f'echo "{name} $*" >>"{self.log}"\n'
+                  '[ "$1" != --prefix ] || { echo /brew; exit; }\n'
                   + (appear if brings else "exit 100"))
 
     def run(self, *arguments, script=None, cwd="/", **variables):
@@ -326,8 +328,9 @@ def test_the_vocabulary_is_learnt_by_spm_train(world, tmp_path):
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out.model").read_text() == "a story\n"
     assert not list(tmp_path.glob("out.model.new*"))
-    for flag in ("--input=vocab.txt", "--model_prefix=tokenizer", "--model_type=bpe", "--vocab_size=4000", "--unk_id=0", "--bos_id=1",
-                 "--eos_id=2", "--pad_id=3", "--normalization_rule_name=nmt_nfkc_cf"):
+    for flag in ("--input=vocab.txt", "--model_prefix=tokenizer", "--model_type=bpe",
+                 "--vocab_size=4000", "--unk_id=0", "--bos_id=1", "--eos_id=2", "--pad_id=3",
+                 "--normalization_rule_name=nmt_nfkc_cf"):
         assert flag in world.managers()
 
 
@@ -371,7 +374,8 @@ def test_the_script_is_portable_shell():
     if dash:
         assert subprocess.run([dash, "-n", SCRIPT]).returncode == 0
     if shutil.which("shellcheck"):
-        checked = subprocess.run(["shellcheck", str(SCRIPT), str(SCRIPT.parent / "tests" / "run.sh")],
+        checked = subprocess.run(["shellcheck", str(SCRIPT),
+                                  str(SCRIPT.parent / "tests" / "run.sh")],
                                  capture_output=True, text=True)
         assert checked.returncode == 0, checked.stdout
     assert os.access(SCRIPT, os.X_OK)

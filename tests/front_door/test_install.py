@@ -21,8 +21,9 @@ def installed(tmp_path_factory):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     # The build under test, whatever its flags: nothing in it may be made again.
     result = subprocess.run(
-        ["make", "-s", "-C", ROOT, "-o", "all", "install", f"BUILD={BINARIES.parent}", f"CONFIG={BINARIES.name}",
-         f"DESTDIR={root}", "PREFIX=/opt/my alpaca"], env=environment, capture_output=True, text=True)
+        ["make", "-s", "-C", ROOT, "-o", "all", "install", f"BUILD={BINARIES.parent}",
+         f"CONFIG={BINARIES.name}", f"DESTDIR={root}", "PREFIX=/opt/my alpaca"],
+        env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return root / "opt" / "my alpaca"
 
@@ -51,7 +52,8 @@ def test_an_installed_program_tells_a_story_from_anywhere(installed, tmp_path):
     # Moved as a whole, to show that nothing points back at the source tree.
     moved = tmp_path / "moved"
     shutil.copytree(installed, moved)
-    result = subprocess.run([moved / "bin" / "alpaca-tell", "--seed", "1", "--max-tokens", "5", "One day"],
+    result = subprocess.run([moved / "bin" / "alpaca-tell", "--seed", "1", "--max-tokens", "5",
+                             "One day"],
                             cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("One day")

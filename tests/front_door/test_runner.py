@@ -79,7 +79,8 @@ def test_parity_fails_with_its_program(tmp_path):
     ("def test_a(): pass\ndef test_b(): assert 0\n", "1 passed, 1 failed", 1),
     ("import pytest\ndef test_a(): pass\n@pytest.mark.skip\ndef test_b(): pass\n",
      "1 passed, 0 failed, 1 skipped", 0),
-    ("import pytest\n@pytest.fixture\ndef f(): 1 / 0\ndef test_a(f): pass\n", "0 passed, 1 failed", 1),
+    ("import pytest\n@pytest.fixture\ndef f(): 1 / 0\ndef test_a(f): pass\n",
+     "0 passed, 1 failed", 1),
     ("not python\n", "0 passed, 1 failed", 1),
     ("", "0 passed, 1 failed", 1)])
 def test_python_results_are_counted(tmp_path, body, summary, expected):

@@ -46,7 +46,8 @@ def test_a_story_is_the_better_the_less_it_repeats_itself(server):
     likeliest = []
     for seed in range(0, 80, 8):
         by_likelihood = ranked(server, 8, **fields, seed=seed)
-        best = max(by_likelihood, key=lambda each: statistics.fmean(each["logprobs"]["token_logprobs"])
+        best = max(by_likelihood,
+                   key=lambda each: statistics.fmean(each["logprobs"]["token_logprobs"])
                    - 4 * repetition(each["logprobs"]["tokens"]))
         story = server.generate(**fields, seed=seed, best_of=8)
         assert (story["completion"].lower(), story["seed"]) == (best["text"], best["seed"])
@@ -110,7 +111,8 @@ def test_a_stream_begins_with_the_best(server, n):
     # Each is known as a whole when it is sent, so it comes in one piece.
     assert [event["text"] for event in texts] == [story["completion"] for story in stories]
     assert [event["seed"] for event in ends] == [story["seed"] for story in stories]
-    text = server.post("/generate", {**WISH, "best_of": 6, "stream": True}, {"Accept": "text/plain"})
+    text = server.post("/generate", {**WISH, "best_of": 6, "stream": True},
+                       {"Accept": "text/plain"})
     assert text.text == server.generate(**WISH, best_of=6)["story"] + "\n"
 
 
@@ -183,7 +185,7 @@ def test_more_candidates_than_thirty_two_are_refused(server):
     assert complete(server, prompt=["a", "b"], max_tokens=1, best_of=16)["choices"]
 
 
-# ---- the weights that a seed belongs to -----------------------------------------------------------
+# ---- the weights that a seed belongs to ----------------------------------------------------------
 
 def test_answers_say_which_weights_their_seed_belongs_to(server, start, tmp_path):
     mark = server.generate(max_tokens=1)["system_fingerprint"]

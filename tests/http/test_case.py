@@ -1,4 +1,4 @@
-"""Capitals: the field `case`, in every dialect, whole and streamed, with stop texts and the prompt."""
+"""Capitals: the field `case`, in every dialect, whole and streamed, with stop texts and prompts."""
 import os
 import re
 import subprocess
@@ -75,9 +75,11 @@ def test_log_probabilities_speak_of_tokens_whatever_the_case(server, stream):
 
     def lists(case):
         answer = server.post("/v1/completions", {**wish, "case": case})
-        parts = [event for event in answer.events() if event != "[DONE]"] if stream else [answer.json()]
+        parts = answer.events() if stream else [answer.json()]
+        parts = [part for part in parts if part != "[DONE]"]
         choices = [choice for part in parts for choice in part["choices"]]
-        text, joined = "", {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+        text, joined = "", {"tokens": [], "token_logprobs": [], "top_logprobs": [],
+                            "text_offset": []}
         for choice in choices:
             text += choice["text"]
             for name in joined:
@@ -101,7 +103,8 @@ def test_chat_has_capitals(server):
     deltas = [choice["delta"] for event in events[:-1] for choice in event["choices"]]
     assert "".join(delta.get("content", "") for delta in deltas) == content
     lower = server.post("/v1/chat/completions", {**wish, "case": "lower"}).json()
-    assert lower["choices"][0]["message"]["content"] == server.generate(**STORY, case="lower")["story"]
+    story = server.generate(**STORY, case="lower")["story"]
+    assert lower["choices"][0]["message"]["content"] == story
 
 
 def test_stop_texts_match_whatever_their_case(server):

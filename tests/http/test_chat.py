@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions by hand: the user's last message begins a story, the answer is all of it.
+"""POST /v1/chat/completions by hand: the user's last message begins the story that is the answer.
 
 Real clients are in tests/clients."""
 import pytest
@@ -21,8 +21,8 @@ def chat(server, messages, **fields):
 def test_the_answer_is_the_whole_story(server):
     story = server.generate(prompt="The Sea", **WISH)
     answer = chat(server, [user("The Sea")], model="any", user="me", tools=[], tool_choice="auto",
-                  response_format={"type": "text"}, logprobs=None, stream=False, modalities=["text"],
-                  functions=None, parallel_tool_calls=True, metadata={})
+                  response_format={"type": "text"}, logprobs=None, stream=False,
+                  modalities=["text"], functions=None, parallel_tool_calls=True, metadata={})
     assert answer["object"] == "chat.completion" and answer["id"].startswith("chatcmpl-")
     assert answer["model"] == story["model"] and answer["seed"] == 3
     assert answer["usage"]["total_tokens"] == story["usage"]["total_tokens"]
@@ -38,7 +38,8 @@ def test_the_answer_is_the_whole_story(server):
     [user([{"type": "image_url", "image_url": {"url": "x"}}]), user("The sea")],
     [user("The sea"), {"role": "assistant", "content": None, "tool_calls": [{}]},
      {"role": "tool", "content": "5", "tool_call_id": "x"}, {"role": "function", "name": "f"}],
-    [user([{"type": "text", "text": "The"}, {"type": "text", "text": " "}, {"type": "text", "text": "sea"}])],
+    [user([{"type": "text", "text": "The"}, {"type": "text", "text": " "},
+           {"type": "text", "text": "sea"}])],
     [{"role": "user", "name": "Ann", "content": "The sea"}]])
 def test_only_the_last_message_of_the_user_counts(server, messages):
     content = chat(server, messages)["choices"][0]["message"]["content"]
@@ -92,7 +93,8 @@ def test_the_fields_of_completions_work_in_a_chat(server):
 
 @pytest.mark.parametrize("limits, expected", [
     ({"max_tokens": None, "max_completion_tokens": 5}, 5),
-    ({"max_tokens": 4, "max_completion_tokens": 9}, 4), ({"max_tokens": 9, "max_completion_tokens": 4}, 4)])
+    ({"max_tokens": 4, "max_completion_tokens": 9}, 4),
+    ({"max_tokens": 9, "max_completion_tokens": 4}, 4)])
 def test_a_chat_has_two_names_for_its_length(server, limits, expected):
     answer = chat(server, [user("the sea")], **limits)
     assert answer["usage"]["completion_tokens"] == expected
@@ -131,7 +133,8 @@ def test_halves_of_characters_are_listed_as_bytes(start, tmp_path):
     halves = [entry for entry in entries if entry["token"].startswith("bytes:\\x")]
     assert len(entries) > len(halves) > 20
     for entry in entries:
-        expected = [int(entry["token"][8:], 16)] if entry in halves else list(entry["token"].encode())
+        token = entry["token"]
+        expected = [int(token[8:], 16)] if entry in halves else list(token.encode())
         assert entry["bytes"] == expected
 
 
@@ -139,11 +142,13 @@ A = [user("a")]
 
 
 @pytest.mark.parametrize("body, param, words", [
-    ({}, "messages", "missing"), ("", "messages", "missing"), ({"messages": None}, "messages", "list"),
+    ({}, "messages", "missing"), ("", "messages", "missing"),
+    ({"messages": None}, "messages", "list"),
     ({"messages": []}, "messages", "role user"), ({"messages": "a"}, "messages", "list"),
     ({"messages": {"role": "user"}}, "messages", "list"),
     ({"messages": [{"role": "system", "content": "a"}]}, "messages", "role user"),
-    ({"messages": ["a"]}, "messages", "messages[0]"), ({"messages": [{}]}, "messages", "messages[0]"),
+    ({"messages": ["a"]}, "messages", "messages[0]"),
+    ({"messages": [{}]}, "messages", "messages[0]"),
     ({"messages": [*A, {"role": "User", "content": "a"}]}, "messages", "messages[1]"),
     ({"messages": [*A, {"role": 1}]}, "messages", "messages[1]"),
     ({"messages": [user(None)]}, "messages", "messages[0].content"),
@@ -162,7 +167,8 @@ A = [user("a")]
     ({"messages": A, "tool_choice": {"type": "function"}}, "tool_choice", "not supported"),
     ({"messages": A, "functions": [{"name": "f"}]}, "functions", "not supported"),
     ({"messages": A, "function_call": {"name": "f"}}, "function_call", "not supported"),
-    ({"messages": A, "response_format": {"type": "json_object"}}, "response_format", "not supported"),
+    ({"messages": A, "response_format": {"type": "json_object"}}, "response_format",
+     "not supported"),
     ({"messages": A, "modalities": ["text", "audio"]}, "modalities", "not supported"),
     ({"messages": A, "audio": {"voice": "x"}}, "audio", "not supported"),
     ({"messages": A, "logprobs": 2}, "logprobs", "true or false"),

@@ -231,7 +231,7 @@ def test_metrics_leave_out_what_is_unknown_without_proc(without_proc, start):
 
 
 def test_a_containers_health_check_follows_the_port():
-    """Here the server is process 1 of a namespace, as in a container, on a port of its own choice."""
+    """Here the server is process 1 of a namespace, as in a container, on a port that it chose."""
     prefix = ["unshare", "-Urpf", "--kill-child", "--mount-proc", "sh", "-c"]
     if run(*prefix, "true").returncode != 0:
         pytest.skip("cannot make a container here")

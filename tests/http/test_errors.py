@@ -10,8 +10,9 @@ DEEP = "[" * 100000 + "]" * 100000
 WRONG_JSON = [
     b"{", b"}", b"nonsense", b'{"prompt": "a"', b'{"prompt": "a",}', b"{'prompt': 'a'}",
     b'{"prompt" "a"}', b'{prompt: "a"}', b'{"prompt": "a"} x', b'{} {}', b'{"prompt": "a\nb"}',
-    b'{"prompt": "\\x"}', b'{"prompt": "\\u12"}', b'{"prompt": "\\u0000"}', b'{"prompt": "a\\ud800b"}',
-    b'{"prompt": "\\udc00"}', b'{"prompt": "\\ud800\\u0041"}', b'{"prompt": "\xff"}',
+    b'{"prompt": "\\x"}', b'{"prompt": "\\u12"}', b'{"prompt": "\\u0000"}',
+    b'{"prompt": "a\\ud800b"}', b'{"prompt": "\\udc00"}', b'{"prompt": "\\ud800\\u0041"}',
+    b'{"prompt": "\xff"}',
     b'{"prompt": "\xc0\x80"}', b'{"prompt": "\xed\xa0\x80"}', b'{"prompt": "\xf5\x80\x80\x80"}',
     b'{"prompt": "a\x00b"}', b'{"temperature": NaN}', b'{"temperature": Infinity}',
     b'{"temperature": +1}', b'{"temperature": 01}', b'{"temperature": 1.}', b'{"temperature": .5}',
@@ -226,11 +227,13 @@ def test_a_refused_request_leaves_the_connection_usable(server):
 
 @pytest.mark.parametrize("request_bytes", [
     b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00",
-    b"GET / HTTP/1.1\r\nHost x\r\n\r\n", b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost x\r\n\r\n",
+    b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
     b"POST /generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 40000 + b"\r\n\r\n",
     b"GET /" + b"y" * 40000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"],
-    ids=["empty", "short", "version", "tls", "header", "length", "chunk", "long header", "long path"])
+    ids=["empty", "short", "version", "tls", "header", "length", "chunk", "long header",
+         "long path"])
 def test_what_is_no_http_does_no_harm(start, request_bytes):
     server = start("--idle-timeout", "1")
     with socket.create_connection((server.host, server.port)) as connection:

@@ -1,8 +1,8 @@
 """What RFC 9110 and RFC 9112 say of a request's line and headers, byte by byte.
 
 Behind each request another one follows at once, which asks for /health and for the end of the
-connection. Where the server keeps the connection, that one has the last answer; where it must close it,
-because nobody knows where the next request begins, there is none.
+connection. Where the server keeps the connection, that one has the last answer; where it must close
+it, because nobody knows where the next request begins, there is none.
 """
 import json
 import re
@@ -269,7 +269,8 @@ ACCEPT = {
     "text/html, */*;q=0.8": False, "*/*": False, "": False, "text/html": False,
     "text/event-stream": False, "text/event-stream, text/plain": False,
     "text/plain;q=0.5, application/json": False, "application/json;q=0.5, text/plain": True,
-    "application/json;q=0.5, text/plain;q=0.9": True, "text/plain;q=0.9, application/json;q=0.91": False,
+    "application/json;q=0.5, text/plain;q=0.9": True,
+    "text/plain;q=0.9, application/json;q=0.91": False,
     "text/plain;q=0.5, text/event-stream": False, "text/event-stream;q=0.1, text/plain;q=0.2": True,
     "text/plain;q=0": False, "text/plain;q=0.000": False, "text/plain ; q=0, */*": False,
     "application/json;q=0": True, "application/json;q=0, */*": True, "*/*;q=0, text/plain": True,

@@ -64,9 +64,10 @@ def test_brackets_hold_an_address():
 LOCAL = ["127.0.0.1", "127.0.0.1:8080", "192.168.1.5", "10.0.0.1:80", "[::1]", "[::1]:8080",
          "[fe80::1]", "localhost", "LOCALHOST:8080", "localhost.", "stories", "stories:8080", "",
          "app.localhost", "app.localhost:3000"]
-STRANGE = ["stories.example", "STORIES.EXAMPLE:8080", "stories.example.", "127.0.0.1.stories.example",
-           "localhost.stories.example", "1.2.3", "1.2.3.4.5", "notlocalhost.example", ".localhost.x",
-           "other.example", "a.stories.example", "xstories.example", "stories.examples"]
+STRANGE = ["stories.example", "STORIES.EXAMPLE:8080", "stories.example.",
+           "127.0.0.1.stories.example", "localhost.stories.example", "1.2.3", "1.2.3.4.5",
+           "notlocalhost.example", ".localhost.x", "other.example", "a.stories.example",
+           "xstories.example", "stories.examples"]
 
 
 @pytest.mark.parametrize("host", LOCAL)
@@ -77,7 +78,8 @@ def test_a_name_that_no_web_page_can_have_made_is_answered(server, host):
 @pytest.mark.parametrize("host", STRANGE)
 def test_a_name_that_a_web_page_may_have_made_is_refused(server, host):
     """It may have had its name point to 127.0.0.1, to ask through its visitor's browser."""
-    for method, path in (("GET", "/"), ("POST", "/generate"), ("GET", "/nothing"), ("OPTIONS", "/generate")):
+    for method, path in (("GET", "/"), ("POST", "/generate"), ("GET", "/nothing"),
+                         ("OPTIONS", "/generate")):
         answer = server.ask(method, path, headers={"Host": host})
         assert answer.status == 421
         error = error_of(answer)
@@ -91,7 +93,8 @@ def test_the_target_names_the_host_where_it_does(server):
 
 def test_names_can_be_allowed(start):
     server = start("--allow-host", "stories.example, Tales.Example:8080")
-    for host in ("stories.example", "STORIES.example:443", "stories.example.", "tales.example", *LOCAL):
+    for host in ("stories.example", "STORIES.example:443", "stories.example.", "tales.example",
+                 *LOCAL):
         assert ask(server, server.host, host).status == 200
     for host in STRANGE[3:]:
         assert ask(server, server.host, host).status == 421
@@ -103,5 +106,6 @@ def test_a_server_for_others_has_any_name(start):
 
 
 def test_idle_connections_outlast_the_minute_that_balancers_keep_theirs():
-    row = re.search(r"`--idle-timeout` \| `ALPACA_IDLE_TIMEOUT` \| (\d+) ", run("--help-markdown").stdout)
+    row = re.search(r"`--idle-timeout` \| `ALPACA_IDLE_TIMEOUT` \| (\d+) ",
+                    run("--help-markdown").stdout)
     assert int(row[1]) > 60

@@ -78,7 +78,8 @@ def test_models(server):
     assert server.ask("GET", f"/v1/models/{model['id']}").json() == model
 
 
-@pytest.mark.parametrize("name", ["gpt-4", "alpac", "alpaca2", "alpaca/", "a%22b%0a%c3%a9", "x" * 500])
+@pytest.mark.parametrize("name", ["gpt-4", "alpac", "alpaca2", "alpaca/", "a%22b%0a%c3%a9",
+                                  "x" * 500])
 def test_another_model_is_not_found_in_openais_words(server, name):
     answer = server.ask("GET", f"/v1/models/{name}")
     error = error_of(answer)
@@ -93,7 +94,8 @@ def test_a_model_wants_a_get_and_a_name(server):
     answer = server.ask("DELETE", f"/v1/models/{MODEL.name}")
     assert answer.status == 405 and answer.headers["Allow"] == "GET, HEAD, OPTIONS"
     assert error_of(server.ask("GET", "/v1/models/"))["code"] == "not_found"
-    assert server.metrics()['http_requests_total{path="/v1/models/{id}",method="GET",code="200"}'] > 0
+    counter = 'http_requests_total{path="/v1/models/{id}",method="GET",code="200"}'
+    assert server.metrics()[counter] > 0
 
 
 def test_tokens_there_and_back(server):
@@ -110,7 +112,8 @@ def test_tokens_there_and_back(server):
 @pytest.mark.parametrize("path, body, param", [
     ("/tokenize", {"text": 1}, "text"), ("/tokenize", {}, "text"), ("/tokenize", "", "text"),
     ("/tokenize", {"text": None}, "text"), ("/tokenize", {"txt": "a"}, "txt"),
-    ("/tokenize", {"text": "a", "more": 1}, "more"), ("/tokenize", {"text": "a", "pieces": 1}, "pieces"),
+    ("/tokenize", {"text": "a", "more": 1}, "more"),
+    ("/tokenize", {"text": "a", "pieces": 1}, "pieces"),
     ("/tokenize", {"text": "a", "add_special": "no"}, "add_special"), ("/detokenize", {}, "tokens"),
     ("/detokenize", {"tokens": None}, "tokens"), ("/detokenize", {"tokens": "a"}, "tokens"),
     ("/detokenize", {"tokens": [5, 4000]}, "tokens"),
@@ -128,7 +131,8 @@ def test_tokens_with_their_pieces(server):
     shown = server.post("/tokenize", {"text": text, "pieces": True}).json()
     assert "".join(shown["pieces"]) == "once upon a time, the cat"
     assert len(shown.pop("pieces")) == shown["count"] and shown == plain
-    assert server.post("/tokenize", {"text": text, "pieces": False, "add_special": None}).json() == plain
+    same = {"text": text, "pieces": False, "add_special": None}
+    assert server.post("/tokenize", same).json() == plain
     whole = server.post("/tokenize", {"text": text, "pieces": True, "add_special": True}).json()
     assert whole["tokens"] == [1, *plain["tokens"]] and whole["pieces"][:2] == ["<s>", "once"]
     assert whole["count"] == server.generate(prompt=text, max_tokens=1)["usage"]["prompt_tokens"]
@@ -157,7 +161,8 @@ def test_every_prompt_has_its_choices(server):
     prompts = ["The sea", "a dragon", "", "once upon a time"]
     body = server.post("/v1/completions", {**wish, "prompt": prompts, "n": 2}).json()
     assert [choice["index"] for choice in body["choices"]] == list(range(8))
-    stories = [server.generate(**{**wish, "seed": 3 + index}, prompt=prompts[index // 2], case="lower")
+    stories = [server.generate(**{**wish, "seed": 3 + index}, prompt=prompts[index // 2],
+                               case="lower")
                for index in range(8)]
     assert [choice["text"] for choice in body["choices"]] == \
         [story["completion"] for story in stories]

@@ -21,10 +21,11 @@ def ids_of(server, text):
 
 # ---- penalties and biases -----------------------------------------------------------------------
 
-@pytest.mark.parametrize("presence, frequency", [(2, 0), (0, 2), (1.5, -0.5), (-2, -2), (0.5, 0.25)])
+@pytest.mark.parametrize("presence, frequency", [(2, 0), (0, 2), (1.5, -0.5), (-2, -2),
+                                                 (0.5, 0.25)])
 def test_penalties_follow_the_formula(server, presence, frequency):
-    """The likeliest tokens are listed as they are without penalties, so the choice can be worked out
-    from them, unless one that is not listed may have won."""
+    """The likeliest tokens are listed as they are without penalties, so the choice can be worked
+    out from them, unless one that is not listed may have won."""
     answer = choice(server, **GREEDY, presence_penalty=presence, frequency_penalty=frequency,
                     logprobs=5)
     counts, checked = {}, 0

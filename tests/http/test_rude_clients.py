@@ -67,7 +67,8 @@ def test_a_reader_that_does_not_read_stops_nobody(start):
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST /gen", b"POST /generate HTTP/1.1\r\nHost: x\r\nX: ",
-                                   b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n"])
+                                   b"POST /generate HTTP/1.1\r\nHost: x\r\n"
+                                   b"Content-Length: 50\r\n\r\n"])
 @pytest.mark.parametrize("drips", [True, False])
 def test_a_slow_sender_is_sent_away(start, begun, drips):
     server = start("--idle-timeout", "1", "--request-timeout", "1")
@@ -93,7 +94,8 @@ def test_requests_in_one_packet_are_answered_in_order(server):
     bodies = [json.dumps({"seed": seed, "max_tokens": 3}).encode() for seed in range(4)]
     with socket.create_connection((server.host, server.port)) as connection:
         connection.sendall(b"".join(
-            b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+            b"POST /generate HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
             for body in bodies) + b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         received = receive_all(connection)
     answers = [part.partition(b"\r\n\r\n")[2] for part in received.split(b"HTTP/1.1 200 OK")[1:]]

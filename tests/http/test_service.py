@@ -173,13 +173,15 @@ def test_cors_only_when_asked(server, start):
 
 
 def allowed_headers(answer):
-    return {name.strip().lower() for name in answer.headers["Access-Control-Allow-Headers"].split(",")}
+    return {name.strip().lower()
+            for name in answer.headers["Access-Control-Allow-Headers"].split(",")}
 
 
 def test_a_preflight_lets_through_whatever_headers_it_asks_for(start):
     """OpenAI's client in a browser sends x-stainless-os and more of the kind."""
     server = start("--cors-origin", "*")
-    asked = ["authorization", "content-type", "x-stainless-os", "x-stainless-retry-count", "x-api_key"]
+    asked = ["authorization", "content-type", "x-stainless-os", "x-stainless-retry-count",
+             "x-api_key"]
     for separator in (",", ", "):
         answer = server.ask("OPTIONS", "/v1/completions", headers={
             "Origin": "https://stories.example", "Access-Control-Request-Method": "POST",

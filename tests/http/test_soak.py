@@ -197,7 +197,8 @@ class Soak:
             (get("/v1/models"), (200,)), (get("/nothing"), (404,)),
             (post("/generate", {"seed": -2}), (400,)), (post("/generate", b"{"), (400,)),
             (post("/tokenize", {"text": "a b c", "pieces": True}), (200,)),
-            (get("/v1/models/other"), (404,)), (post("/v1/chat/completions", {"messages": []}), (400,)),
+            (get("/v1/models/other"), (404,)),
+            (post("/v1/chat/completions", {"messages": []}), (400,)),
             (post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "n": 2,
                                            "max_tokens": 5, "logprobs": True}), (200,)),
             (post("/generate", b"x" * 100_000), (413,))])

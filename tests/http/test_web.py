@@ -24,7 +24,8 @@ def folder(tmp_path):
 
 def test_the_files_are_sent_as_they_are(start, folder):
     server = start("--web", folder)
-    assert server.ask("GET", "/web/engine.json").json() == {"server": True, "pack": PACK, "bytes": 7000}
+    manifest = server.ask("GET", "/web/engine.json").json()
+    assert manifest == {"server": True, "pack": PACK, "bytes": 7000}
     for name, (content, content_type) in FILES.items():
         answer = server.ask("GET", f"/web/{name}")
         assert (answer.status, answer.body) == (200, content)
@@ -64,7 +65,7 @@ def test_only_the_packed_model_need_not_be_asked_for_again(start, folder):
         assert server.ask("GET", path).headers["Cache-Control"] == "no-cache"
 
 
-def test_the_policy_allows_workers_and_webassembly_only_where_they_are_needed(start, server, folder):
+def test_the_policy_allows_workers_and_webassembly_only_where_needed(start, server, folder):
     offering = start("--web", folder)
 
     def policy(of, path):
@@ -90,9 +91,11 @@ def test_the_files_need_no_key(start, folder, tmp_path):
 
 
 @pytest.mark.parametrize("manifest, problem", [
-    (None, "engine.json: No such file"), ("{", "engine.json names no"), ("{}", "names no packed model"),
-    ('{"pack": 3}', "names no packed model"), ('{"pack": "../engine.json"}', "names no packed model"),
-    ('{"pack": "other.pack"}', "other.pack: No such file"), (f'{{"pack": "{"a" * 100}"}}', "names no packed model"),
+    (None, "engine.json: No such file"), ("{", "engine.json names no"),
+    ("{}", "names no packed model"), ('{"pack": 3}', "names no packed model"),
+    ('{"pack": "../engine.json"}', "names no packed model"),
+    ('{"pack": "other.pack"}', "other.pack: No such file"),
+    (f'{{"pack": "{"a" * 100}"}}', "names no packed model"),
 ])
 def test_a_folder_that_make_web_did_not_fill_is_refused(folder, manifest, problem):
     (folder / "web" / "engine.json").unlink()

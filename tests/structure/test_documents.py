@@ -5,10 +5,10 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "bench/README.md", "docs/api.md", "docs/training.md",
-             "docs/web.md"]
-ROOMS = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "web", "bench", "tests",
-         "public",
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "bench/README.md", "docs/api.md",
+             "docs/training.md", "docs/web.md"]
+ROOMS = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "web",
+         "bench", "tests", "public",
          "weights", "data", "deploy", "docs"]
 # Not `tests/NAME_test.c` nor `tests/fuzz/target_*.c`, which stand for many.
 NAMED = re.compile(rf"(?:{'|'.join(ROOMS)})/[\w./-]*")

@@ -14,7 +14,8 @@ GIVEN = {"blas_gemm", "http_handle"}
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 # A declaration or definition at the start of a line, its parameters with at most one level of
 # parentheses inside.
-FUNCTION = re.compile(r"^[A-Za-z_][\w \t*]*?\b(\w+)\(((?:[^();{}]|\([^()]*\))*)\)\s*[{;]", re.MULTILINE)
+FUNCTION = re.compile(r"^[A-Za-z_][\w \t*]*?\b(\w+)\(((?:[^();{}]|\([^()]*\))*)\)\s*[{;]",
+                      re.MULTILINE)
 
 
 def parameter_count(parameters):
@@ -25,7 +26,8 @@ def long_lists(root):
     """One line for each function of the rooms with more parameters than MAX_PARAMETERS."""
     found = []
     for room in ROOMS:
-        for path in sorted(path for kind in ["*.[ch]", "*.cu"] for path in (root / room).rglob(kind)):
+        for path in sorted(path for kind in ["*.[ch]", "*.cu"]
+                           for path in (root / room).rglob(kind)):
             name = path.relative_to(root).as_posix()
             if name.startswith(KERNELS):
                 continue
@@ -46,8 +48,10 @@ def test_the_check_finds_what_it_should(tmp_path):
         "model/a.c": f"static int far({seven}) {{\n    return 0;\n}}\n",
         "engine/b.h": f"enum status far({seven}); /* why */\n",
         "model/kernels/c.c": f"void far({seven}) {{\n}}\n",
-        "model/d.c": "static struct pair near(int a, int b, int c, int d, void (*e)(int, int), int f) {\n}\n",
-        "model/e.c": "/* " + f"int far({seven});" + " */\nvoid f(void) {\n    g(1, 2, 3, 4, 5, 6, 7);\n}\n",
+        "model/d.c": "static struct pair near(int a, int b, int c, int d, void (*e)(int, int), "
+                     "int f) {\n}\n",
+        "model/e.c": f"/* int far({seven}); */\n"
+                     "void f(void) {\n    g(1, 2, 3, 4, 5, 6, 7);\n}\n",
     }
     for name, text in files.items():
         path = tmp_path / name

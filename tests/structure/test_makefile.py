@@ -39,7 +39,8 @@ class Tree:
         calls = self.folder / "calls"
         calls.write_text("")
         made = subprocess.run(["make", "-s", "CC=./cc", "PKG_CONFIG=false", *arguments], text=True,
-                              cwd=self.folder, env={"PATH": os.environ["PATH"]}, capture_output=True)
+                              cwd=self.folder, env={"PATH": os.environ["PATH"]},
+                              capture_output=True)
         assert made.returncode == 0, made.stderr
         self.calls = calls.read_text().splitlines()
         compiled = [call.split()[-1].removesuffix(".c") for call in self.calls if " -c " in call]
@@ -116,8 +117,8 @@ def test_a_file_that_is_gone_leaves_the_library(tree):
 
 
 def test_an_engine_for_browsers_asks_for_emscripten(tmp_path):
-    made = subprocess.run(["make", "web", "EMCC=no-such-emcc", f"BUILD={tmp_path}"], cwd=ROOT, text=True,
-                          capture_output=True)
+    made = subprocess.run(["make", "web", "EMCC=no-such-emcc", f"BUILD={tmp_path}"], cwd=ROOT,
+                          text=True, capture_output=True)
     assert made.returncode != 0
     assert "make web needs Emscripten (Debian: apt-get install emscripten)" in made.stderr
     assert list(tmp_path.iterdir()) == []

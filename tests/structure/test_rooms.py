@@ -21,8 +21,10 @@ MAY_INCLUDE = {
     "train/grad": {"base", "model", "model/kernels", "train/optim", "train/grad"},
     "train/optim": {"base", "model", "model/kernels", "train/optim"},
     # Behind train/device.h, whose interface it fulfills.
-    "train/cuda": {"base", "model", "model/kernels", "train", "train/grad", "train/optim", "train/cuda"},
-    "server": {"base", "tokenizer", "model", "model/kernels", "engine", "server", "server/http", "server/api"},
+    "train/cuda": {"base", "model", "model/kernels", "train", "train/grad", "train/optim",
+                   "train/cuda"},
+    "server": {"base", "tokenizer", "model", "model/kernels", "engine", "server", "server/http",
+               "server/api"},
     "server/http": {"base", "server", "server/http", "server/api"},
     "server/api": {"base", "tokenizer", "model", "engine", "server", "server/api"},
     "cli": {"base", "tokenizer", "model", "engine", "cli"},
@@ -49,7 +51,8 @@ ONLY_IN = {
 
 MAX_LINES = 600
 CODE = ["*.c", "*.h", "*.cu"]
-SOURCE_NAMES = ["*.c", "*.h", "*.cu", "*.py", "*.sh", "*.js", "*.mjs", "*.css", "*.html", "alpaca", "Makefile"]
+SOURCE_NAMES = ["*.c", "*.h", "*.cu", "*.py", "*.sh", "*.js", "*.mjs", "*.css", "*.html", "alpaca",
+                "Makefile"]
 NOT_OURS = {"build", "node_modules", ".git"}
 
 DECLARED = re.compile(r"^struct (\w+);", re.MULTILINE)
@@ -91,12 +94,13 @@ def include_violations(root):
             for pattern, allowed in ONLY_IN.items():
                 if fnmatch.fnmatchcase(header.split("/")[-1], pattern):
                     if not any(fnmatch.fnmatchcase(name, place) for place in allowed):
-                        found.append(f"{name}: {header} belongs into {' '.join(allowed) or 'tests'}")
+                        place = " ".join(allowed) or "tests"
+                        found.append(f"{name}: {header} belongs into {place}")
     return found
 
 
 def foreign_types(root):
-    """One line for each type that a header declares and only a room defines that it may not include."""
+    """One line for each type that a header declares and only a room that it may not include has."""
     homes, found = {}, []
     for name, text in sources(root, CODE):
         for struct in DEFINED.findall(text):
@@ -132,7 +136,8 @@ def test_files_stay_small():
 # What a header's opening comment promises. Ownership is for headers that hand out or hold memory:
 # they declare a struct with a pointer in it, or a function that frees something.
 THREAD_SAFETY = re.compile(r"\b([Tt]hreads?|caller at a time)\b")
-OWNERSHIP = re.compile(r"\b([Oo]wn(s|ed|er|ership)?|[Bb]orrow(s|ed)?|belongs? to|holds? no memory)\b")
+OWNERSHIP = re.compile(
+    r"\b([Oo]wn(s|ed|er|ership)?|[Bb]orrow(s|ed)?|belongs? to|holds? no memory)\b")
 HANDS_OUT_MEMORY = re.compile(r"^struct \w+ {[^}]*\*|_(free|destroy|close|release)\(", re.MULTILINE)
 
 
@@ -165,17 +170,21 @@ def test_the_headers_check_finds_what_it_should(tmp_path):
         "curt.h": "/* curt.h - words. Thread-safe. */\n",
         "other.h": "/* another.h - counts what comes. Thread-safe. */\n",
         "threads.h": "/* threads.h - counts what comes. */\n/* Thread-safe. */\nint f(void);\n",
-        "struct.h": "/* struct.h - a list of words. One thread. */\nstruct words {\n    int count;\n"
+        "struct.h": "/* struct.h - a list of words. One thread. */\n"
+                    "struct words {\n    int count;\n"
                     "    char **words; /* owned by the list */\n};\n",
-        "frees.h": "/* frees.h - a list of words. One thread. */\nvoid words_free(struct words *w);\n",
+        "frees.h": "/* frees.h - a list of words. One thread. */\n"
+                   "void words_free(struct words *w);\n",
     }
     for name, text in headers.items():
         (tmp_path / name).write_text(text)
-    assert {line.split(":")[0] for line in header_faults(tmp_path)} == set(headers) - {"good.h", "owns.h"}
+    found = {line.split(":")[0] for line in header_faults(tmp_path)}
+    assert found == set(headers) - {"good.h", "owns.h"}
 
 
 # A declaration or a definition at the start of a line, with its parameters.
-FUNCTION = re.compile(r"^(?!return|else|case|typedef)[a-z][\w *]*?\b(\w+)\(((?:[^(){};]|\([^(){};]*\))*)\)"
+FUNCTION = re.compile(r"^(?!return|else|case|typedef)[a-z][\w *]*?\b(\w+)"
+                      r"\(((?:[^(){};]|\([^(){};]*\))*)\)"
                       r"\s*(?:__attribute__\(\(.*?\)\)\s*)?[{;]", re.MULTILINE)
 MAX_PARAMETERS = 6
 # BLAS's own list, and the type of libmicrohttpd's callback.
@@ -201,11 +210,15 @@ def test_parameter_lists_are_short():
 
 def test_the_parameters_check_finds_what_it_should(tmp_path):
     (tmp_path / "a.c").write_text(
-        "static void six(int a, int b, void (*call)(int, int), int d,\n                int e, int f) {\n"
+        "static void six(int a, int b, void (*call)(int, int), int d,\n"
+        "                int e, int f) {\n"
         "    seven(1, 2, 3, 4, 5, 6, 7);\n}\n"
-        "enum status seven(int a, int b /* x, y */, int c, int d,\n                  int e, int f, int g);\n"
-        "struct x *eight(int a, int b, int c, int d, void (*call)(int), int f, int g, int h) {\n}\n")
-    assert long_parameter_lists(tmp_path) == ["a.c: seven takes 7 parameters", "a.c: eight takes 8 parameters"]
+        "enum status seven(int a, int b /* x, y */, int c, int d,\n"
+        "                  int e, int f, int g);\n"
+        "struct x *eight(int a, int b, int c, int d, void (*call)(int), int f, int g, int h) {\n"
+        "}\n")
+    assert long_parameter_lists(tmp_path) == ["a.c: seven takes 7 parameters",
+                                              "a.c: eight takes 8 parameters"]
 
 
 def test_headers_are_guarded():

@@ -7,17 +7,19 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PLACES = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "web", "bench",
-          "tests", "public", "docs", "deploy", ".ci", "alpaca", "Makefile", "Dockerfile", "README.md", "ARCHITECTURE.md",
-          "CONTRIBUTING.md"]
-TEXTS = {".c", ".h", ".cu", ".inc", ".py", ".sh", ".js", ".mjs", ".css", ".html", ".md", ".service", ".json", ""}
+PLACES = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "web",
+          "bench", "tests", "public", "docs", "deploy", ".ci", "alpaca", "Makefile", "Dockerfile",
+          "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+TEXTS = {".c", ".h", ".cu", ".inc", ".py", ".sh", ".js", ".mjs", ".css", ".html", ".md", ".service",
+         ".json", ""}
 # Stories, and inputs that machines made.
 NOT_OURS = {"node_modules", "package-lock.json", "corpus", "fixtures", "golden", "__pycache__",
             "original.json", "evaluation.json", "grades.json", "evaluation.md", "evaluation.html"}
 
 # Parts of identifiers count as words: tell_news, tellNews and TELL_NEWS all hold "news".
 COINED = {
-    "storyteller": "engine", "teller": "engine", "told": "generated, written", "telling": "completion",
+    "storyteller": "engine", "teller": "engine", "told": "generated, written",
+    "telling": "completion",
     "news": "output", "herald": "wakeups", "heard": "sampled", "unspoken": "suppressed",
     "weigh": "compute logprobs", "weighs": "compute logprobs", "weighed": "compute logprobs",
     "weighing": "compute logprobs", "cutter": "data loader", "pupil": "student",
@@ -36,12 +38,14 @@ EXCEPTIONS = {
 
 # In code without comments and strings: names of what users type or parse are strings there.
 RETIRED = {
-    r"(?:struct|enum) (?:generation|story_end|exchange|http_exchange)": "request, finish reason, transaction",
+    r"(?:struct|enum) (?:generation|story_end|exchange|http_exchange)":
+        "request, finish reason, transaction",
     r"generation_(?:take|read|cancel|release|create|submit|usage|detach|params)": "request",
     r"story_(?:start|advance|listed|end|request)": "completion",
     r"(?:http_)?exchange_\w+": "transaction", r"watch_(?:entry|add|remove|create)": "disconnects",
     r"compose|compose_\w+|deliver|deliver_\w+": "build batch, emit",
-    r"numeric|numeric_\w+|NUMERIC_\w+|\w+_numeric": "dtype", r"(?:row|kv)_form|linear_forms?": "dtype",
+    r"numeric|numeric_\w+|NUMERIC_\w+|\w+_numeric": "dtype",
+    r"(?:row|kv)_form|linear_forms?": "dtype",
     r"form_(?:parse|name)": "dtype", r"narrow_\w+|\w+_narrow": "quantized",
     r"log_sums?|reciprocals?": "logsumexp, rstd", r"int8_set\w*": "pack weights",
     r"digest|digest_\w+|\w+_digest": "hash", r"journal|journal_\w+": "training log",
@@ -55,7 +59,8 @@ NOT_CODE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 
 def texts(root):
     for place in PLACES:
-        for path in [root / place] if (root / place).is_file() else sorted((root / place).rglob("*")):
+        top = root / place
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
             inside = path.relative_to(root)
             if path.is_file() and path.suffix in TEXTS and not NOT_OURS & set(inside.parts):
                 if path != pathlib.Path(__file__).resolve():
@@ -70,7 +75,8 @@ def coined_in(name, line):
         line = line.replace(allowed, "")
     words = [word.lower() for word in WORD.findall(line)]
     found = [(word, COINED.get(word) or COINED.get(word.removesuffix("s"))) for word in words]
-    found += [(pair, instead) for pair, instead in COINED_PAIRS.items() if re.search(pair, line.lower())]
+    found += [(pair, instead) for pair, instead in COINED_PAIRS.items()
+              if re.search(pair, line.lower())]
     return [(word, instead) for word, instead in found if instead]
 
 
@@ -81,18 +87,21 @@ def without_comments_and_strings(code):
 def retired_in(code):
     """(line number, identifier) for each retired one in C code."""
     code = without_comments_and_strings(code)
-    return [(code[:match.start()].count("\n") + 1, match[0]) for match in RETIRED_NAME.finditer(code)]
+    return [(code[:match.start()].count("\n") + 1, match[0])
+            for match in RETIRED_NAME.finditer(code)]
 
 
 def test_no_coined_word_is_left():
     found = [f"{name}:{number}: {word}; say {instead}" for name, text in texts(ROOT)
-             for number, line in enumerate(text.split("\n"), 1) for word, instead in coined_in(name, line)]
+             for number, line in enumerate(text.split("\n"), 1)
+             for word, instead in coined_in(name, line)]
     assert found == []
 
 
 def test_no_retired_identifier_is_left():
     found = [f"{name}:{number}: {identifier}" for name, text in texts(ROOT)
-             if name.endswith((".c", ".h", ".cu", ".inc")) for number, identifier in retired_in(text)]
+             if name.endswith((".c", ".h", ".cu", ".inc"))
+             for number, identifier in retired_in(text)]
     assert found == []
 
 
@@ -103,8 +112,9 @@ def test_the_exceptions_are_needed():
 
 
 def test_the_check_finds_what_it_should():
-    for line in ["struct story_teller *t;", "on_news(x)", "setTelling(1)", "HERALD_REST_MS", "a pupil's",
-                 "/* what was told */", "slot_book_take()", "the slot book", "Storytellers", "SLOTBOOK"]:
+    for line in ["struct story_teller *t;", "on_news(x)", "setTelling(1)", "HERALD_REST_MS",
+                 "a pupil's", "/* what was told */", "slot_book_take()", "the slot book",
+                 "Storytellers", "SLOTBOOK"]:
         assert coined_in("engine/a.c", line), line
     for line in ["tell", "alpaca-tell", "a new story", "weights", "telltale", "newspaper", "untold",
                  "execute", "broken JSON", "booking a slot"]:
@@ -114,6 +124,7 @@ def test_the_check_finds_what_it_should():
 
     code = ('int numeric_parse(const char *s); /* numeric */\n'
             'x = "--numeric"; // journal\nstruct story_reader *r;\nenum numeric form;\n'
-            '/* generation_take()\n */ generation_take(g); y = "\\"digest"; narrow_linears_create();\n')
+            '/* generation_take()\n */ generation_take(g); y = "\\"digest"; '
+            'narrow_linears_create();\n')
     assert retired_in(code) == [(1, "numeric_parse"), (4, "numeric"), (6, "generation_take"),
                                 (6, "narrow_linears_create")]

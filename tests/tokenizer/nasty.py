@@ -4,9 +4,9 @@ import random
 
 WORDS = (
     "once upon a time there was little girl named lily who loved to play with her red ball in the "
-    "park one day she saw big dog and cat they were very happy friends mom said be careful sun tree "
-    "Don't don't \"hello!\" said, asked. the The THE end! 12 1,000 3.14 ran fast slow jumping jumped "
-    "e-mail café naïve Straße fiancée Ωmega ηλιος солнце Привет мир 東京 日本語 ひらがな カタカナ 안녕 "
+    "park one day she saw big dog and cat they were very happy friends mom said be careful sun "
+    "tree Don't don't \"hello!\" said, asked. the The THE end! 12 1,000 3.14 ran fast slow jumping "
+    "jumped e-mail café naïve Straße fiancée Ωmega ηλιος солнце Привет мир 東京 日本語 ひらがな カタカナ 안녕 "
     "שלום مرحبا नमस्ते สวัสดี 😀 👍🏽 ﬁne ｆｕｌｌ ½ ① ™ … — “quoted” ‘single’ xy xyz abc abcd foo bar"
 ).split()
 
@@ -23,12 +23,14 @@ CHARACTERS = [
     "ﬁ", "ﬂ", "ﬃ", "\ufdfa", "①", "㋿", "㌔", "ｶﾞ", "Ａｂｃ", "１２", "！", "～", "ǆ", "²", "ª",
     "℀", "№", "⅓", "Ⅻ", "ᴴ", "\u2126", "\U0001d400", "\U0001f100", "\ufb1d", "\u2f00", "\uf900",
     # emoji with modifiers and joiners, flags
-    "😀", "👩‍👩‍👧‍👦", "👍🏽", "🏳️‍🌈", "🇩🇪", "❤️", "\ufe0f", "\u20e3", "1️⃣", "\U0001f9d1\u200d\U0001f680",
+    "😀", "👩‍👩‍👧‍👦", "👍🏽", "🏳️‍🌈", "🇩🇪", "❤️", "\ufe0f", "\u20e3", "1️⃣",
+    "\U0001f9d1\u200d\U0001f680",
     # control characters
-    "\0", "\x01", "\x07", "\b", "\x1b", "\x1f", "\x7f", "\x80", "\x9f", "\ufff9", "\ufffc", "\ufffd",
-    "\ufffe", "\uffff", "\U0010ffff", "\U000e0041", "\ue000", "\u202e", "\u2066",
+    "\0", "\x01", "\x07", "\b", "\x1b", "\x1f", "\x7f", "\x80", "\x9f", "\ufff9", "\ufffc",
+    "\ufffd", "\ufffe", "\uffff", "\U0010ffff", "\U000e0041", "\ue000", "\u202e", "\u2066",
     # what the vocabulary itself is made of
-    "<s>", "</s>", "<unk>", "<pad>", "<0x41>", "<0x0A>", "<sep>", "<ctl>", "⁇", " ⁇ ", "▁the", "the▁",
+    "<s>", "</s>", "<unk>", "<pad>", "<0x41>", "<0x0A>", "<sep>", "<ctl>", "⁇", " ⁇ ", "▁the",
+    "the▁",
     # scripts
     "Ж", "ж", "東", "한", "ا", "א", "अ", "ก", "Ა", "ა", "Ꭰ", "ꭰ", "𐐀", "𐐨", "Ǆ", "ǅ",
     # punctuation
@@ -36,9 +38,10 @@ CHARACTERS = [
 ]
 
 BROKEN = [  # never valid UTF-8
-    b"\x80", b"\xbf", b"\xc0", b"\xc1", b"\xc0\x80", b"\xc1\xbf", b"\xc2", b"\xe0\x80\x80", b"\xe0\xa0",
-    b"\xe2\x96", b"\xe2", b"\xe2\x28\xa1", b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\xed\xa0\xbd\xed\xb8\x80",
-    b"\xf0\x80\x80\x80", b"\xf0\x9f", b"\xf0\x9f\x98", b"\xf0\x28\x8c\xbc", b"\xf4\x90\x80\x80", b"\xf5",
+    b"\x80", b"\xbf", b"\xc0", b"\xc1", b"\xc0\x80", b"\xc1\xbf", b"\xc2", b"\xe0\x80\x80",
+    b"\xe0\xa0", b"\xe2\x96", b"\xe2", b"\xe2\x28\xa1", b"\xed\xa0\x80", b"\xed\xbf\xbf",
+    b"\xed\xa0\xbd\xed\xb8\x80", b"\xf0\x80\x80\x80", b"\xf0\x9f", b"\xf0\x9f\x98",
+    b"\xf0\x28\x8c\xbc", b"\xf4\x90\x80\x80", b"\xf5",
     b"\xf8\x88\x80\x80\x80", b"\xfc\x84\x80\x80\x80\x80", b"\xfe", b"\xff", b"\xff\xfe", b"a\xcc",
     b"\xef\xbf", b"\xe3\x81", b"\xef\xbb",
 ]

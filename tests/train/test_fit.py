@@ -212,8 +212,9 @@ def test_kills_at_any_moment_change_nothing(data, finished, tmp_path, recipe):
                                      [signal.SIGTERM, signal.SIGINT]])
 def test_a_signal_leaves_a_checkpoint(data, finished, tmp_path, numbers):
     reference = finished("all")
-    process = subprocess.Popen(command(data, tmp_path, *reference.options), stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command(data, tmp_path, *reference.options), text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT)
     output = []
     for line in process.stdout:
         output.append(line)
@@ -319,7 +320,8 @@ def test_a_run_that_cannot_go_on_says_which_setting_differs(data, validated, tmp
     for options, words in ((("--dropout", "0.2"), "--dropout 0.1 (now 0.2)"),
                            (("--valid", str(other / "stories")), "--valid (other content)"),
                            (("--train", str(other / "stories")), "--train (other content)"),
-                           (("--tokenizer", str(other / "tokenizer")), "--tokenizer (other content)"),
+                           (("--tokenizer", str(other / "tokenizer")),
+                            "--tokenizer (other content)"),
                            (("--dtype", "f32"), "--dtype bf16 (now f32)"),
                            (("--crop", "0.5"), "--crop none (now 0.5)"),
                            (("--beta2", "0.99"), "--beta2 none (now 0.99)"),
@@ -527,7 +529,8 @@ def test_a_story_beside_the_figures(data, finished, temperature):
     options = ["--temperature", temperature, "--seed", "7"]
     story = continued(data, folder / "out", "--tell", "once upon a time", *options)
     expected = subprocess.run([BINARY.parent / "alpaca-tell", "--quiet", "--numeric", "f32",
-                               "--case", "lower", "--model", folder / "out", *options, "once upon a time"],
+                               "--case", "lower", "--model", folder / "out", *options,
+                               "once upon a time"],
                               check=True, capture_output=True, text=True)
     assert story.startswith("once upon a time")
     assert story.split() == expected.stdout.split()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from test_fit import (BINARY, CHECKPOINT, HAS_BF16, ROOT, assert_same_run, command, data,  # noqa: F401
-                      log, tensors)
+from test_fit import (BINARY, CHECKPOINT, HAS_BF16, ROOT, assert_same_run, command,  # noqa: F401
+                      data, log, tensors)
 
 PLAIN = Path(os.environ.get("ALPACA_PLAIN", ROOT / "build/release")) / "alpaca-train"
 
@@ -114,7 +114,8 @@ def processes(folder):
             if str(folder) in (entry / "cmdline").read_text() and \
                     os.readlink(entry / "exe") == str(BINARY.resolve()):
                 environment = (entry / "environ").read_bytes().split(b"\0")
-                rank = next(text for text in environment if text.startswith(b"OMPI_COMM_WORLD_RANK="))
+                rank = next(text for text in environment
+                            if text.startswith(b"OMPI_COMM_WORLD_RANK="))
                 found[int(rank.split(b"=")[1])] = int(entry.name)
         except OSError:
             pass

@@ -1,4 +1,4 @@
-"""train/recipes/alpaca.sh, rehearsed: every step of the lineage with tiny models and few stories."""
+"""train/recipes/alpaca.sh, rehearsed: every step of the lineage, tiny models and few stories."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""alpaca-train truecase: the figure of the tables that ship, and learning one; and the tokenizer's command."""
+"""alpaca-train truecase, the figure of the tables that ship, and alpaca-tokenizer truecase."""
 import json
 import lzma
 import os
@@ -70,8 +70,8 @@ def test_names_are_learned_from_stories(tmp_path):
     table = (folder / "truecase.txt").read_bytes()
     assert len(table) < 200000 and b"\n=McFee\n" in table
     text = "once upon a time, blorf met mcfee. the blik saw blorf's dog.\n\n\"i am lily!\"\n"
-    assert restore(folder, text) == ("Once upon a time, Blorf met McFee. The blik saw Blorf's dog.\n"
-                                     "\n\"I am Lily!\"\n")
+    assert restore(folder, text) == (
+        "Once upon a time, Blorf met McFee. The blik saw Blorf's dog.\n\n\"I am Lily!\"\n")
     truecase(*learn, check=True)
     assert (folder / "truecase.txt").read_bytes() == table  # the same stories, the same table
 

@@ -44,7 +44,8 @@ class Alpaca(torch.nn.Module):
         self.encoder = torch.nn.TransformerEncoder(layer, config["num_layers"])
         self.head = torch.nn.Linear(self.d_model, config["vocab_size"])
         place = torch.arange(config["max_positions"])[:, None]
-        angle = place * torch.exp(torch.arange(0, self.d_model, 2) * -math.log(10000.0) / self.d_model)
+        even = torch.arange(0, self.d_model, 2)
+        angle = place * torch.exp(even * -math.log(10000.0) / self.d_model)
         self.table = torch.zeros(config["max_positions"], self.d_model)
         self.table[:, 0::2] = torch.sin(angle)
         self.table[:, 1::2] = torch.cos(angle)

@@ -33,7 +33,8 @@ CONFIG_CFLAGS := -O3 -g -fno-semantic-interposition
 else ifeq ($(CONFIG),debug)
 CONFIG_CFLAGS := -O0 -g3
 else ifeq ($(CONFIG),asan)
-CONFIG_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+CONFIG_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+                 -fno-sanitize-recover=all
 CONFIG_LDFLAGS := -fsanitize=address,undefined
 else ifeq ($(CONFIG),tsan)
 CONFIG_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
@@ -42,7 +43,7 @@ else ifeq ($(CONFIG),fuzz) # for `make fuzz`; clang only
 CONFIG_CFLAGS := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
                  -fsanitize=fuzzer-no-link,address,undefined
 CONFIG_LDFLAGS := -fsanitize=address,undefined
-else ifeq ($(CONFIG),wasm) # for `make web`; emcc only. Plain hosts allow no shared memory, so no threads.
+else ifeq ($(CONFIG),wasm) # for `make web`; emcc only. Plain hosts share no memory: no threads
 THREADS :=
 CONFIG_CFLAGS := -O3 -msimd128
 CONFIG_LDFLAGS := -O3 --no-entry -sSTANDALONE_WASM -sALLOW_MEMORY_GROWTH -sINITIAL_MEMORY=64MB
@@ -54,14 +55,15 @@ ifeq ($(WERROR),1)
 CONFIG_CFLAGS += -Werror
 endif
 
-# CUDA=1: `--device cuda`, compiled by nvcc for these compute capabilities; the last one's PTX serves
-# newer cards. Without it no file of train/cuda/ is looked at, but for tests (EMULATED).
+# CUDA=1: `--device cuda`, compiled by nvcc for these compute capabilities; the last one's PTX
+# serves newer cards. Without it no file of train/cuda/ is looked at, but for tests (EMULATED).
 ifeq ($(CUDA),1)
 NVCC ?= $(or $(shell command -v nvcc),/usr/local/cuda/bin/nvcc)
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 CUDA_ARCH ?= 90
 CUDA_FLAGS = -std=c++17 -O3 -I. -DALPACA_CUDA $(if $(filter 1,$(WERROR)),-Werror all-warnings) \
-             -Xcompiler -Wall,-Wextra $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) \
+             -Xcompiler -Wall,-Wextra \
+             $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) \
              -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
 TRAIN_LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static \
              -lstdc++ -ldl -lrt
@@ -72,7 +74,8 @@ endif
 endif
 
 DEPENDENCY_CFLAGS := $(shell $(PKG_CONFIG) --cflags openblas libcjson 2>/dev/null)
-ENGINE_LIBS := $(shell $(PKG_CONFIG) --libs openblas libcjson 2>/dev/null || echo -lopenblas -lcjson) -lm
+ENGINE_LIBS := $(shell $(PKG_CONFIG) --libs openblas libcjson 2>/dev/null || \
+                       echo -lopenblas -lcjson) -lm
 HTTP_CFLAGS := $(shell $(PKG_CONFIG) --cflags libmicrohttpd 2>/dev/null)
 HTTP_LIBS   := $(shell $(PKG_CONFIG) --libs libmicrohttpd 2>/dev/null || echo -lmicrohttpd)
 # MPI=1 lets several processes train together (train/ranks.h); nothing else knows of MPI.
@@ -111,8 +114,8 @@ SERVER := $(OUT)/libserver.a
 EVALUATION := $(OUT)/libevaluation.a
 SUPPORT := $(if $(SUPPORT_SOURCES),$(OUT)/libsupport.a)
 
-BINARIES := $(addprefix $(OUT)/,alpaca-server alpaca-train alpaca-tokenizer alpaca-bench alpaca-tell \
-                                alpaca-eval)
+BINARIES := $(addprefix $(OUT)/,alpaca-server alpaca-train alpaca-tokenizer alpaca-bench \
+                                alpaca-tell alpaca-eval)
 # LDFLAGS_NAME is for that program alone: this one takes our own code's requests for memory through
 # tests/support/faults.c.
 LDFLAGS_torture_test := $(foreach f,malloc calloc realloc aligned_alloc strdup free mmap munmap \
@@ -136,8 +139,10 @@ tests: all $(TESTS) ## build the tests, parity among them
 
 help: ## this list
 	@echo "Targets:"
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14 | sed 's/^/  make /'
-	@echo "Variables: CONFIG=release|debug|asan|tsan, CC, CFLAGS, MPI=1, CUDA=1, WERROR=1, V=1, PREFIX, DESTDIR"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14 | \
+	sed 's/^/  make /'
+	@echo "Variables: CONFIG=release|debug|asan|tsan, CC, CFLAGS, MPI=1, CUDA=1, WERROR=1, V=1," \
+	      "PREFIX, DESTDIR"
 
 # What is being done in a word; V=1 shows the commands themselves.
 ifneq ($(V),1)
@@ -246,7 +251,8 @@ $(FUZZ_ENTRIES): $(OUT)/obj/tests/fuzz/entry_%.o: tests/fuzz/entry.c $(OUT)/comp
 # How this build compiles and how it links, each in a file that changes when that does: whatever
 # depends on it is then made again. The texts are expanded here and not in the recipe, where they
 # would hold the flags of whichever target asked first.
-COMPILING := $(CC) $(ALL_CFLAGS) $(CXX) $(EMULATION_CXXFLAGS) $(NVCC) $(CUDA_FLAGS) $(HTTP_CFLAGS) $(CMOCKA_CFLAGS) \
+COMPILING := $(CC) $(ALL_CFLAGS) $(CXX) $(EMULATION_CXXFLAGS) $(NVCC) $(CUDA_FLAGS) \
+             $(HTTP_CFLAGS) $(CMOCKA_CFLAGS) \
              $(foreach v,$(sort $(filter CFLAGS_%,$(.VARIABLES))),$(v)=$($(v)))
 LINKING   := $(CC) $(ALL_LDFLAGS) $(TRAIN_LIBS) $(ENGINE_LIBS) $(HTTP_LIBS) $(CMOCKA_LIBS) \
              $(foreach v,$(sort $(filter LDFLAGS_%,$(.VARIABLES))),$(v)=$($(v))) \
@@ -257,7 +263,8 @@ $(OUT)/linking: TEXT := $(LINKING)
 $(OUT)/compiling $(OUT)/linking: FORCE
 	@mkdir -p $(@D)
 	@echo '$(TEXT)' | cmp -s - $@ || echo '$(TEXT)' > $@
-$(CORE) $(TRAIN) $(SERVER) $(EVALUATION) $(SUPPORT) $(BINARIES) $(TESTS) $(FUZZERS) $(addprefix $(OUT)/bench-,onednn llama-cpp): $(OUT)/linking
+$(CORE) $(TRAIN) $(SERVER) $(EVALUATION) $(SUPPORT) $(BINARIES) $(TESTS) $(FUZZERS) \
+$(addprefix $(OUT)/bench-,onednn llama-cpp): $(OUT)/linking
 .PHONY: FORCE
 
 # The page and the API's description are compiled in, so that no request path reaches the disk.
@@ -269,7 +276,7 @@ $(OUT)/obj/generated/pages_data.o: $(OUT)/generated/pages_data.c $(OUT)/compilin
 	$(call COMPILE)
 
 # ---- tests, installation ----------------------------------------------------
-test: tests $(if $(shell command -v $(EMCC)),web) ## run every test: C, parity, Python, browser, clients
+test: tests $(if $(shell command -v $(EMCC)),web) ## every test: C, parity, Python, browser, clients
 	tests/run.sh $(OUT)
 
 # `make fuzz SECONDS=3600 FUZZ=request` looks longer, and at one target only.
@@ -288,14 +295,14 @@ bench-onednn: $(OUT)/bench-onednn ## compare our products with oneDNN's, where t
 $(OUT)/bench-onednn: $(OUT)/obj/bench/onednn.o $(OUT)/obj/bench/bench_command.o $(CORE)
 	$(call LINK,$(ENGINE_LIBS) -ldnnl -lgomp)
 
-# A folder with include/ and lib/, filled by bench/llama_cpp/get.sh or llama.cpp's `cmake --install`.
+# A folder with include/ and lib/: bench/llama_cpp/get.sh or llama.cpp's `cmake --install` fills it.
 LLAMA_CPP ?= $(BUILD)/llama.cpp
 LLAMA_LIBS = -L$(LLAMA_CPP)/lib -Wl,-rpath,$(abspath $(LLAMA_CPP)/lib) -lllama -lggml -lggml-base
 LLAMA_SOURCES := $(wildcard bench/llama_cpp/*.c) \
                  $(addprefix bench/,bench_command.c bench_model.c load.c load_generator.c)
-bench-llama-cpp: $(OUT)/bench-llama-cpp ## LLAMA_CPP=build/llama.cpp: compare with llama.cpp, in that folder
-$(OUT)/obj/bench/llama_cpp/%.o: DEPENDENCY_CFLAGS += -isystem $(LLAMA_CPP)/include \
-                                                     -DLLAMA_LIBRARIES='"$(abspath $(LLAMA_CPP)/lib)"'
+bench-llama-cpp: $(OUT)/bench-llama-cpp ## LLAMA_CPP=build/llama.cpp: compare with llama.cpp there
+$(OUT)/obj/bench/llama_cpp/%.o: DEPENDENCY_CFLAGS += \
+    -isystem $(LLAMA_CPP)/include -DLLAMA_LIBRARIES='"$(abspath $(LLAMA_CPP)/lib)"'
 $(OUT)/bench-llama-cpp: $(call objects,$(LLAMA_SOURCES)) $(CORE)
 	$(call LINK,$(ENGINE_LIBS) $(LLAMA_LIBS))
 
@@ -311,7 +318,8 @@ $(OUT)/alpaca-pack: $(OUT)/obj/web/main.o $(CORE)
 	$(call LINK,$(ENGINE_LIBS))
 web: ## WEB_MODEL=weights/alpaca: a page that needs no server, in build/web (Emscripten)
 	@command -v $(EMCC) >/dev/null || \
-	{ echo "make web needs Emscripten (Debian: apt-get install emscripten); there is no $(EMCC)" >&2; exit 1; }
+	{ echo "make web needs Emscripten (Debian: apt-get install emscripten); there is no $(EMCC)" >&2; \
+	  exit 1; }
 	$(MAKE) CONFIG=wasm CC=$(EMCC) AR=emar PKG_CONFIG=false $(BUILD)/wasm/alpaca.wasm
 	$(MAKE) $(OUT)/alpaca-pack
 	rm -rf $(BUILD)/web
@@ -324,7 +332,8 @@ install: all ## copy binaries, weights and the systemd unit under DESTDIR/PREFIX
 	install -m 755 $(BINARIES) "$(DESTDIR)$(PREFIX)/bin"
 	cp -R weights/. "$(DESTDIR)$(PREFIX)/share/alpaca/weights/"
 	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
-	sed 's|@PREFIX@|$(PREFIX)|' deploy/alpaca.service > "$(DESTDIR)$(PREFIX)/lib/systemd/system/alpaca.service"
+	sed 's|@PREFIX@|$(PREFIX)|' deploy/alpaca.service \
+	    > "$(DESTDIR)$(PREFIX)/lib/systemd/system/alpaca.service"
 
 clean: ## remove the build folder
 	rm -rf $(BUILD)

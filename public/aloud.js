@@ -1,5 +1,5 @@
-// Reads the story aloud with the browser's own voices, sentence by sentence, and marks the word that is
-// being read.
+// Reads the story aloud with the browser's own voices, sentence by sentence, and marks the word
+// that is being read.
 "use strict";
 
 const aloud = (() => {

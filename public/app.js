@@ -14,7 +14,8 @@ const SIZE = 2; // of a new reader
 const $ = (id) => document.getElementById(id);
 
 let running = null; // AbortController of the story being written or shown
-let current = null; // the story on the page: {prompt, text, temperature, length, seed, weights, reason}
+// The story on the page: {prompt, text, temperature, length, seed, weights, reason}.
+let current = null;
 
 // ---- what the reader asks for ------------------------------------------------
 
@@ -174,8 +175,8 @@ function say(message) {
   $("message").hidden = message === "";
 }
 
-// What the reader can do while a story is asked for, while it is being shown, and then. The focus moves
-// on from a button that goes.
+// What the reader can do while a story is asked for, while it is being shown, and then. The focus
+// moves on from a button that goes.
 function setStage(stage) {
   const buttons = { asking: $("stop"), showing: $("rest"), idle: $("tell") };
   const focused = Object.values(buttons).includes(document.activeElement);
@@ -210,7 +211,7 @@ function queryOf(story) {
   return `?${query}`;
 }
 
-// The address that tells the story again; null where the prompt would make it too long to be loaded.
+// The address that tells the story again; null where the prompt makes it too long to be loaded.
 // It begins with the page's own path, which a proxy may have put in front.
 function linkOf(story) {
   const link = new URL(queryOf(story), location).href;
@@ -268,9 +269,10 @@ async function tell(wish) {
     });
   } catch (problem) {
     if (running !== mine) return; // another story has taken the page
+    const stopped = problem.name === "AbortError";
     if (problem instanceof Refusal) say(problem.message);
-    else if (problem.name !== "AbortError") say("The server cannot be reached. Is it still running?");
-    breakOff(story, problem.name === "AbortError" ? "stopped" : "broken");
+    else if (!stopped) say("The server cannot be reached. Is it still running?");
+    breakOff(story, stopped ? "stopped" : "broken");
     return;
   }
   if (running !== mine) return;

@@ -1,5 +1,5 @@
-// The engine in this browser, as the page sees it: what worker.js does, and only once the reader has
-// agreed to the download. web/engine.json says whether there is one to load, and whether a server is.
+// The engine in this browser, as the page sees it: what worker.js does, and only once the reader
+// has agreed to the download. web/engine.json says whether there is one, and whether a server is.
 "use strict";
 
 const browserEngine = {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints C source with the given files: a NAME.json as the array NAME_json, all others as rows of the
-# table `pages`. server/api/pages.h declares both.
+# Prints C source with the given files: a NAME.json as the array NAME_json, all others as rows of
+# the table `pages`. server/api/pages.h declares both.
 # Only od, sed and cksum, which every POSIX system has.
 set -eu
 

@@ -6,7 +6,8 @@ const storyView = (() => {
   const WORD_MS = 210;
   const COMMA_MS = 130;
   const SENTENCE_MS = 350;
-  const SAYS = /^\s+(said|says|asked|asks|cried|shouted|replied|answered|exclaimed|yelled|whispered)\b/;
+  const VERBS = "said|says|asked|asks|cried|shouted|replied|answered|exclaimed|yelled|whispered";
+  const SAYS = new RegExp(`^\\s+(${VERBS})\\b`);
 
   let words = []; // that are shown: {from, to, node, opens}; offsets in the story, prompt included
   let place; // what words are added to: the prompt's element, then the completion's
@@ -17,11 +18,12 @@ const storyView = (() => {
   let whenShown = () => {};
   let speech = { open: false, quoted: false }; // inside quotation marks; in this sentence
 
-  // Whether `word`, which is followed by what is waiting, opens a sentence after `last`, and whether that
-  // begins a line. After "Look!" a name may open one, or say who says it.
+  // Whether `word`, which is followed by what is waiting, opens a sentence after `last`, and
+  // whether that begins a line. After "Look!" a name may open one, or say who says it.
   function judge(last, word) {
     const closed = /[.!?]$/.test(last) && !/^(mr|mrs|ms|dr|st)\.$/i.test(last);
-    const closedAfterQuote = /[.!?]["”]$/.test(last) && /^["“\p{Lu}]/u.test(word) && !SAYS.test(waiting);
+    const closedAfterQuote = /[.!?]["”]$/.test(last) && /^["“\p{Lu}]/u.test(word)
+      && !SAYS.test(waiting);
     const opens = last === "" || (!speech.open && (closed || closedAfterQuote));
     const breaks = opens && last !== "" && (speech.quoted || /^["“]/.test(word));
     if (opens) speech.quoted = false;

@@ -1,9 +1,9 @@
 // The engine in the reader's browser: WebAssembly, in a worker so that the page stays responsive.
 //
-// Takes {open: {pack, bytes}} with what web/engine.json says, {tell: request, id} with the fields of
-// POST /generate, and {stop: id} for all stories up to that one. Answers with {received} bytes of the
-// model, {opened: true} or {failed}, and of a story with {id, event}, whose events are those of the
-// server's streams, or {id, failed}.
+// Takes {open: {pack, bytes}} with what web/engine.json says, {tell: request, id} with the fields
+// of POST /generate, and {stop: id} for all stories up to that one. Answers with {received} bytes
+// of the model, {opened: true} or {failed}, and of a story with {id, event}, whose events are those
+// of the server's streams, or {id, failed}.
 "use strict";
 
 const STORE = "alpaca"; // what the browser keeps, in its Cache API
@@ -132,7 +132,9 @@ async function tell({ prompt, seed = Math.floor(Math.random() * 2 ** 53), ...num
       finish = nameAt(engine.web_finish());
     } while (finish === "running" && performance.now() < until);
     const end = engine.web_text_bytes();
-    if (end > sent) postMessage({ id, event: { text: textAt(engine.web_text() + sent, end - sent) } });
+    if (end > sent) {
+      postMessage({ id, event: { text: textAt(engine.web_text() + sent, end - sent) } });
+    }
     sent = end;
     if (finish === "running") continue;
     postMessage({ id, event: {

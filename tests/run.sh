@@ -32,10 +32,19 @@ passed=0 failed=0 skipped=0 missing=
 
 # The number before a word in the log's last line that has it ("40 passed" of pytest, and "# pass 3"
 # of node the other way round), 0 when there is none.
-number_before() { awk -v w="^$1" '{ for (i = 2; i <= NF; i++) if ($i ~ w) n = $(i - 1) } END { print n + 0 }' "$log"; }
-number_after() { awk -v w="$1" '{ for (i = 1; i < NF; i++) if ($i == w) n = $(i + 1) } END { print n + 0 }' "$log"; }
-# cmocka's "[  PASSED  ] 12 test(s)." or "[  FAILED  ] group: 1 test(s)", summed over a program's groups.
-cmocka_count() { sed -n "s/^\[  $1 *\] \(.*[^0-9]\)\{0,1\}\([0-9]\{1,\}\) test(s).*/\2/p" "$log" | awk '{ n += $1 } END { print n + 0 }'; }
+number_before() {
+    awk -v w="^$1" '{ for (i = 2; i <= NF; i++) if ($i ~ w) n = $(i - 1) }
+                    END { print n + 0 }' "$log"
+}
+number_after() {
+    awk -v w="$1" '{ for (i = 1; i < NF; i++) if ($i == w) n = $(i + 1) }
+                   END { print n + 0 }' "$log"
+}
+# cmocka's "[  PASSED  ] 12 test(s)." or "[  FAILED  ] group: 1 test(s)", summed over all groups.
+cmocka_count() {
+    sed -n "s/^\[  $1 *\] \(.*[^0-9]\)\{0,1\}\([0-9]\{1,\}\) test(s).*/\2/p" "$log" |
+        awk '{ n += $1 } END { print n + 0 }'
+}
 
 # Adds one program's results. A program that failed without saying which test (a crash, a
 # sanitizer's report at exit) counts as one failed test.

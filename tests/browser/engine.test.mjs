@@ -53,13 +53,17 @@ const REQUESTS = [
   { prompt: "there was a king", min_p: 0.1, temperature: 1.2 },
   { prompt: "the cat and the cat and the cat", repetition_penalty: 1.3 },
   { prompt: "the cat", presence_penalty: 1.5, frequency_penalty: 0.5 },
-  { prompt: "the cat", frequency_penalty: -1, top_k: 40, top_p: 0.95, min_p: 0.02, temperature: 0.8 },
+  { prompt: "the cat", frequency_penalty: -1, top_k: 40, top_p: 0.95, min_p: 0.02,
+    temperature: 0.8 },
   { prompt: "the end", seed: 2 ** 53 - 1 },
   { prompt: "the end", seed: 0, temperature: 1e-3 },
 ].map((request, seed) => ({ seed, ...request }));
 
+const ask = (server, request) => fetch(`${server.url}/generate`,
+  { method: "POST", body: JSON.stringify(request) });
+
 async function serverTells(server, request) {
-  const answer = await fetch(`${server.url}/generate`, { method: "POST", body: JSON.stringify(request) });
+  const answer = await ask(server, request);
   const { completion: text, finish_reason, seed, system_fingerprint } = await answer.json();
   return { text, finish_reason, seed, system_fingerprint };
 }
@@ -95,7 +99,8 @@ async function tell(page, prompt, seed = 5) {
 const text = (page) => page.locator("#text").textContent();
 const message = (page) => page.locator("#message").textContent();
 
-describe("the engine in the browser", { skip: !built && "needs `make web`, and so Emscripten" }, () => {
+const skip = !built && "needs `make web`, and so Emscripten";
+describe("the engine in the browser", { skip }, () => {
   let browser, server;
 
   before(async () => {
@@ -119,15 +124,16 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
     await close(page);
   });
 
-  test("what the server refuses, the browser refuses too, with the field and its range", async () => {
+  test("the browser refuses what the server refuses, with the field and its range", async () => {
     const page = await openPage(browser, server.url);
     await agree(page);
     for (const [request, problem] of [[{ temperature: 3 }, /temperature.* 0 to 2/],
-      [{ top_k: -1 }, /top_k.* 0 to 4000/], [{ warmth: 1 }, /warmth/], [{ best_of: 17 }, /best_of.* 1 to 16/],
-      [{ seed: -2 }, /seed/], [{ top_k: 1.5 }, /top_k.*whole/],
+      [{ top_k: -1 }, /top_k.* 0 to 4000/], [{ warmth: 1 }, /warmth/],
+      [{ best_of: 17 }, /best_of.* 1 to 16/], [{ seed: -2 }, /seed/],
+      [{ top_k: 1.5 }, /top_k.*whole/],
       [{ prompt: "many words ".repeat(200) }, /prompt is 401 tokens long.* at most 255/]]) {
       await assert.rejects(browserTells(page, { prompt: "", ...request }), problem);
-      const answer = await fetch(`${server.url}/generate`, { method: "POST", body: JSON.stringify(request) });
+      const answer = await ask(server, request);
       assert.equal(answer.status, 400);
       assert.match((await answer.json()).error.message, problem);
     }
@@ -148,13 +154,14 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
     await close(page);
   });
 
-  test("a page of static files tells the server's story, and again without a network", async (t) => {
+  test("a page of static files tells the server's story, also without a network", async (t) => {
     const host = await startHost();
     t.after(host.stop);
     let page = await openPage(browser, host.url);
     await agree(page);
     await tell(page, "once upon a time");
-    const expected = await serverTells(server, { prompt: "once upon a time", temperature: 0.7, seed: 5 });
+    const expected = await serverTells(server,
+      { prompt: "once upon a time", temperature: 0.7, seed: 5 });
     assert.equal(await completion(page), expected.text);
     assert.equal(await message(page), "");
     await page.reload();
@@ -195,8 +202,8 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
       });
       const reason = await story.catch((problem) => problem.name);
       let text = "";
-      await browserEngine.ask({ prompt: "the end", seed: 3, max_tokens: 9 }, new AbortController().signal,
-        (event) => { text += event.text ?? ""; });
+      await browserEngine.ask({ prompt: "the end", seed: 3, max_tokens: 9 },
+        new AbortController().signal, (event) => { text += event.text ?? ""; });
       return { reason, events, text };
     });
     const next = await serverTells(server, { prompt: "the end", seed: 3, max_tokens: 9 });
@@ -204,12 +211,13 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
     await close(page);
   });
 
-  test("a story that the server, or a proxy, has no time for is the browser's if the reader has agreed", async (t) => {
+  test("what server or proxy have no time for is the browser's if the reader agreed", async (t) => {
     let refusal = 0;
     const proxy = await startProxy(server.url, { relay(answer, response) {
       if (refusal && answer.req.method === "POST") {
         answer.resume();
-        response.writeHead(refusal, { "Content-Type": "application/json" }).end('{"error":{"message":"busy"}}');
+        response.writeHead(refusal, { "Content-Type": "application/json" });
+        response.end('{"error":{"message":"busy"}}');
         return;
       }
       response.writeHead(answer.statusCode, answer.headers);
@@ -236,7 +244,7 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
     await close(page);
   });
 
-  test("a server that is gone leaves page and stories to the browser that has the engine", async (t) => {
+  test("a server that is gone leaves page and stories to a browser with the engine", async (t) => {
     const shortLived = await startServer("--web", webFolder);
     t.after(() => shortLived.stop());
     const page = await openPage(browser, shortLived.url);
@@ -251,7 +259,8 @@ describe("the engine in the browser", { skip: !built && "needs `make web`, and s
     await close(page);
   });
 
-  test("tokens per second", { skip: !process.env.SPEED && "a measurement, with SPEED=1" }, async (t) => {
+  const slow = !process.env.SPEED && "a measurement, with SPEED=1";
+  test("tokens per second", { skip: slow }, async (t) => {
     const page = await openPage(browser, server.url);
     await agree(page);
     let seed = 0;

@@ -12,13 +12,15 @@ import { startChromium } from "./chromium.mjs";
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const evaluate = join(resolve(root, process.env.ALPACA_BIN ?? "build/release"), "alpaca-eval");
 const folder = mkdtempSync(join(tmpdir(), "alpaca-grade-"));
+const small = join(root, "weights/small");
 const writePage = (name, seed) => {
   const path = join(folder, name);
-  execFileSync(evaluate, ["grade", "--model", join(root, "weights/small"), "--seed", seed, "--out", path]);
+  execFileSync(evaluate, ["grade", "--model", small, "--seed", seed, "--out", path]);
   return path;
 };
 const print = (...options) => execFileSync(evaluate, options, { encoding: "utf8" });
-const dataOf = (path) => JSON.parse(readFileSync(path, "utf8").match(/<script type="application\/json"[^>]*>(.*)<\/script>/)[1]);
+const DATA = /<script type="application\/json"[^>]*>(.*)<\/script>/;
+const dataOf = (path) => JSON.parse(readFileSync(path, "utf8").match(DATA)[1]);
 
 let browser, path, data;
 
@@ -33,8 +35,8 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-// A fresh page that fails the test when a script does, when its policy is broken, or when it asks for
-// any other file.
+// A fresh page that fails the test when a script does, when its policy is broken, or when it asks
+// for any other file.
 async function open() {
   const page = await browser.newPage();
   page.problems = [];
@@ -67,22 +69,25 @@ const place = (page) => page.locator("#place").textContent();
 const progress = (page) => page.locator("#progress-text").textContent();
 const pressed = (page, name) => page.getByRole("button", { name }).getAttribute("aria-pressed");
 
-test("the answers of the original, of GPT2-XL and of the model are there, and nobody's name", () => {
+test("the answers of the original, of GPT2-XL and of the model are there, without names", () => {
   assert.equal(data.items.length, 3 * (23 + 3));
   assert.equal(data.items.filter((item) => item.story).length, 3 * 3);
   assert.equal(new Set(data.items.map((item) => item.id)).size, data.items.length);
   for (const item of data.items) {
-    assert.deepEqual(Object.keys(item).filter((name) => name !== "story"), ["id", "prompt", "text"]);
+    const names = Object.keys(item).filter((name) => name !== "story");
+    assert.deepEqual(names, ["id", "prompt", "text"]);
     assert.equal(item.text, item.text.toLowerCase().trim(), "case says who wrote it");
   }
   const texts = data.items.map((item) => item.text);
-  assert.ok(texts.includes("to take a nap.") && texts.includes("back to sleep in the house and didn't realize it."));
+  assert.ok(texts.includes("to take a nap."));
+  assert.ok(texts.includes("back to sleep in the house and didn't realize it."));
 });
 
 test("the seed decides the order, and the same seed writes the same page", () => {
   assert.deepEqual(readFileSync(writePage("again.html", "1")), readFileSync(path));
   const prompts = data.items.map((item) => item.prompt);
-  assert.notDeepEqual(dataOf(writePage("other.html", "2")).items.map((item) => item.prompt), prompts);
+  const others = dataOf(writePage("other.html", "2")).items.map((item) => item.prompt);
+  assert.notDeepEqual(others, prompts);
   // Answers to one prompt do not follow each other.
   assert.ok(prompts.filter((prompt, i) => prompt === prompts[i + 1]).length < 10);
 });
@@ -115,13 +120,15 @@ test("everything can be graded by keyboard alone", async () => {
 
   // And the report takes the file as it is.
   const [answers, grades] = [join(folder, "answers.json"), join(folder, "grades.json")];
-  writeFileSync(answers, print("prompts", "--model", join(root, "weights/small"), "--seed", "1", "--json"));
+  writeFileSync(answers, print("prompts", "--model", small, "--seed", "1", "--json"));
   writeFileSync(grades, JSON.stringify(file));
   const report = JSON.parse(print("report", "--from", answers, "--grades", grades, "--json"));
-  assert.deepEqual(report.grades.graders.map(({ by, answers: graded }) => [by, graded]), [["A Tester", data.items.length]]);
+  const graders = report.grades.graders.map(({ by, answers: graded }) => [by, graded]);
+  assert.deepEqual(graders, [["A Tester", data.items.length]]);
   const sum = (numbers) => numbers.reduce((one, other) => one + other, 0);
   const fits = report.grades.writers.flatMap((writer) => writer.fits);
-  assert.equal(sum(fits.map(({ answers: graded }) => graded)), data.items.filter((item) => !item.story).length);
+  const short = data.items.filter((item) => !item.story);
+  assert.equal(sum(fits.map(({ answers: graded }) => graded)), short.length);
   assert.equal(sum(fits.map(({ fit }) => fit)), file.grades.filter((grade) => grade.fits).length);
   for (const writer of report.grades.writers)
     assert.deepEqual([writer.grammar, writer.creativity, writer.consistency], [0, 10, 7]);
@@ -161,7 +168,8 @@ test("work that is not saved is there after a reload", async () => {
   assert.equal(await place(page), `3 of ${data.items.length}`);
   const file = await save(page);
   assert.deepEqual([file.by, file.kind, file.of], ["Ann", "program", data.items.length]);
-  assert.deepEqual(file.grades, [{ id: data.items[0].id, fits: false }, { id: data.items[1].id, fits: true }]);
+  const [first, second] = data.items;
+  assert.deepEqual(file.grades, [{ id: first.id, fits: false }, { id: second.id, fits: true }]);
 
   page.once("dialog", (dialog) => dialog.accept());
   await page.getByRole("button", { name: "Start over" }).click();
@@ -196,7 +204,8 @@ test("a phone's width is enough, and the dark is dark", async () => {
   await page.getByText("Go to one of them").click();
   for (const number of [1, data.items.length]) {
     await page.getByRole("button", { name: String(number), exact: true }).click();
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 320), `item ${number}`);
+    const fits = await page.evaluate(() => document.documentElement.scrollWidth <= 320);
+    assert.ok(fits, `item ${number}`);
   }
   const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   await page.emulateMedia({ colorScheme: "light" });

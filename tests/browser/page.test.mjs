@@ -67,7 +67,8 @@ test("with a seed the page's story is what the API tells", async () => {
   await finished(page);
   const answer = await (await fetch(`${server.url}/generate`, {
     method: "POST",
-    body: JSON.stringify({ prompt: "a dog & a <cat>", seed: 12345, max_tokens: 20, temperature: 0.7 }),
+    body: JSON.stringify(
+      { prompt: "a dog & a <cat>", seed: 12345, max_tokens: 20, temperature: 0.7 }),
   })).json();
   assert.equal(await page.locator("#text").textContent(), answer.story);
   await close(page);
@@ -80,7 +81,8 @@ test("the story grows, and stops when asked to", async (t) => {
   await page.getByRole("button", { name: "a frightened dragon" }).click();
   for (let i = 0; i < 4; i++) {
     const seen = await completion(page);
-    await page.waitForFunction((old) => document.getElementById("completion").textContent !== old, seen);
+    await page.waitForFunction(
+      (old) => document.getElementById("completion").textContent !== old, seen);
   }
   await page.getByRole("button", { name: "Stop" }).click();
   await finished(page);
@@ -110,7 +112,7 @@ test("another ending differs, and a link brings the very story back", async () =
   await close(page);
 });
 
-test("under a path of a proxy the page finds its files, the server and its own links", async (t) => {
+test("under a path of a proxy the page finds its files, server and own links", async (t) => {
   const proxy = await startProxy(server.url, { prefix: "/stories" });
   t.after(proxy.stop);
   const page = await open(`${proxy.url}/`);
@@ -144,7 +146,8 @@ test("a beginning that makes the link too long to be loaded is not in the addres
   // Each sign is nine bytes of an address; all together are one unknown token of the prompt.
   const weights = "&weights=fp_0123456789"; // as long as any
   const around = `${server.url}/?prompt=&temperature=0.7&seed=1&max_tokens=5${weights}`.length;
-  const longest = " ".repeat((8000 - around) % 9) + "\u6d77".repeat(Math.floor((8000 - around) / 9));
+  const room = 8000 - around;
+  const longest = " ".repeat(room % 9) + "\u6d77".repeat(Math.floor(room / 9));
   await tellFrom(longest);
   assert.equal(page.url().length, 8000);
   const link = page.url();

@@ -1,4 +1,4 @@
-// Reading on the page, in a real browser: word by word, the best of several, aloud, large, printed, kept.
+// Reading on the page, in a real browser: word by word, the best of several, aloud, large, printed.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
@@ -9,7 +9,8 @@ let browser, server;
 
 before(async () => {
   server = await startServer();
-  browser = await startChromium({ permissions: ["clipboard-read", "clipboard-write"], acceptDownloads: true });
+  browser = await startChromium(
+    { permissions: ["clipboard-read", "clipboard-write"], acceptDownloads: true });
 });
 
 after(async () => {
@@ -28,7 +29,8 @@ async function tell(page, prompt = "Once upon a time") {
 }
 
 async function apiTells(fields) {
-  const response = await fetch(`${server.url}/generate`, { method: "POST", body: JSON.stringify(fields) });
+  const response = await fetch(`${server.url}/generate`,
+    { method: "POST", body: JSON.stringify(fields) });
   return response.json();
 }
 
@@ -44,12 +46,14 @@ function storyProxy(answer) {
     response.writeHead(200, { "content-type": "text/event-stream" });
     const { text, ...end } = answer();
     const events = [{ text }, { finish_reason: "stop", seed: 1, ...end }];
-    response.end(events.map((event) => `data: ${JSON.stringify(event)}\n\n`).join("") + "data: [DONE]\n\n");
+    const sent = events.map((event) => `data: ${JSON.stringify(event)}\n\n`);
+    response.end(`${sent.join("")}data: [DONE]\n\n`);
   } });
 }
 
 // The text that stands between the empty lines of the page.
-const lines = (page) => page.evaluate(() => document.getElementById("text").innerText.trim().split(/\n+/));
+const lines = (page) => page.evaluate(
+  () => document.getElementById("text").innerText.trim().split(/\n+/));
 
 // ---- word by word -----------------------------------------------------------------
 
@@ -57,7 +61,8 @@ test("a story is shown word by word, and the rest of it when asked for", async (
   const page = await open(server.url, moving);
   await tell(page);
   await button(page, "Show the rest").waitFor();
-  const whole = (await page.locator("#status").textContent()).replace("The story is finished. ", "");
+  const status = await page.locator("#status").textContent();
+  const whole = status.replace("The story is finished. ", "");
   let before = "";
   for (let i = 0; i < 3; i++) {
     await page.waitForFunction((old) => document.getElementById("text").textContent.length > old,
@@ -111,7 +116,8 @@ test("the page shows the best of several stories, and its link the very one", as
   const request = (await asked).postDataJSON();
   assert.ok(request.best_of > 1 && request.seed === undefined && request.stream === true);
   const query = new URL(page.url()).searchParams;
-  const alone = await apiTells({ prompt: "The little fox", temperature: 0.7, seed: Number(query.get("seed")) });
+  const alone = await apiTells(
+    { prompt: "The little fox", temperature: 0.7, seed: Number(query.get("seed")) });
   assert.equal(await page.locator("#text").textContent(), alone.story);
   assert.equal(query.get("weights"), alone.system_fingerprint);
   const shared = await open(page.url());
@@ -123,12 +129,14 @@ test("the page shows the best of several stories, and its link the very one", as
 });
 
 test("a link that was made with other weights says so", async () => {
-  const page = await open(`${server.url}/?prompt=The+fox&temperature=0.7&seed=5&weights=fp_0123456789`);
+  const link = "?prompt=The+fox&temperature=0.7&seed=5&weights=fp_0123456789";
+  const page = await open(`${server.url}/${link}`);
   await finished(page);
   assert.match(await page.locator("#message").textContent(), /other weights/);
   assert.ok((await completion(page)).length > 0);
   const { system_fingerprint: weights } = await apiTells({ max_tokens: 0 });
-  assert.equal(new URL(page.url()).searchParams.get("weights"), weights); // those of the story shown
+  // Those of the story that is shown.
+  assert.equal(new URL(page.url()).searchParams.get("weights"), weights);
   await button(page, "Another ending").click();
   await finished(page);
   assert.equal(await page.locator("#message").isVisible(), false);
@@ -178,8 +186,8 @@ test("a reader who stops the story does not wait for the server to have time", a
 // ---- lines, letters, paper, files -------------------------------------------------------
 
 test("what somebody says has lines of its own", async (t) => {
-  const text = ' the sea. "Hello! Who are you?" asked Tom. "I am Mr. Fish," said the fish. "Look!" Tom ' +
-    'said. It swam away. Tom smiled and said, "Come back!" He waited all day.';
+  const text = ' the sea. "Hello! Who are you?" asked Tom. "I am Mr. Fish," said the fish. ' +
+    '"Look!" Tom said. It swam away. Tom smiled and said, "Come back!" He waited all day.';
   const proxy = await storyProxy(() => ({ text }));
   t.after(proxy.stop);
   const page = await open(proxy.url);
@@ -196,12 +204,15 @@ test("letters can be made larger and smaller, and stay so", async () => {
   const page = await open(server.url);
   await tell(page);
   await finished(page);
-  const size = () => page.evaluate(() => parseFloat(getComputedStyle(document.getElementById("text")).fontSize));
+  const size = () => page.evaluate(
+    () => parseFloat(getComputedStyle(document.getElementById("text")).fontSize));
   const first = await size();
   await button(page, "Larger letters").click();
   const larger = await size();
   assert.ok(larger > first);
-  while (await button(page, "Larger letters").isEnabled()) await button(page, "Larger letters").click();
+  while (await button(page, "Larger letters").isEnabled()) {
+    await button(page, "Larger letters").click();
+  }
   const largest = await size();
   assert.ok(largest > larger);
   await page.setViewportSize({ width: 320, height: 640 });
@@ -226,7 +237,8 @@ test("the story alone is printed, in large letters", async () => {
   assert.equal(visible, (await page.locator("#text").textContent()).trim().replace(/\s+/g, " "));
   const style = await page.evaluate(() => {
     const { fontSize, color } = getComputedStyle(document.getElementById("text"));
-    return { size: parseFloat(fontSize), color, paper: getComputedStyle(document.body).backgroundImage };
+    const paper = getComputedStyle(document.body).backgroundImage;
+    return { size: parseFloat(fontSize), color, paper };
   });
   assert.ok(style.size >= 24 && style.color === "rgb(0, 0, 0)" && style.paper === "none");
   await close(page);
@@ -246,8 +258,8 @@ test("a story is saved as a text file that is called like its beginning", async 
 
 // ---- read aloud ---------------------------------------------------------------------
 
-// Chromium has no voices without a desktop, so the page gets a stand-in for the browser's speech, which
-// keeps what it is to say; the test then says what a voice would report.
+// Chromium has no voices without a desktop, so the page gets a stand-in for the browser's speech,
+// which keeps what it is to say; the test then says what a voice would report.
 async function withVoice(page) {
   await page.addInitScript(() => {
     const synth = Object.assign(new EventTarget(), {
@@ -271,7 +283,8 @@ test("a story is read aloud, and the word that is being read is marked", async (
   await tell(page, "One ti"); // its last word goes on in the story
   await finished(page);
   await button(page, "Read aloud").click();
-  const said = await page.evaluate(() => speechSynthesis.said.map((utterance) => utterance.text.trim()));
+  const said = await page.evaluate(
+    () => speechSynthesis.said.map((utterance) => utterance.text.trim()));
   assert.deepEqual(said, ["One time a fox ran.", "It was red."]);
   await page.evaluate(() => {
     const [first] = speechSynthesis.said;
@@ -293,7 +306,7 @@ test("a story is read aloud, and the word that is being read is marked", async (
   await close(page);
 });
 
-test("reading aloud shows the rest, and stops when asked to, by Escape, or for another story", async () => {
+test("reading aloud shows the rest; a button, Escape and another story stop it", async () => {
   const page = await open(server.url, async (fresh) => {
     await moving(fresh);
     await withVoice(fresh);
@@ -348,7 +361,7 @@ test("everything about a story can be reached by the keyboard", async () => {
     reached.push(await page.evaluate(() => document.activeElement.getAttribute("aria-label") ??
       document.activeElement.textContent));
   }
-  assert.deepEqual(reached, ["Read aloud", "Smaller letters", "Larger letters", "Another ending", "Copy",
-    "Copy link", "Save as text", "Print"]);
+  assert.deepEqual(reached, ["Read aloud", "Smaller letters", "Larger letters", "Another ending",
+    "Copy", "Copy link", "Save as text", "Print"]);
   await close(page);
 });

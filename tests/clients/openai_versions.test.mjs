@@ -120,7 +120,8 @@ for (const [version, open] of Object.entries(versions)) {
       assert.equal(whole.choices[0].finish_reason, story.finish_reason);
       assert.equal(whole.usage.total_tokens, story.usage.total_tokens);
       const parts = { ...talk, max_tokens: undefined, max_completion_tokens: 20, messages: [
-        { role: "user", content: [{ type: "text", text: "The " }, { type: "text", text: "sea" }] }] };
+        { role: "user",
+          content: [{ type: "text", text: "The " }, { type: "text", text: "sea" }] }] };
       assert.equal((await client.chat(parts)).choices[0].message.content, story.story);
       let streamed = "", role, reason = null;
       for await (const event of await client.chat({ ...talk, stream: true })) {

@@ -4,8 +4,8 @@
 #   tests/cuda/check.sh [OUTDIR]
 #
 # OUTDIR is a folder that `make CUDA=1 BUILD=build/cuda tests` filled (default build/cuda/release);
-# without binaries in it they are built first. ALPACA_CHECK_SECONDS (default 10) is how long each mark
-# is measured. Logs stay in OUTDIR/cuda-check/. The last line is "PASSED" or "FAILED: parts".
+# without binaries in it they are built first. ALPACA_CHECK_SECONDS (default 10) is how long each
+# mark is measured. Logs stay in OUTDIR/cuda-check/. The last line is "PASSED" or "FAILED: parts".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 out=${1:-build/cuda/release}
@@ -64,7 +64,8 @@ fit() { # NAME OPTION...
 learns() {
     fit whole --checkpoint-every 3600 || return
     local best
-    best=$(grep -o 'best validation loss [0-9.]*' "$logs/short-run.log" | tail -n 1 | grep -o '[0-9.]*$')
+    best=$(grep -o 'best validation loss [0-9.]*' "$logs/short-run.log" | tail -n 1 |
+        grep -o '[0-9.]*$')
     echo "best validation loss: $best nats per token"
     awk -v best="$best" 'BEGIN { exit !(best > 1 && best < 4.5) }'
 }
@@ -100,8 +101,9 @@ repeats() {
 # On the card and on the CPU a model has the same loss.
 evaluates() {
     local card cpu
-    card=$("$out/alpaca-train" evaluate --device cuda --json --data "$logs/data/valid.jsonl" weights/mini) &&
-        cpu=$("$out/alpaca-train" evaluate --json --data "$logs/data/valid.jsonl" weights/mini) || return
+    local -a command=("$out/alpaca-train" evaluate --json --data "$logs/data/valid.jsonl")
+    card=$("${command[@]}" --device cuda weights/mini) && cpu=$("${command[@]}" weights/mini) ||
+        return
     echo "card $card"
     echo "cpu  $cpu"
     awk -v a="$(echo "$card" | grep -o '"loss":[0-9.]*' | cut -d: -f2)" \

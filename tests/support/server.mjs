@@ -1,4 +1,4 @@
-// A real server for the tests. ALPACA_BIN names the folder with the binaries, ALPACA_MODEL the model.
+// A real server for the tests. ALPACA_BIN names the folder of the binaries, ALPACA_MODEL the model.
 import { spawn } from "node:child_process";
 import http from "node:http";
 import { dirname, join, resolve } from "node:path";
@@ -34,8 +34,8 @@ export async function startServer(...options) {
   };
 }
 
-// A proxy in front of the server. What comes under the prefix is asked without it, everything else is
-// not found; relay(answer, response) passes an answer back.
+// A proxy in front of the server. What comes under the prefix is asked without it, everything else
+// is not found; relay(answer, response) passes an answer back.
 export async function startProxy(target, { prefix = "", relay = (answer, response) => {
   response.writeHead(answer.statusCode, answer.headers);
   answer.pipe(response);

@@ -36,7 +36,8 @@ fit() { # NAME PRESET STEPS OPTION...
 }
 
 [ -f "$folder/data/train.txt" ] ||
-    "$train" prepare "$root/data/tinystories-train.jsonl.xz" "$root/data/tinystories-more.jsonl.xz" \
+    "$train" prepare "$root/data/tinystories-train.jsonl.xz" \
+        "$root/data/tinystories-more.jsonl.xz" \
         --valid "$root/data/tinystories-valid.jsonl.xz" --out "$folder/data"
 
 teachers=

@@ -10,16 +10,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A task has one slice per worker. Whoever is there first claims a slice: its worker, or a
- * thread that has finished its own. So a worker that the system keeps from running, because
- * another process wants its core, costs nobody more than the slice it is in the middle of.
- *
- * Locking rule: `run` and `stopping` change, and `sleepers` and `caller_sleeps` count, in one
- * order that all threads agree on (sequentially consistent): a thread says that it will sleep,
- * looks once more and only then sleeps; the other side changes what it looks at and then asks
- * whether anybody sleeps. `lock` is held between the last look and the sleep. Task and context
- * are written before `run` grows; who claims a slice of a run knows that the run is not over,
- * so they are still its own. */
+/* A worker's place. Its parts of a stage are taken from `taken`, mostly by itself, and reported in
+ * `done`, which the others watch: each has a cache line of its own, so that whoever waits does not
+ * slow down who works. Both are a stage's number above a count of parts, and only grow. */
+struct place {
+    _Alignas(64) _Atomic uint64_t taken;
+    /* The worker's own. */
+    uint64_t stage;     /* the last that it began or, between stages, has seen the end of */
+    int owner;          /* whose parts it has taken and not reported ... */
+    uint32_t holding;   /* ... and how many */
+    bool in_stage;
+    _Alignas(64) _Atomic uint64_t done;
+    atomic_bool inside; /* a walk */
+};
+
+/* Locking rule: what threads wait for (`run`, `stopping`, `done`, `inside`) and who says to be
+ * sleeping (`idle`, `waiting`) change in one order that all threads agree on (sequentially
+ * consistent): a thread says that it will sleep, looks once more and only then sleeps; the other
+ * side changes what it looks at and then asks whether anybody sleeps. `lock` is held between the
+ * last look and the sleep.
+ * `run` is odd while there is a task. Walk, context and stage are written before; a thread that has
+ * said that it is inside and then sees the same run knows that the caller waits for it. */
 struct pool {
     int workers;
     int started; /* threads to join */
@@ -28,27 +39,28 @@ struct pool {
         struct pool *pool;
         int index;
     } *arguments;
+    struct place *places; /* [workers] */
 
     uint64_t *waited_ns; /* the caller's; NULL: nobody wants to know */
+    uint64_t tasks;
 
-    pool_task *task;
+    pool_stages *walk;
     void *context;
-    struct claim {
-        _Alignas(64) atomic_uint run; /* the last run whose slice was claimed */
-        _Atomic uint64_t taken;       /* pool_take(): its run, above the parts taken in it */
-    } *claims; /* [workers] */
+    uint64_t stage; /* the last before this task's */
 
-    _Alignas(64) atomic_uint run; /* grows by one for every task */
+    _Alignas(64) _Atomic uint64_t run;
     atomic_bool stopping;
-    _Alignas(64) atomic_int unfinished; /* slices of the current run */
-    atomic_int sleepers;
-    atomic_bool caller_sleeps;
+    _Alignas(64) atomic_int idle; /* threads that sleep until there is a task */
+    atomic_int waiting;           /* threads that sleep inside one */
     pthread_mutex_t lock;
-    pthread_cond_t wake; /* run or stopping changed */
-    pthread_cond_t done; /* unfinished reached 0 */
+    pthread_cond_t wake;     /* run or stopping changed */
+    pthread_cond_t progress; /* parts were done, or a thread has left */
 };
 
-enum { SPINS = 2000 }; /* tens of microseconds */
+enum {
+    SPINS = 2000,     /* tens of microseconds */
+    HELP_AFTER = 16,  /* spins; looking at what others have left slows them down */
+};
 
 static void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -58,105 +70,257 @@ static void relax(void) {
 #endif
 }
 
-/* False also for a thread that comes so late that its run is over and others have been. */
-static bool claim(struct pool *pool, int slice, unsigned run) {
-    atomic_uint *last = &pool->claims[slice].run;
-    unsigned seen = atomic_load_explicit(last, memory_order_relaxed);
-    return (int)(run - seen) > 0 && atomic_compare_exchange_strong(last, &seen, run);
-}
-
-/* Runs every slice that nobody has claimed, `first` first. Returns how many. */
-static int run_slices(struct pool *pool, int first, unsigned run) {
-    int count = 0;
-    for (int i = 0; i < pool->workers; i++) {
-        int slice = (first + i) % pool->workers;
-        if (!claim(pool, slice, run))
-            continue;
-        pool->task(pool->context, slice, pool->workers);
-        count++;
+static void say_progress(struct pool *pool) {
+    if (atomic_load(&pool->waiting) > 0) {
+        pthread_mutex_lock(&pool->lock);
+        pthread_cond_broadcast(&pool->progress);
+        pthread_mutex_unlock(&pool->lock);
     }
-    return count;
 }
 
-static bool has_work(struct pool *pool, unsigned seen) {
-    return atomic_load(&pool->run) != seen || atomic_load(&pool->stopping);
+/* ---- a stage ------------------------------------------------------------------- */
+
+/* The first parts % workers of the slices have one part more than the others. */
+struct parts {
+    size_t count, each, more;
+};
+
+static struct parts parts_of(const struct pool *pool, size_t total, size_t grain) {
+    size_t workers = (size_t)pool->workers, count = (total + grain - 1) / grain;
+    assert(count < POOL_MAX_PARTS);
+    return (struct parts){count, count / workers, count % workers};
 }
 
-static void await_work(struct pool *pool, unsigned seen) {
+static size_t parts_in(const struct parts *parts, int slice) {
+    return parts->each + ((size_t)slice < parts->more);
+}
+
+static size_t parts_before(const struct parts *parts, int slice) {
+    size_t more = (size_t)slice < parts->more ? (size_t)slice : parts->more;
+    return (size_t)slice * parts->each + more;
+}
+
+static uint64_t stage_word(uint64_t stage, size_t count) {
+    return stage * POOL_MAX_PARTS + count;
+}
+
+/* Takes a part of the slice for `place`; false when there is none, or the stage is long over. */
+static bool take_part(struct pool *pool, struct place *place, const struct parts *parts, int slice,
+                      size_t *part) {
+    _Atomic uint64_t *taken = &pool->places[slice].taken;
+    uint64_t begin = stage_word(place->stage, 0);
+    uint64_t end = stage_word(place->stage, parts_in(parts, slice));
+    uint64_t seen = atomic_load_explicit(taken, memory_order_relaxed), now;
+    do {
+        now = seen > begin ? seen : begin;
+        if (now >= end)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(taken, &seen, now + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    *part = parts_before(parts, slice) + (size_t)(now - begin);
+    place->owner = slice;
+    place->holding++;
+    return true;
+}
+
+/* Says that the parts which it has taken are done. */
+static void report(struct pool *pool, struct place *place) {
+    if (place->holding == 0)
+        return;
+    _Atomic uint64_t *done = &pool->places[place->owner].done;
+    uint64_t begin = stage_word(place->stage, 0), seen = atomic_load(done), now;
+    do
+        now = (seen > begin ? seen : begin) + place->holding;
+    while (!atomic_compare_exchange_weak(done, &seen, now));
+    place->holding = 0;
+    say_progress(pool);
+}
+
+/* Looks at all slices before it answers, so that it waits for their cache lines together. */
+static bool is_over(const struct pool *pool, const struct place *place, const struct parts *parts) {
+    int slices = parts->each > 0 ? pool->workers : (int)parts->more;
+    bool over = true;
+    for (int i = 0; i < slices; i++)
+        over &= atomic_load(&pool->places[i].done) >= stage_word(place->stage, parts_in(parts, i));
+    return over;
+}
+
+static bool help(struct pool *pool, int worker, const struct parts *parts, size_t *part) {
+    for (int i = 1; i < pool->workers; i++)
+        if (take_part(pool, &pool->places[worker], parts, (worker + i) % pool->workers, part))
+            return true;
+    return false;
+}
+
+static void sleep_until_over(struct pool *pool, const struct place *place,
+                             const struct parts *parts) {
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->waiting, 1);
+    while (!is_over(pool, place, parts))
+        pthread_cond_wait(&pool->progress, &pool->lock);
+    atomic_fetch_sub(&pool->waiting, 1);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* Waits for the end of the stage, and returns false then; or true with a part to help with. */
+static bool await_end(struct pool *pool, int worker, const struct parts *parts, size_t *part) {
+    const struct place *place = &pool->places[worker];
+    for (int i = 1; i <= SPINS; i++) {
+        if (is_over(pool, place, parts))
+            return false;
+        if (i % HELP_AFTER == 0 && help(pool, worker, parts, part))
+            return true;
+        relax();
+    }
+    sleep_until_over(pool, place, parts);
+    return false;
+}
+
+static bool take_or_wait(struct pool *pool, int worker, const struct parts *parts, size_t *part) {
+    struct place *place = &pool->places[worker];
+    if (place->holding == 0 || place->owner == worker)
+        if (take_part(pool, place, parts, worker, part))
+            return true;
+    report(pool, place);
+    if (worker > 0 || !pool->waited_ns)
+        return await_end(pool, worker, parts, part);
+    uint64_t since_ns = clock_now_ns();
+    bool more = await_end(pool, worker, parts, part);
+    *pool->waited_ns += clock_now_ns() - since_ns;
+    return more;
+}
+
+bool pool_take(struct pool *pool, int worker, size_t total, size_t grain, size_t *begin,
+               size_t *end) {
+    struct place *place = &pool->places[worker];
+    struct parts parts = parts_of(pool, total, grain);
+    size_t part;
+    if (!place->in_stage)
+        place->stage++;
+    place->in_stage = pool->workers == 1 ? take_part(pool, place, &parts, 0, &part)
+                                         : take_or_wait(pool, worker, &parts, &part);
+    if (!place->in_stage) {
+        place->holding = 0;
+        return false;
+    }
+    *begin = part * grain;
+    *end = total - *begin < grain ? total : *begin + grain;
+    return true;
+}
+
+void pool_stage(struct pool *pool, int worker, pool_task *task, void *context) {
+    size_t begin, end;
+    while (pool_take(pool, worker, (size_t)pool->workers, 1, &begin, &end))
+        task(context, (int)begin, pool->workers);
+}
+
+/* ---- tasks --------------------------------------------------------------------- */
+
+static bool has_work(struct pool *pool, uint64_t seen) {
+    uint64_t run = atomic_load(&pool->run);
+    return (run % 2 == 1 && run != seen) || atomic_load(&pool->stopping);
+}
+
+static void await_work(struct pool *pool, uint64_t seen) {
     for (int i = 0; i < SPINS; i++) {
         if (has_work(pool, seen))
             return;
         relax();
     }
     pthread_mutex_lock(&pool->lock);
-    atomic_fetch_add(&pool->sleepers, 1);
+    atomic_fetch_add(&pool->idle, 1);
     while (!has_work(pool, seen))
         pthread_cond_wait(&pool->wake, &pool->lock);
-    atomic_fetch_sub(&pool->sleepers, 1);
+    atomic_fetch_sub(&pool->idle, 1);
     pthread_mutex_unlock(&pool->lock);
 }
 
 static void *worker_main(void *argument) {
     struct worker *self = argument;
     struct pool *pool = self->pool;
-    unsigned seen = 0;
+    struct place *place = &pool->places[self->index];
+    uint64_t seen = 0;
     for (;;) {
         await_work(pool, seen);
         if (atomic_load(&pool->stopping))
             return NULL;
         seen = atomic_load(&pool->run);
-        int count = run_slices(pool, self->index, seen);
-        if (count > 0 && atomic_fetch_sub(&pool->unfinished, count) == count &&
-            atomic_load(&pool->caller_sleeps)) {
-            pthread_mutex_lock(&pool->lock);
-            pthread_cond_signal(&pool->done);
-            pthread_mutex_unlock(&pool->lock);
+        atomic_store(&place->inside, true);
+        if (seen % 2 == 1 && atomic_load(&pool->run) == seen) {
+            place->stage = pool->stage;
+            pool->walk(pool->context, self->index);
         }
+        atomic_store(&place->inside, false);
+        say_progress(pool);
     }
 }
 
-static void await_end(struct pool *pool) {
+static bool all_have_left(const struct pool *pool) {
+    bool left = true;
+    for (int i = 1; i < pool->workers; i++)
+        left &= !atomic_load(&pool->places[i].inside);
+    return left;
+}
+
+static void await_leaving(struct pool *pool) {
     for (int i = 0; i < SPINS; i++) {
-        if (atomic_load(&pool->unfinished) == 0)
+        if (all_have_left(pool))
             return;
         relax();
     }
     pthread_mutex_lock(&pool->lock);
-    atomic_store(&pool->caller_sleeps, true);
-    while (atomic_load(&pool->unfinished) != 0)
-        pthread_cond_wait(&pool->done, &pool->lock);
-    atomic_store(&pool->caller_sleeps, false);
+    atomic_fetch_add(&pool->waiting, 1);
+    while (!all_have_left(pool))
+        pthread_cond_wait(&pool->progress, &pool->lock);
+    atomic_fetch_sub(&pool->waiting, 1);
     pthread_mutex_unlock(&pool->lock);
 }
 
-void pool_run(struct pool *pool, pool_task *task, void *context) {
+void pool_walk(struct pool *pool, pool_stages *stages, void *context) {
+    pool->tasks++;
     if (pool->workers == 1) {
-        atomic_fetch_add(&pool->run, 1);
-        task(context, 0, 1);
+        stages(context, 0);
         return;
     }
-    pool->task = task;
+    pool->walk = stages;
     pool->context = context;
-    atomic_store(&pool->unfinished, pool->workers);
-    unsigned run = atomic_fetch_add(&pool->run, 1) + 1;
-    if (atomic_load(&pool->sleepers) > 0) {
+    pool->stage = pool->places[0].stage;
+    atomic_fetch_add(&pool->run, 1);
+    if (atomic_load(&pool->idle) > 0) {
         pthread_mutex_lock(&pool->lock);
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->lock);
     }
-    atomic_fetch_sub(&pool->unfinished, run_slices(pool, 0, run));
-    if (!pool->waited_ns) {
-        await_end(pool);
-        return;
-    }
-    uint64_t since_ns = clock_now_ns();
-    await_end(pool);
-    *pool->waited_ns += clock_now_ns() - since_ns;
+    stages(context, 0);
+    atomic_fetch_add(&pool->run, 1);
+    await_leaving(pool);
+}
+
+struct single {
+    struct pool *pool;
+    pool_task *task;
+    void *context;
+};
+
+static void walk_single(void *context, int worker) {
+    const struct single *single = context;
+    pool_stage(single->pool, worker, single->task, single->context);
+}
+
+void pool_run(struct pool *pool, pool_task *task, void *context) {
+    struct single single = {pool, task, context};
+    pool_walk(pool, walk_single, &single);
+}
+
+uint64_t pool_barriers(const struct pool *pool) {
+    return pool->tasks + pool->places[0].stage;
 }
 
 void pool_time_waiting(struct pool *pool, uint64_t *waited_ns) {
     pool->waited_ns = waited_ns;
 }
+
+/* ---- the pool ------------------------------------------------------------------ */
 
 enum status pool_create(struct pool **out, int threads, struct error *err) {
     *out = NULL;
@@ -167,13 +331,13 @@ enum status pool_create(struct pool **out, int threads, struct error *err) {
     pool->workers = threads > 0 ? threads : cpu_count();
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
-    pthread_cond_init(&pool->done, NULL);
+    pthread_cond_init(&pool->progress, NULL);
     pool->threads = calloc((size_t)pool->workers, sizeof *pool->threads);
     pool->arguments = calloc((size_t)pool->workers, sizeof *pool->arguments);
-    pool->claims = aligned_alloc(64, (size_t)pool->workers * sizeof *pool->claims);
-    if (pool->claims)
-        memset(pool->claims, 0, (size_t)pool->workers * sizeof *pool->claims);
-    if (!pool->threads || !pool->arguments || !pool->claims) {
+    pool->places = aligned_alloc(64, (size_t)pool->workers * sizeof *pool->places);
+    if (pool->places)
+        memset(pool->places, 0, (size_t)pool->workers * sizeof *pool->places);
+    if (!pool->threads || !pool->arguments || !pool->places) {
         pool_destroy(pool);
         return error_set(err, STATUS_NO_MEMORY, "no memory for the worker pool");
     }
@@ -200,49 +364,15 @@ void pool_destroy(struct pool *pool) {
         pthread_join(pool->threads[i], NULL);
     pthread_mutex_destroy(&pool->lock);
     pthread_cond_destroy(&pool->wake);
-    pthread_cond_destroy(&pool->done);
+    pthread_cond_destroy(&pool->progress);
     free(pool->threads);
     free(pool->arguments);
-    free(pool->claims);
+    free(pool->places);
     free(pool);
 }
 
 int pool_workers(const struct pool *pool) {
     return pool->workers;
-}
-
-/* Takes the next of `parts` parts of a worker's slice; false when there is none. */
-static bool take_part(struct pool *pool, int worker, uint32_t parts, uint32_t *part) {
-    _Atomic uint64_t *taken = &pool->claims[worker].taken;
-    uint64_t run = atomic_load_explicit(&pool->run, memory_order_relaxed);
-    uint64_t seen = atomic_load_explicit(taken, memory_order_relaxed), next;
-    do {
-        *part = seen >> 32 == run ? (uint32_t)seen : 0;
-        if (*part >= parts)
-            return false;
-        next = run << 32 | (*part + 1);
-    } while (!atomic_compare_exchange_weak_explicit(taken, &seen, next, memory_order_relaxed,
-                                                    memory_order_relaxed));
-    return true;
-}
-
-/* Looking at everybody's slice would cost many workers more than they gain. */
-enum { NEIGHBORS = 4 };
-
-bool pool_take(struct pool *pool, size_t total, size_t grain, int worker, size_t *begin,
-               size_t *end) {
-    for (int i = 0; i < pool->workers && i < NEIGHBORS; i++) {
-        int owner = (worker + i) % pool->workers;
-        size_t first, last;
-        uint32_t part;
-        pool_slice(total, grain, owner, pool->workers, &first, &last);
-        if (!take_part(pool, owner, (uint32_t)((last - first + grain - 1) / grain), &part))
-            continue;
-        *begin = first + part * grain;
-        *end = *begin + grain < last ? *begin + grain : last;
-        return true;
-    }
-    return false;
 }
 
 void pool_slice(size_t total, size_t grain, int worker, int workers, size_t *begin, size_t *end) {

@@ -174,8 +174,7 @@ static void call_int8(void *context) {
 
 static void call_bf16(void *context) {
     struct ours *o = context;
-    linear_forward(o->pool, NULL,
-                   (struct linear_product){&o->model->head, x, o->rows, y, false, {0}});
+    linear_forward(o->pool, NULL, (struct linear_product){&o->model->head, x, o->rows, y});
 }
 
 /* ---- comparisons ----------------------------------------------------------------- */

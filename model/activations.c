@@ -1,6 +1,6 @@
 #include "model/activations.h"
 
-#include "model/attention.h"
+#include "model/attention_int8.h"
 
 static void layout_layer(struct layer_activations *a, const struct model_config *c, size_t rows,
                          struct arena *arena) {
@@ -27,9 +27,11 @@ static void layout(void *context, struct arena *arena) {
     for (int i = 0; i < layers; i++)
         layout_layer(&a->layers[i], c, rows, arena);
     a->scores = arena_take(arena, (size_t)a->workers * a->scores_floats, sizeof(float));
-    a->fetch_runs = arena_take(arena, 2 * (size_t)c->heads * rows, sizeof *a->fetch_runs);
+    a->fetch_runs = arena_take(arena, (size_t)a->workers * a->fetch_runs_each, sizeof *a->fetch_runs);
+    a->heads_done = arena_take(arena, rows, sizeof *a->heads_done);
     a->gathered = arena_take(arena, rows * d_model, sizeof(float));
-    linear_scratch_layout(&a->linear, c->d_ff > c->d_model ? c->d_ff : c->d_model, arena);
+    linear_scratch_layout(&a->linear, c->d_ff > c->d_model ? c->d_ff : c->d_model,
+                          a->keeps_layers ? 0 : a->workers, arena);
 }
 
 enum status activations_create(struct activations *a, const struct model_config *config,
@@ -38,7 +40,10 @@ enum status activations_create(struct activations *a, const struct model_config 
                               .max_rows = max_rows,
                               .keeps_layers = keeps_layers,
                               .workers = workers,
-                              .scores_floats = attention_scratch_floats(config)};
+                              .scores_floats = attention_scratch_floats(config),
+                              .fetch_runs_each = 2 * (size_t)config->heads * (size_t)max_rows};
+    if (keeps_layers)
+        a->fetch_runs_each = 0;
     return arena_build(&a->arena, layout, a, err);
 }
 

@@ -42,7 +42,9 @@ struct activations {
     size_t scores_floats;
     float *gathered; /* [max_rows, d_model] rows that logits are wanted for */
     struct linear_scratch linear;
-    struct fetch_run *fetch_runs; /* [2, heads, max_rows] what the next attention reads */
+    struct fetch_run *fetch_runs; /* [workers, fetch_runs_each] what the next attention reads */
+    size_t fetch_runs_each;
+    struct heads_done *heads_done; /* [max_rows] for attention_int8.h */
     uint64_t *part_ns; /* [FORWARD_PARTS] time is added to these; NULL: it is not measured */
     struct arena arena;
 };

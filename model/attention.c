@@ -1,5 +1,6 @@
 #include "model/attention.h"
 
+#include "base/pool.h"
 #include "model/attention_bf16.h"
 #include "model/attention_head.h"
 #include "model/attention_int8.h"
@@ -76,15 +77,32 @@ struct attention_pass attention_pass(const struct model *model,
         .logsumexp_stride = activations->max_rows,
         .scratch = activations->scores,
         .scratch_floats = activations->scores_floats,
+        .quantized = attention_int8_quantizes(model, batch, layer) ? &activations->linear : NULL,
+        .heads_done = activations->heads_done,
     };
 }
 
-void attention_forward(struct pool *pool, const struct attention_pass *pass) {
+void attention_stage(struct pool *pool, int worker, const struct attention_pass *pass) {
     const struct batch *batch = pass->batch;
     if (batch->cache && batch->cache->dtype == DTYPE_INT8)
-        attention_int8_forward(pool, pass);
+        attention_int8_stage(pool, worker, pass);
     else if (pass->dtype == DTYPE_BF16 && attention_bf16_takes(batch))
-        attention_bf16_forward(pool, pass);
+        attention_bf16_stage(pool, worker, pass);
     else
-        attention_each_head(pool, pass, attend, pass);
+        attention_each_head(pool, worker, pass, attend, pass);
+}
+
+struct whole {
+    struct pool *pool;
+    const struct attention_pass *pass;
+};
+
+static void walk(void *context, int worker) {
+    const struct whole *whole = context;
+    attention_stage(whole->pool, worker, whole->pass);
+}
+
+void attention_forward(struct pool *pool, const struct attention_pass *pass) {
+    struct whole whole = {pool, pass};
+    pool_walk(pool, walk, &whole);
 }

@@ -6,7 +6,8 @@
  * needs of the softmax is one number per row and head, logsumexp (the trick of
  * Dao et al., "FlashAttention", 2022).
  * Ownership: a pass only points at what others own.
- * Thread-safety: uses the pool, so one caller at a time.
+ * Thread-safety: attention_forward() uses the pool, so one caller at a time; attention_stage() is
+ * called by every thread of a walk (base/pool.h).
  */
 #ifndef ALPACA_MODEL_ATTENTION_H
 #define ALPACA_MODEL_ATTENTION_H
@@ -29,13 +30,17 @@ struct attention_pass {
     int logsumexp_stride;  /* from one head's logsumexp to the next's */
     float *scratch;        /* [workers, scratch_floats] */
     size_t scratch_floats; /* a multiple of 16 */
+    const struct linear_scratch *quantized; /* an INT8 cache's rows go there too; NULL: they do not */
+    struct heads_done *heads_done; /* [spans] for that */
 };
 struct attention_pass attention_pass(const struct model *model,
                                      const struct activations *activations,
                                      const struct batch *batch, int layer);
 
 /* Reads a->qkv, writes a->attention and, but for an INT8 cache, a->logsumexp;
- * with a cache, also appends the spans' keys and values to it. */
+ * with a cache, also appends the spans' keys and values to it. The first is one stage of a walk, the
+ * second a task. */
+void attention_stage(struct pool *pool, int worker, const struct attention_pass *pass);
 void attention_forward(struct pool *pool, const struct attention_pass *pass);
 
 #endif

@@ -64,6 +64,6 @@ static void attend(const void *context, struct attention_head *h, float *memory)
         attend_block(h, &b, &s);
 }
 
-void attention_bf16_forward(struct pool *pool, const struct attention_pass *pass) {
-    attention_each_head(pool, pass, attend, pass);
+void attention_bf16_stage(struct pool *pool, int worker, const struct attention_pass *pass) {
+    attention_each_head(pool, worker, pass, attend, pass);
 }

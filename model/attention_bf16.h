@@ -19,7 +19,7 @@ bool attention_bf16_takes(const struct batch *batch);
 /* Floats of scratch per worker. */
 size_t attention_bf16_scratch_floats(const struct model_config *config);
 
-/* As attention_forward(). */
-void attention_bf16_forward(struct pool *pool, const struct attention_pass *pass);
+/* As attention_stage(). */
+void attention_bf16_stage(struct pool *pool, int worker, const struct attention_pass *pass);
 
 #endif

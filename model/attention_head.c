@@ -57,10 +57,10 @@ static void work_off(void *context, int worker, int workers) {
     }
 }
 
-void attention_each_head(struct pool *pool, const struct attention_pass *pass,
+void attention_each_head(struct pool *pool, int worker, const struct attention_pass *pass,
                          attention_work *work, const void *context) {
     struct task task = {pass, work, context};
-    pool_run(pool, work_off, &task);
+    pool_stage(pool, worker, work_off, &task);
 }
 
 /* ---- a block of queries --------------------------------------------------- */

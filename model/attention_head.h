@@ -6,7 +6,7 @@
  * Dao et al., "FlashAttention", 2022:
  *     S = scale Q K^T    P = dropout(softmax(S))    O = P V
  * Ownership: a head points into the pass's activations or cache and owns nothing.
- * Thread-safety: attention_each_head() uses the pool, so one caller at a time; a head is used by
+ * Thread-safety: attention_each_head() is called by every thread of a walk; a head is used by
  * the worker that got it alone.
  */
 #ifndef ALPACA_MODEL_ATTENTION_HEAD_H
@@ -33,9 +33,9 @@ struct attention_head {
 /* What a worker does with a head; it may change the head, and `scratch` is its own. */
 typedef void attention_work(const void *context, struct attention_head *head, float *scratch);
 
-/* Every (span, head) pair of the pass, each worked off by one worker. q, k and v are the span's
- * rows of qkv, also where the earlier keys and values lie in a cache. */
-void attention_each_head(struct pool *pool, const struct attention_pass *pass,
+/* A stage: every (span, head) pair of the pass, each worked off by one worker. q, k and v are the
+ * span's rows of qkv, also where the earlier keys and values lie in a cache. */
+void attention_each_head(struct pool *pool, int worker, const struct attention_pass *pass,
                          attention_work *work, const void *context);
 
 /* ---- a block of queries --------------------------------------------------- */

@@ -113,56 +113,74 @@ static void fetch_item(const struct kv_cache *cache, const struct kv_head *head,
     fetch_floats(head->value_scales, rows->first + rows->rows);
 }
 
-struct task {
-    struct pool *pool;
-    const struct attention_pass *pass;
-};
+/* Whoever attends the last head of a span quantizes its rows, and sets the count back for the next
+ * layer. */
+static void count_heads(const struct attention_pass *pass, int span, int heads, int row) {
+    if (atomic_fetch_add(&pass->heads_done[span].count, heads) + heads < pass->config->heads)
+        return;
+    atomic_store_explicit(&pass->heads_done[span].count, 0, memory_order_relaxed);
+    for (int r = row; r < row + pass->batch->spans[span].rows; r++)
+        linear_quantize(pass->quantized, (size_t)r,
+                        pass->a->attention + (size_t)r * (size_t)pass->config->d_model,
+                        pass->config->d_model);
+}
+
+/* Pairs [begin, end), which all belong to the span that begins at `row`. Decoding waits for memory
+ * here, so each pair fetches what the next one reads. */
+static void attend_span(const struct attention_pass *pass, int begin, int end, int row,
+                        float *scratch) {
+    const struct kv_cache *cache = pass->batch->cache;
+    int items = pass->batch->span_count * cache->heads, span = begin / cache->heads;
+    for (int item = begin; item < end; item++) {
+        int next = item + 1 < items ? item + 1 : item;
+        int next_row = next / cache->heads > span ? row + pass->batch->spans[span].rows : row;
+        struct kv_head head = head_at(pass, item), ahead = head_at(pass, next);
+        struct head_rows rows = rows_at(pass, item, row);
+        struct head_rows rows_ahead = rows_at(pass, next, next_row);
+        fetch_item(cache, &ahead, &rows_ahead);
+        attention_int8(cache, &head, &ahead, &rows, scratch);
+    }
+    if (pass->quantized)
+        count_heads(pass, span, end - begin, row);
+}
 
 enum { PARTS = 16 }; /* of a worker's slice */
 
-/* Decoding waits for memory here, so each pair fetches what the worker's next one reads. */
-static void attend_items(void *context, int worker, int workers) {
-    const struct task *t = context;
-    const struct attention_pass *pass = t->pass;
-    const struct kv_cache *cache = pass->batch->cache;
-    size_t items = (size_t)pass->batch->span_count * (size_t)cache->heads, begin, end;
-    size_t grain = 1 + items / ((size_t)workers * PARTS);
+void attention_int8_stage(struct pool *pool, int worker, const struct attention_pass *pass) {
+    const struct batch *batch = pass->batch;
+    size_t heads = (size_t)pass->config->heads, items = (size_t)batch->span_count * heads;
+    size_t grain = 1 + items / ((size_t)pool_workers(pool) * PARTS), begin, end;
+    float *scratch = pass->scratch + (size_t)worker * pass->scratch_floats;
     int row = 0, span = 0;
-    while (pool_take(t->pool, items, grain, worker, &begin, &end)) {
-        if (span > (int)begin / cache->heads)
+    while (pool_take(pool, worker, items, grain, &begin, &end)) {
+        if (span > (int)(begin / heads))
             row = span = 0;
-        for (int item = (int)begin; item < (int)end; item++) {
-            while (span < item / cache->heads)
-                row += pass->batch->spans[span++].rows;
-            int next = (size_t)item + 1 < items ? item + 1 : item;
-            int next_row = next / cache->heads > span ? row + pass->batch->spans[span].rows : row;
-            struct kv_head head = head_at(pass, item), ahead = head_at(pass, next);
-            struct head_rows rows = rows_at(pass, item, row);
-            struct head_rows rows_ahead = rows_at(pass, next, next_row);
-            fetch_item(cache, &ahead, &rows_ahead);
-            attention_int8(cache, &head, &ahead, &rows,
-                           pass->scratch + (size_t)worker * pass->scratch_floats);
+        while (begin < end) {
+            size_t last = (begin / heads + 1) * heads;
+            last = last < end ? last : end;
+            while (span < (int)(begin / heads))
+                row += batch->spans[span++].rows;
+            attend_span(pass, (int)begin, (int)last, row, scratch);
+            begin = last;
         }
     }
 }
 
-struct fetch_list attention_int8_reads(const struct batch *batch, int layer,
-                                       struct fetch_run *runs) {
+bool attention_int8_quantizes(const struct model *model, const struct batch *batch, int layer) {
+    return batch->cache && batch->cache->dtype == DTYPE_INT8 &&
+           linear_prepares(&model->linears[layer].out_proj, (size_t)batch->rows);
+}
+
+struct fetch_list attention_int8_reads(const struct batch *batch, int layer, size_t begin,
+                                       size_t end, struct fetch_run *runs) {
     const struct kv_cache *cache = batch->cache;
     struct fetch_list list = {runs, 0};
-    for (int s = 0; s < batch->span_count; s++) {
-        const struct span *span = &batch->spans[s];
+    for (size_t item = begin; item < end; item++) {
+        const struct span *span = &batch->spans[item / (size_t)cache->heads];
         size_t lines = round_up(span->first + span->rows) * cache->lanes / FETCH_LINE_BYTES;
-        for (int h = 0; h < cache->heads; h++) {
-            struct kv_head head = kv_cache_head(cache, span->slot, layer, h);
-            runs[list.count++] = (struct fetch_run){(uintptr_t)head.keys, lines};
-            runs[list.count++] = (struct fetch_run){(uintptr_t)head.values, lines};
-        }
+        struct kv_head head = kv_cache_head(cache, span->slot, layer, (int)(item % (size_t)cache->heads));
+        runs[list.count++] = (struct fetch_run){(uintptr_t)head.keys, lines};
+        runs[list.count++] = (struct fetch_run){(uintptr_t)head.values, lines};
     }
     return list;
-}
-
-void attention_int8_forward(struct pool *pool, const struct attention_pass *pass) {
-    struct task task = {pool, pass};
-    pool_run(pool, attend_items, &task);
 }

@@ -12,6 +12,13 @@
 
 #include "model/attention.h"
 
+#include <stdatomic.h>
+
+/* How many heads of a span have been attended; 0 before and after a pass. */
+struct heads_done {
+    atomic_int count;
+};
+
 struct head_rows {
     const float *q, *k, *v; /* [rows] of head_dim floats, `stride` floats apart */
     size_t stride;
@@ -27,11 +34,14 @@ size_t attention_int8_scratch_bytes(const struct model_config *config);
 void attention_int8(const struct kv_cache *cache, const struct kv_head *head,
                     const struct kv_head *ahead, const struct head_rows *rows, void *scratch);
 
-/* Lists in runs[2 * heads * spans] what attention will read of a layer's cache, in its order. */
-struct fetch_list attention_int8_reads(const struct batch *batch, int layer,
-                                       struct fetch_run *runs);
+/* Lists in runs[2 * (end - begin)] what attention will read of a layer's cache for the pairs
+ * [begin, end) of a span and a head, in its order. */
+struct fetch_list attention_int8_reads(const struct batch *batch, int layer, size_t begin,
+                                       size_t end, struct fetch_run *runs);
 
-/* attention_forward() for a batch with an INT8 cache. */
-void attention_int8_forward(struct pool *pool, const struct attention_pass *pass);
+/* Whether the pass of a layer can quantize its rows for out_proj. */
+bool attention_int8_quantizes(const struct model *model, const struct batch *batch, int layer);
+/* attention_stage() for a batch with an INT8 cache. */
+void attention_int8_stage(struct pool *pool, int worker, const struct attention_pass *pass);
 
 #endif

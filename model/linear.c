@@ -1,6 +1,8 @@
 #include "model/linear.h"
 
+#include "base/pool.h"
 #include "model/kernels/int8.h"
+#include "model/kernels/kernels.h"
 #include "model/linear_dtypes.h"
 
 #include <string.h>
@@ -26,22 +28,91 @@ size_t linear_row_bytes(int in) {
     return ((size_t)in + LINEAR_ALIGNMENT - 1) & ~(size_t)(LINEAR_ALIGNMENT - 1);
 }
 
-void linear_scratch_layout(struct linear_scratch *scratch, int widest, struct arena *arena) {
-    scratch->rows = arena_take(arena, LINEAR_SCRATCH_ROWS * linear_row_bytes(widest), 1);
+void linear_scratch_layout(struct linear_scratch *scratch, int widest, int workers,
+                           struct arena *arena) {
+    size_t few = (size_t)workers * LINEAR_FEW_ROWS, row_bytes = linear_row_bytes(widest);
+    scratch->widest = widest;
+    scratch->rows = arena_take(arena, LINEAR_SCRATCH_ROWS * row_bytes, 1);
     scratch->quantizations = arena_take(arena, LINEAR_SCRATCH_ROWS, sizeof *scratch->quantizations);
+    scratch->own_rows = NULL;
+    if (workers == 0)
+        return;
+    scratch->own_rows = arena_take(arena, few * row_bytes, 1);
+    scratch->own_quantizations = arena_take(arena, few, sizeof *scratch->own_quantizations);
+    scratch->own_x = arena_take(arena, (size_t)workers * row_bytes, sizeof *scratch->own_x);
+}
+
+/* ---- x ---------------------------------------------------------------------- */
+
+static bool is_made_by_each(const struct linear_scratch *scratch,
+                            const struct linear_product *product) {
+    return product->linear->dtype == DTYPE_INT8 && product->rows <= LINEAR_FEW_ROWS &&
+           scratch->own_rows;
+}
+
+bool linear_prepares(const struct linear *linear, size_t rows) {
+    return linear->dtype == DTYPE_INT8 && rows > LINEAR_FEW_ROWS && rows <= LINEAR_SCRATCH_ROWS;
+}
+
+void linear_quantize(const struct linear_scratch *scratch, size_t row, const float *x, int in) {
+    size_t row_bytes = linear_row_bytes(in);
+    kernels_get()->quantize_row(scratch->rows + row * row_bytes, row_bytes,
+                                &scratch->quantizations[row], x, (size_t)in);
+}
+
+enum { PREPARE_PARTS = 4 }; /* of a worker's slice */
+
+void linear_prepare(struct pool *pool, int worker, const struct linear_scratch *scratch,
+                    const struct linear_product *p) {
+    const struct linear_source *source = &p->source;
+    bool quantizes = linear_prepares(p->linear, p->rows) && !p->quantized;
+    if (is_made_by_each(scratch, p) || (!quantizes && !source->make))
+        return;
+    size_t in = (size_t)p->linear->in, begin, end;
+    size_t grain = 1 + (p->rows - 1) / ((size_t)pool_workers(pool) * PREPARE_PARTS);
+    while (pool_take(pool, worker, p->rows, grain, &begin, &end))
+        for (size_t r = begin; r < end; r++) {
+            if (source->make)
+                source->make(source->context, r, p->x + r * in);
+            if (quantizes)
+                linear_quantize(scratch, r, p->x + r * in, p->linear->in);
+        }
+}
+
+/* ---- y ---------------------------------------------------------------------- */
+
+void linear_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
+                     const struct linear_product *product) {
+    switch (product->linear->dtype) {
+    case DTYPE_F32:
+        linear_f32_multiply(pool, worker, product);
+        break;
+    case DTYPE_BF16:
+        linear_bf16_multiply(pool, worker, product);
+        break;
+    case DTYPE_INT8:
+        if (is_made_by_each(scratch, product))
+            linear_int8_multiply_few(pool, worker, scratch, product);
+        else
+            linear_int8_multiply(pool, worker, scratch, product);
+        break;
+    }
+}
+
+struct whole {
+    struct pool *pool;
+    const struct linear_scratch *scratch;
+    const struct linear_product *product;
+};
+
+static void walk(void *context, int worker) {
+    const struct whole *w = context;
+    linear_prepare(w->pool, worker, w->scratch, w->product);
+    linear_multiply(w->pool, worker, w->scratch, w->product);
 }
 
 void linear_forward(struct pool *pool, const struct linear_scratch *scratch,
                     struct linear_product product) {
-    switch (product.linear->dtype) {
-    case DTYPE_F32:
-        linear_f32_forward(pool, &product);
-        break;
-    case DTYPE_BF16:
-        linear_bf16_forward(pool, &product);
-        break;
-    case DTYPE_INT8:
-        linear_int8_forward(pool, scratch, &product);
-        break;
-    }
+    struct whole whole = {pool, scratch, &product};
+    pool_walk(pool, walk, &whole);
 }

@@ -8,7 +8,8 @@
  * Each dtype is a file, linear_DTYPE.c, behind linear_forward()'s switch;
  * pack_weights.h makes the matrices that BF16 and INT8 read.
  * Ownership: a linear only points at parameters; whoever owns those owns the memory.
- * Thread-safety: linear_forward() uses the pool, so one caller at a time.
+ * Thread-safety: linear_forward() uses the pool, so one caller at a time. The others are called by
+ * every thread of a walk (base/pool.h), each with a product of its own that says the same.
  */
 #ifndef ALPACA_MODEL_LINEAR_H
 #define ALPACA_MODEL_LINEAR_H
@@ -40,31 +41,64 @@ struct linear {
 
 enum {
     LINEAR_SCRATCH_ROWS = 256, /* more rows are worked off in blocks of so many */
+    LINEAR_FEW_ROWS = 8,       /* each worker quantizes so few itself, and need not wait for it */
     LINEAR_ALIGNMENT = 64,     /* bytes; rows of quantized activations start at multiples */
 };
 
-/* Where INT8 keeps a block of activations between quantizing and multiplying. */
+/* Where INT8 keeps activations between quantizing and multiplying. */
 struct linear_scratch {
     uint8_t *rows; /* [LINEAR_SCRATCH_ROWS, widest input rounded up to LINEAR_ALIGNMENT] */
     struct quantization *quantizations; /* [LINEAR_SCRATCH_ROWS] what the bytes of a row mean */
+    /* Each worker's own, for few rows; NULL in scratch without workers. */
+    uint8_t *own_rows;                      /* [workers, LINEAR_FEW_ROWS, as above] */
+    struct quantization *own_quantizations; /* [workers, LINEAR_FEW_ROWS] */
+    float *own_x;                           /* [workers, widest input] */
+    int widest;
 };
 /* `in` bytes rounded up to LINEAR_ALIGNMENT: from one row in linear_scratch to the next. */
 size_t linear_row_bytes(int in);
 /* Enough for every linear of at most `widest` inputs. */
-void linear_scratch_layout(struct linear_scratch *scratch, int widest, struct arena *arena);
+void linear_scratch_layout(struct linear_scratch *scratch, int widest, int workers,
+                           struct arena *arena);
+
+/* Makes the rows of x, one by one. */
+struct linear_source {
+    void (*make)(const void *context, size_t row, float *x); /* NULL: x is there */
+    const void *context;
+};
+
+/* Says what to fetch while [begin, end) of `total` equal pieces of a product are computed. */
+struct linear_wanted {
+    struct fetch_list (*list)(const void *context, int worker, size_t begin, size_t end,
+                              size_t total); /* NULL: nothing */
+    const void *context;
+};
 
 /* y[rows, out] = x[rows, in] W^T + bias, then max(0, .) when `relu`. x and y do not overlap. */
 struct linear_product {
     const struct linear *linear;
-    const float *x;
+    float *x; /* only read, unless there is a source */
     size_t rows;
     float *y;
     bool relu;
-    struct fetch_list wanted; /* what INT8 may fetch meanwhile; {0} for nothing */
+    bool quantized; /* INT8: the rows of x are in the scratch already, by linear_quantize() */
+    struct linear_source source;
+    struct linear_wanted wanted; /* what INT8 may fetch meanwhile */
 };
 
 /* Computes y. `scratch` may be NULL unless the layer runs in INT8. */
 void linear_forward(struct pool *pool, const struct linear_scratch *scratch,
                     struct linear_product product);
+
+/* The same within a walk: first x, then y. Preparing is no stage where multiply() does it on its way:
+ * then every worker makes the rows itself, from what the source reads, and one of them writes x. */
+void linear_prepare(struct pool *pool, int worker, const struct linear_scratch *scratch,
+                    const struct linear_product *product);
+void linear_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
+                     const struct linear_product *product);
+/* Whether the product's rows, when there are so many, are to be in the scratch before multiply(). */
+bool linear_prepares(const struct linear *linear, size_t rows);
+/* x[in] becomes a row in the scratch. */
+void linear_quantize(const struct linear_scratch *scratch, size_t row, const float *x, int in);
 
 #endif

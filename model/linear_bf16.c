@@ -14,6 +14,7 @@ static void forward_worker(void *context, int worker, int workers) {
                        &finish);
 }
 
-void linear_bf16_forward(struct pool *pool, struct linear_product *product) {
-    pool_run(pool, forward_worker, product);
+void linear_bf16_multiply(struct pool *pool, int worker, const struct linear_product *product) {
+    struct linear_product p = *product;
+    pool_stage(pool, worker, forward_worker, &p);
 }

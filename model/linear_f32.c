@@ -42,7 +42,8 @@ static void by_columns(void *context, int worker, int workers) {
     finish_rows(p, p->y, p->rows, begin, end);
 }
 
-void linear_f32_forward(struct pool *pool, struct linear_product *product) {
+void linear_f32_multiply(struct pool *pool, int worker, const struct linear_product *product) {
+    struct linear_product p = *product;
     size_t many = (size_t)pool_workers(pool) * 64;
-    pool_run(pool, product->rows >= many ? by_rows : by_columns, product);
+    pool_stage(pool, worker, p.rows >= many ? by_rows : by_columns, &p);
 }

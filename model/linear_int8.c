@@ -3,55 +3,122 @@
 #include "model/linear_dtypes.h"
 #include "model/pack_weights.h"
 
-struct task {
-    struct pool *pool;
-    struct linear_product block; /* at most LINEAR_SCRATCH_ROWS rows of the whole */
-    const struct linear_scratch *scratch;
-    size_t row_bytes;
+/* A product whose rows are bytes. It is dealt out in tiles, a panel of outputs times a block of rows
+ * that the kernels take at a time: panel after panel, so that most weights are read by one worker,
+ * and still in parts of equal size where there are many workers. */
+struct tiles {
+    const struct linear_product *product;
+    const struct int8_matrix *matrix;
+    const uint8_t *bytes;
+    const struct quantization *quantizations;
+    float *y;
+    size_t rows, row_bytes, blocks, panels;
 };
 
-static void quantize(void *context, int worker, int workers) {
-    const struct task *t = context;
-    const struct kernels *k = kernels_get();
-    size_t in = (size_t)t->block.linear->in, begin, end;
-    pool_slice(t->block.rows, 1, worker, workers, &begin, &end);
-    for (size_t r = begin; r < end; r++)
-        k->quantize_row(t->scratch->rows + r * t->row_bytes, t->row_bytes,
-                        &t->scratch->quantizations[r], t->block.x + r * in, in);
-}
-
 enum {
-    PART_PANELS = 8, /* tens of microseconds */
+    BLOCK_ROWS = 12, /* at most */
+    PART_PANELS = 8, /* with all blocks of rows tens of microseconds */
     FEW_ROWS = 8,    /* with fewer rows a worker's whole slice takes no longer */
 };
 
-static void multiply(void *context, int worker, int workers) {
-    const struct task *t = context;
-    const struct int8_matrix *matrix = &t->block.linear->packed->int8;
-    size_t panels = int8_panels(matrix), slice = (panels + (size_t)workers - 1) / (size_t)workers;
-    size_t grain = t->block.rows < FEW_ROWS ? (slice + 1) & ~(size_t)1 : PART_PANELS, begin, end;
-    while (pool_take(t->pool, panels, grain, worker, &begin, &end))
-        int8_kernels_get()->linear(matrix, t->scratch->rows, t->row_bytes,
-                                   t->scratch->quantizations, t->block.rows, begin, end,
-                                   t->block.y, matrix->out, t->block.relu,
-                                   fetch_list_share(t->block.wanted, begin, end, panels));
+static struct tiles tiles_of(const struct linear_product *product, size_t rows) {
+    const struct int8_matrix *matrix = &product->linear->packed->int8;
+    return (struct tiles){.product = product,
+                          .matrix = matrix,
+                          .y = product->y,
+                          .rows = rows,
+                          .row_bytes = linear_row_bytes(product->linear->in),
+                          .blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS,
+                          .panels = int8_panels(matrix)};
 }
 
-enum { ALONE = 16384 }; /* fewer activations are quantized sooner than another worker wakes */
+/* Tiles in a part. Few rows go by four panels at a time, as four take no longer than one. */
+static size_t part_tiles(const struct tiles *t, size_t workers) {
+    size_t slice = (t->panels * t->blocks + workers - 1) / workers, most = PART_PANELS * t->blocks;
+    if (t->rows < FEW_ROWS)
+        return slice <= 2 ? slice : slice < 8 ? (slice + 3) & ~(size_t)3 : (slice + 1) & ~(size_t)1;
+    size_t parts = (slice + most - 1) / most;
+    return (slice + parts - 1) / parts;
+}
 
-void linear_int8_forward(struct pool *pool, const struct linear_scratch *scratch,
-                         const struct linear_product *product) {
+static void multiply(const struct tiles *t, size_t first_block, size_t blocks, size_t panel,
+                     size_t panels, struct fetch_list wanted) {
+    size_t row = t->rows * first_block / t->blocks;
+    size_t end = t->rows * (first_block + blocks) / t->blocks;
+    int8_kernels_get()->linear(t->matrix, t->bytes + row * t->row_bytes, t->row_bytes,
+                               t->quantizations + row, end - row, panel, panel + panels,
+                               t->y + row * t->matrix->out, t->matrix->out, t->product->relu,
+                               wanted);
+}
+
+static void multiply_part(const struct tiles *t, int worker, size_t begin, size_t end) {
+    const struct linear_wanted *wanted = &t->product->wanted;
+    struct fetch_list list = {0};
+    if (wanted->list)
+        list = wanted->list(wanted->context, worker, begin, end, t->blocks * t->panels);
+    while (begin < end) {
+        size_t panel = begin / t->blocks, block = begin % t->blocks, left = end - begin;
+        size_t blocks = t->blocks - block < left ? t->blocks - block : left;
+        size_t panels = blocks == t->blocks ? left / blocks : 1;
+        multiply(t, block, blocks, panel, panels, list);
+        list = (struct fetch_list){0};
+        begin += blocks * panels;
+    }
+}
+
+static void multiply_prepared(struct pool *pool, int worker, const struct linear_scratch *scratch,
+                              struct tiles *t) {
+    size_t begin, end, grain = part_tiles(t, (size_t)pool_workers(pool));
+    t->bytes = scratch->rows;
+    t->quantizations = scratch->quantizations;
+    while (pool_take(pool, worker, t->blocks * t->panels, grain, &begin, &end))
+        multiply_part(t, worker, begin, end);
+}
+
+void linear_int8_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
+                          const struct linear_product *product) {
     size_t in = (size_t)product->linear->in, out = (size_t)product->linear->out;
-    struct task task = {pool, *product, scratch, linear_row_bytes(product->linear->in)};
+    bool prepared = linear_prepares(product->linear, product->rows);
     for (size_t row = 0; row < product->rows; row += LINEAR_SCRATCH_ROWS) {
-        size_t left = product->rows - row;
-        task.block.x = product->x + row * in;
-        task.block.y = product->y + row * out;
-        task.block.rows = left < LINEAR_SCRATCH_ROWS ? left : LINEAR_SCRATCH_ROWS;
-        if (task.block.rows * in <= ALONE)
-            quantize(&task, 0, 1);
-        else
-            pool_run(pool, quantize, &task);
-        pool_run(pool, multiply, &task);
+        size_t left = product->rows - row, begin, end;
+        struct tiles t = tiles_of(product, left < LINEAR_SCRATCH_ROWS ? left : LINEAR_SCRATCH_ROWS);
+        t.y += row * out;
+        while (!prepared && pool_take(pool, worker, t.rows, 1, &begin, &end))
+            linear_quantize(scratch, begin, product->x + (row + begin) * in, product->linear->in);
+        multiply_prepared(pool, worker, scratch, &t);
+    }
+}
+
+/* The rows of x, in the worker's own scratch; one worker writes x as well. */
+static void make_own(const struct linear_scratch *scratch, int worker, const struct tiles *t,
+                     bool writes) {
+    const struct linear_source *source = &t->product->source;
+    size_t in = t->matrix->in, first = (size_t)worker * LINEAR_FEW_ROWS;
+    float *own = scratch->own_x + (size_t)worker * linear_row_bytes(scratch->widest);
+    uint8_t *bytes = scratch->own_rows + first * linear_row_bytes(scratch->widest);
+    for (size_t r = 0; r < t->rows; r++) {
+        float *x = t->product->x + r * in;
+        if (source->make) {
+            x = writes ? x : own;
+            source->make(source->context, r, x);
+        }
+        kernels_get()->quantize_row(bytes + r * t->row_bytes, t->row_bytes,
+                                    &scratch->own_quantizations[first + r], x, in);
+    }
+}
+
+void linear_int8_multiply_few(struct pool *pool, int worker, const struct linear_scratch *scratch,
+                              const struct linear_product *product) {
+    struct tiles t = tiles_of(product, product->rows);
+    size_t first = (size_t)worker * LINEAR_FEW_ROWS, begin, end;
+    size_t grain = part_tiles(&t, (size_t)pool_workers(pool));
+    bool made = false;
+    t.bytes = scratch->own_rows + first * linear_row_bytes(scratch->widest);
+    t.quantizations = scratch->own_quantizations + first;
+    while (pool_take(pool, worker, t.blocks * t.panels, grain, &begin, &end)) {
+        if (!made || begin == 0)
+            make_own(scratch, worker, &t, begin == 0);
+        made = true;
+        multiply_part(&t, worker, begin, end);
     }
 }

@@ -98,7 +98,7 @@ static void layout(void *context, struct arena *arena) {
     space->int8 = arena_take(arena, workers, sizeof *space->int8);
     for (size_t i = 0; i < workers; i++) {
         struct linear_scratch scratch;
-        linear_scratch_layout(&scratch, (int)w->widest_out, arena);
+        linear_scratch_layout(&scratch, (int)w->widest_out, 0, arena);
         if (space->int8)
             space->int8[i] = scratch;
     }

@@ -264,7 +264,7 @@ static void check_layer(bool int8, double tolerance) {
         assert_int_equal(packed_weights_create(&packed, model, dtype, true, pool, NULL), STATUS_OK);
         assert_int_equal(layer->dtype, dtype);
         linear_forward(pool, &activations.linear,
-                       (struct linear_product){layer, x, rows, y[run], true, {0}});
+                       (struct linear_product){layer, x, rows, y[run], .relu = true});
         linear_backward(pool, (struct linear_gradient){layer, x, dy, rows, dw[run], db[run],
                                                        dx[run], true});
         packed_weights_destroy(packed);

@@ -441,17 +441,17 @@ static void a_linear_layer_is_close_to_fp32(void **state) {
     struct arena measure = {0}, arena;
     assert_int_equal(pool_create(&pool, 2, NULL), STATUS_OK);
     int8_matrix_layout(&packed.int8, IN, OUT, &measure);
-    linear_scratch_layout(&scratch, IN, &measure);
+    linear_scratch_layout(&scratch, IN, 2, &measure);
     assert_int_equal(arena_create(&arena, measure.used, NULL), STATUS_OK);
     int8_matrix_layout(&packed.int8, IN, OUT, &arena);
-    linear_scratch_layout(&scratch, IN, &arena);
+    linear_scratch_layout(&scratch, IN, 2, &arena);
     int8_matrix_pack(&packed.int8, weight, bias);
     struct linear wide = {.dtype = DTYPE_F32, .in = IN, .out = OUT, .weight = weight, .bias = bias};
     struct linear small = {.dtype = DTYPE_INT8, .in = IN, .out = OUT, .packed = &packed};
     for (int relu = 0; relu < 2; relu++) {
-        linear_forward(pool, &scratch, (struct linear_product){&wide, x, ROWS, y, relu, {0}});
+        linear_forward(pool, &scratch, (struct linear_product){&wide, x, ROWS, y, .relu = relu});
         linear_forward(pool, &scratch,
-                       (struct linear_product){&small, x, ROWS, rounded, relu, {0}});
+                       (struct linear_product){&small, x, ROWS, rounded, .relu = relu});
         double error = relative_error(rounded, y, ROWS * OUT);
         assert_true(error < 0.012);
         assert_true(error > 0.0001); /* it did run in INT8 */

@@ -139,11 +139,10 @@ struct parts {
     atomic_bool malformed;
 };
 
-static void take_all(void *context, int worker, int workers) {
+static void take_all(void *context, int worker) {
     struct parts *parts = context;
     size_t begin, end;
-    (void)workers;
-    while (pool_take(parts->pool, parts->total, parts->grain, worker, &begin, &end)) {
+    while (pool_take(parts->pool, worker, parts->total, parts->grain, &begin, &end)) {
         if (begin >= end || end > parts->total || end - begin > parts->grain)
             atomic_store(&parts->malformed, true);
         for (size_t i = begin; i < end; i++)
@@ -164,7 +163,7 @@ static void test_parts_take_every_item_once(void **state) {
             parts.grain = grains[t / 5];
             for (int run = 0; run < 20; run++) {
                 memset(parts.taken, 0, sizeof parts.taken);
-                pool_run(parts.pool, take_all, &parts);
+                pool_walk(parts.pool, take_all, &parts);
                 for (size_t item = 0; item < MAX_ITEMS; item++)
                     assert_int_equal(parts.taken[item], item < parts.total);
             }
@@ -183,12 +182,11 @@ struct stall {
 enum { STALL_ITEMS = 64 };
 
 /* Worker 0 loses its core, so to speak, in the middle of its first part. */
-static void stall_in_a_part(void *context, int worker, int workers) {
+static void stall_in_a_part(void *context, int worker) {
     struct stall *stall = context;
     size_t begin, end;
-    (void)workers;
     if (worker == 0) {
-        while (pool_take(stall->pool, STALL_ITEMS, 1, worker, &begin, &end)) {
+        while (pool_take(stall->pool, worker, STALL_ITEMS, 1, &begin, &end)) {
             stall->first_took += end - begin;
             atomic_store(&stall->began, true);
             while (!atomic_load(&stall->others_done))
@@ -198,15 +196,17 @@ static void stall_in_a_part(void *context, int worker, int workers) {
     }
     while (!atomic_load(&stall->began))
         sched_yield();
-    while (pool_take(stall->pool, STALL_ITEMS, 1, worker, &begin, &end))
+    while (pool_take(stall->pool, worker, STALL_ITEMS, 1, &begin, &end)) {
         stall->others_took += end - begin;
-    atomic_store(&stall->others_done, true);
+        if (stall->others_took == STALL_ITEMS - 1)
+            atomic_store(&stall->others_done, true);
+    }
 }
 
 static void test_others_take_the_parts_of_a_worker_without_a_core(void **state) {
     (void)state;
     struct stall stall = {.pool = create(2)};
-    pool_run(stall.pool, stall_in_a_part, &stall);
+    pool_walk(stall.pool, stall_in_a_part, &stall);
     assert_int_equal(stall.first_took, 1);
     assert_int_equal(stall.others_took, STALL_ITEMS - 1);
     pool_destroy(stall.pool);

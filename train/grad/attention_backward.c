@@ -1,5 +1,7 @@
 #include "train/grad/attention_backward.h"
 
+#include "base/pool.h"
+
 #include "model/attention_bf16.h"
 #include "model/blas.h"
 #include "train/grad/attention_backward_bf16.h"
@@ -42,10 +44,21 @@ static void head_backward(const void *context, struct attention_head *h, float *
         block_backward(h, &g, &b, &m);
 }
 
-void attention_backward(struct pool *pool, const struct attention_gradient *gradient) {
-    const struct attention_pass *pass = &gradient->pass;
+struct whole {
+    struct pool *pool;
+    const struct attention_gradient *gradient;
+};
+
+static void walk(void *context, int worker) {
+    const struct whole *w = context;
+    const struct attention_pass *pass = &w->gradient->pass;
     if (pass->dtype == DTYPE_BF16 && attention_bf16_takes(pass->batch))
-        attention_backward_bf16(pool, gradient);
+        attention_backward_bf16(w->pool, worker, w->gradient);
     else
-        attention_each_head(pool, pass, head_backward, gradient);
+        attention_each_head(w->pool, worker, pass, head_backward, w->gradient);
+}
+
+void attention_backward(struct pool *pool, const struct attention_gradient *gradient) {
+    struct whole whole = {pool, gradient};
+    pool_walk(pool, walk, &whole);
 }

@@ -105,6 +105,7 @@ static void head_backward(const void *context, struct attention_head *h, float *
         block_backward(h, &g, &b, &s);
 }
 
-void attention_backward_bf16(struct pool *pool, const struct attention_gradient *gradient) {
-    attention_each_head(pool, &gradient->pass, head_backward, gradient);
+void attention_backward_bf16(struct pool *pool, int worker,
+                             const struct attention_gradient *gradient) {
+    attention_each_head(pool, worker, &gradient->pass, head_backward, gradient);
 }

@@ -11,6 +11,7 @@
 size_t attention_backward_bf16_floats(const struct model_config *config);
 
 /* For a batch that attention_bf16_takes(). */
-void attention_backward_bf16(struct pool *pool, const struct attention_gradient *gradient);
+void attention_backward_bf16(struct pool *pool, int worker,
+                             const struct attention_gradient *gradient);
 
 #endif

@@ -100,7 +100,7 @@ static void print_parts(const struct figures *f, double macs, double peak_gops) 
            100 * linears / total, 100 * (double)p->part_ns[PART_ATTENTION] / total,
            100 * (double)p->part_ns[PART_NORMS] / total, 100 * (double)p->sampling_ns / total,
            100 * (total - measured) / total, 100 * (double)p->waiting_ns / total);
-    printf(" %8.0f", gops);
+    printf(" %8.1f %8.0f", (double)p->barriers / (double)p->steps, gops);
     if (peak_gops > 0)
         printf(" %6.1f%%", 100 * gops / peak_gops);
     printf("\n");
@@ -108,9 +108,9 @@ static void print_parts(const struct figures *f, double macs, double peak_gops) 
 }
 
 static void print_header(const char *first) {
-    printf("\n%-9s %9s %8s %8s %8s %8s %8s %8s %8s %8s %8s %7s\n", first, "tokens/s", "first ms",
-           "ms/step", "linears", "attent.", "norms", "sampling", "other", "waiting", "GOP/s",
-           "of peak");
+    printf("\n%-9s %9s %8s %8s %8s %8s %8s %8s %8s %8s %8s %8s %7s\n", first, "tokens/s", "first ms",
+           "ms/step", "linears", "attent.", "norms", "sampling", "other", "waiting", "barriers",
+           "GOP/s", "of peak");
 }
 
 static enum status bench_prefill(const struct model *model, const struct engine_options *o,

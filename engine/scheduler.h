@@ -56,6 +56,7 @@ struct scheduler_profile {
     uint64_t sampling_ns;
     uint64_t drafting_ns;
     uint64_t waiting_ns; /* for other compute threads; counted in its part as well */
+    uint64_t barriers;   /* pool_barriers() of the steps */
 };
 
 enum status scheduler_create(struct scheduler **scheduler, const struct model *model,

@@ -360,6 +360,7 @@ static void emit(struct scheduler *s) {
 }
 
 static void run_step(struct scheduler *s) {
+    uint64_t barriers = pool_barriers(s->pool);
     s->step.begun_ns = clock_now_ns();
     propose(s);
     if (s->profile)
@@ -373,6 +374,7 @@ static void run_step(struct scheduler *s) {
         sample(s, 0, 1); /* not worth waking anybody */
     if (s->profile) {
         s->profile->steps++;
+        s->profile->barriers += pool_barriers(s->pool) - barriers;
         s->profile->sampling_ns += clock_now_ns() - ran_ns;
     }
     check_proposals(s);

@@ -16,7 +16,7 @@
 
 /* How many heads of a span have been attended; 0 before and after a pass. */
 struct heads_done {
-    atomic_int count;
+    _Alignas(64) atomic_int count; /* a cache line each, as workers count next to each other */
 };
 
 struct head_rows {

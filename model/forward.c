@@ -156,73 +156,143 @@ static struct norm_source input_norm(const struct forward_walk *w, int layer) {
                                 &a->norm2, p->norm2_weight, p->norm2_bias};
 }
 
-static void attend(const struct forward_walk *w, int worker, int layer) {
-    const struct forward_context *f = w->f;
-    const struct layer_activations *a = activations_layer(f->activations, layer);
-    const struct layer_linears *linears = &f->model->linears[layer];
-    const struct attention_pass attention = attention_pass(f->model, f->activations, w->batch, layer);
-    const size_t d_model = (size_t)f->model->config.d_model, d_ff = (size_t)f->model->config.d_ff;
-    const size_t before = d_model + 2 * d_ff, work = before + 3 * d_model;
-    struct wanted now = {w, layer, before, work, work};
-    struct wanted next = {w, (layer + 1) % f->model->config.layers, 0, d_model, work};
-    struct norm_source norm;
-    struct linear_product in_proj = {&linears->in_proj, activations_input(f->activations, layer),
-                                     (size_t)w->batch->rows, a->qkv, .wanted = wanted(&now)};
-    if (layer > 0) {
-        norm = input_norm(w, layer);
-        in_proj.source = (struct linear_source){add_and_norm, &norm};
-    } else {
-        in_proj.source = (struct linear_source){embed, w};
-    }
-    run_linear(f, worker, &in_proj);
-    uint64_t since_ns = start_ns(f->activations, worker);
-    attention_stage(f->pool, worker, &attention);
-    charge(f->activations, worker, PART_ATTENTION, &since_ns);
-    struct linear_product out_proj = {&linears->out_proj, a->attention, (size_t)w->batch->rows,
-                                      a->residual1, .quantized = attention.quantized != NULL,
-                                      .wanted = wanted(&next)};
-    run_linear(f, worker, &out_proj);
-}
+/* The products of a layer, from input to output, and what they need. */
+struct layer_products {
+    struct linear_product in_proj, out_proj, linear1, linear2;
+    struct norm_source input, middle;
+    struct wanted wanted[4];
+};
 
-static void feed_forward(const struct forward_walk *w, int worker, int layer) {
+static void layer_products(const struct forward_walk *w, int layer, struct layer_products *l) {
     const struct forward_context *f = w->f;
+    const struct model_config *c = &f->model->config;
     const struct layer_parameters *p = &f->model->parameters.layers[layer];
     const struct layer_activations *a = activations_layer(f->activations, layer);
     const struct layer_linears *linears = &f->model->linears[layer];
-    const size_t d_model = (size_t)f->model->config.d_model, d_ff = (size_t)f->model->config.d_ff;
-    const size_t middle = d_model + d_ff, end = middle + d_ff, work = end + 3 * d_model;
-    const int next = (layer + 1) % f->model->config.layers;
-    struct wanted wanted1 = {w, next, d_model, middle, work}, wanted2 = {w, next, middle, end, work};
-    struct norm_source norm = {w, layer, DROPOUT_RESIDUAL1, activations_input(f->activations, layer),
-                               a->residual1, &a->norm1, p->norm1_weight, p->norm1_bias};
-    struct linear_product linear1 = {&linears->linear1, a->middle, (size_t)w->batch->rows, a->hidden,
-                                     .relu = true, .source = {add_and_norm, &norm},
-                                     .wanted = wanted(&wanted1)};
-    struct linear_product linear2 = {&linears->linear2, a->hidden, (size_t)w->batch->rows,
-                                     a->residual2, .wanted = wanted(&wanted2)};
-    run_linear(f, worker, &linear1);
-    if (w->batch->dropout.rates.units > 0) {
-        struct hidden_task hidden = {w->batch, layer, (size_t)f->model->config.d_ff, a->hidden};
-        pool_stage(f->pool, worker, drop_hidden, &hidden);
+    const size_t rows = (size_t)w->batch->rows, d_model = (size_t)c->d_model, d_ff = (size_t)c->d_ff;
+    const size_t parts[] = {0, d_model, d_model + d_ff, d_model + 2 * d_ff, 4 * d_model + 2 * d_ff};
+    float *x = activations_input(f->activations, layer);
+    for (int i = 0; i < 4; i++)
+        l->wanted[i] = (struct wanted){w, i < 3 ? (layer + 1) % c->layers : layer, parts[i],
+                                       parts[i + 1], parts[4]};
+    l->in_proj = (struct linear_product){&linears->in_proj, x, rows, a->qkv, false, false,
+                                         {embed, w}, wanted(&l->wanted[3])};
+    if (layer > 0) {
+        l->input = input_norm(w, layer);
+        l->in_proj.source = (struct linear_source){add_and_norm, &l->input};
     }
-    run_linear(f, worker, &linear2);
+    l->out_proj = (struct linear_product){&linears->out_proj, a->attention, rows, a->residual1, false,
+                                          false, {0}, wanted(&l->wanted[0])};
+    l->middle = (struct norm_source){w, layer, DROPOUT_RESIDUAL1, x, a->residual1, &a->norm1,
+                                     p->norm1_weight, p->norm1_bias};
+    l->linear1 = (struct linear_product){&linears->linear1, a->middle, rows, a->hidden, true, false,
+                                         {add_and_norm, &l->middle}, wanted(&l->wanted[1])};
+    l->linear2 = (struct linear_product){&linears->linear2, a->hidden, rows, a->residual2, false,
+                                         false, {0}, wanted(&l->wanted[2])};
+}
+
+static void attend(const struct forward_walk *w, int worker, const struct attention_pass *pass) {
+    uint64_t since_ns = start_ns(w->f->activations, worker);
+    attention_stage(w->f->pool, worker, pass);
+    charge(w->f->activations, worker, PART_ATTENTION, &since_ns);
+}
+
+static void write_output(const struct forward_walk *w, size_t begin, size_t end) {
+    const struct model_config *c = &w->f->model->config;
+    struct norm_source norm = input_norm(w, c->layers);
+    float *output = activations_output(w->f->activations);
+    for (size_t row = begin; row < end; row++)
+        add_and_norm(&norm, row, output + row * (size_t)c->d_model);
+}
+
+/* Each product on its own, its outputs dealt out: the weights are the bulk, and each worker reads
+ * its own part of them. */
+static void walk_products(const struct forward_walk *w, int worker) {
+    const struct forward_context *f = w->f;
+    struct layer_products l;
+    size_t begin, end;
+    for (int layer = 0; layer < f->model->config.layers; layer++) {
+        struct attention_pass pass = attention_pass(f->model, f->activations, w->batch, layer);
+        layer_products(w, layer, &l);
+        run_linear(f, worker, &l.in_proj);
+        attend(w, worker, &pass);
+        l.out_proj.quantized = pass.quantized != NULL;
+        run_linear(f, worker, &l.out_proj);
+        run_linear(f, worker, &l.linear1);
+        if (w->batch->dropout.rates.units > 0) {
+            struct hidden_task hidden = {w->batch, layer, (size_t)f->model->config.d_ff,
+                                         l.linear2.x};
+            pool_stage(f->pool, worker, drop_hidden, &hidden);
+        }
+        run_linear(f, worker, &l.linear2);
+    }
+    uint64_t since_ns = start_ns(f->activations, worker);
+    while (pool_take(f->pool, worker, (size_t)w->batch->rows, 1, &begin, &end))
+        write_output(w, begin, end);
+    charge(f->activations, worker, PART_NORMS, &since_ns);
+}
+
+enum { ROWS_EACH = 16, BLOCK_ROWS = 12 };
+_Static_assert((int)BLOCK_ROWS <= (int)LINEAR_OWN_ROWS, "a block fits a worker's own scratch");
+
+/* With so many rows that a worker's share of them keeps it busy for longer than it takes to read all
+ * weights, rows are dealt out: what a layer does with a row between two attentions is no business of
+ * other workers. */
+static bool deals_rows(const struct forward_walk *w) {
+    const struct forward_context *f = w->f;
+    return f->model->dtype == DTYPE_INT8 && !f->activations->keeps_layers &&
+           w->batch->rows >= ROWS_EACH * pool_workers(f->pool);
+}
+
+static size_t rows_in_block(const struct forward_walk *w) {
+    size_t workers = (size_t)pool_workers(w->f->pool);
+    size_t slice = ((size_t)w->batch->rows + workers - 1) / workers;
+    size_t blocks = (slice + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    return (slice + blocks - 1) / blocks;
+}
+
+/* A block of rows from one attention to the next: the end of `layer` and the beginning of the layer
+ * behind it, or the output. -1: only the beginning of layer 0. */
+static void walk_block(const struct forward_walk *w, int worker, int layer, size_t begin,
+                       size_t end) {
+    const struct linear_scratch *scratch = &w->f->activations->linear;
+    struct layer_products l;
+    if (layer >= 0) {
+        layer_products(w, layer, &l);
+        linear_multiply_rows(worker, scratch, &l.out_proj, begin, end);
+        linear_multiply_rows(worker, scratch, &l.linear1, begin, end);
+        linear_multiply_rows(worker, scratch, &l.linear2, begin, end);
+    }
+    if (layer + 1 == w->f->model->config.layers) {
+        write_output(w, begin, end);
+        return;
+    }
+    layer_products(w, layer + 1, &l);
+    linear_multiply_rows(worker, scratch, &l.in_proj, begin, end);
+}
+
+static void walk_rows(const struct forward_walk *w, int worker) {
+    const struct forward_context *f = w->f;
+    size_t rows = (size_t)w->batch->rows, begin, end;
+    for (int layer = -1; layer < f->model->config.layers; layer++) {
+        if (layer >= 0) {
+            struct attention_pass pass = attention_pass(f->model, f->activations, w->batch, layer);
+            pass.quantized = NULL;
+            attend(w, worker, &pass);
+        }
+        uint64_t since_ns = start_ns(f->activations, worker);
+        while (pool_take(f->pool, worker, rows, rows_in_block(w), &begin, &end))
+            walk_block(w, worker, layer, begin, end);
+        charge(f->activations, worker, PART_LINEARS, &since_ns);
+    }
 }
 
 static void walk_layers(void *context, int worker) {
     const struct forward_walk *w = context;
-    const struct activations *a = w->f->activations;
-    const struct model_config *c = &w->f->model->config;
-    for (int layer = 0; layer < c->layers; layer++) {
-        attend(w, worker, layer);
-        feed_forward(w, worker, layer);
-    }
-    struct norm_source norm = input_norm(w, c->layers);
-    float *output = activations_output(a);
-    size_t rows = (size_t)w->batch->rows, begin, end;
-    uint64_t since_ns = start_ns(a, worker);
-    while (pool_take(w->f->pool, worker, rows, 1, &begin, &end))
-        add_and_norm(&norm, begin, output + begin * (size_t)c->d_model);
-    charge(a, worker, PART_NORMS, &since_ns);
+    if (deals_rows(w))
+        walk_rows(w, worker);
+    else
+        walk_products(w, worker);
 }
 
 void forward(const struct forward_context *f, const struct batch *batch) {

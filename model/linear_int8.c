@@ -89,36 +89,48 @@ void linear_int8_multiply(struct pool *pool, int worker, const struct linear_scr
     }
 }
 
-/* The rows of x, in the worker's own scratch; one worker writes x as well. */
-static void make_own(const struct linear_scratch *scratch, int worker, const struct tiles *t,
-                     bool writes) {
+/* Rows [begin, end) of x, in the worker's own scratch, for tiles to read; unless it only reads x, it
+ * writes those of x as well. */
+static void make_own(const struct linear_scratch *scratch, int worker, struct tiles *t,
+                     size_t begin, size_t end, bool writes) {
     const struct linear_source *source = &t->product->source;
-    size_t in = t->matrix->in, first = (size_t)worker * LINEAR_FEW_ROWS;
-    float *own = scratch->own_x + (size_t)worker * linear_row_bytes(scratch->widest);
-    uint8_t *bytes = scratch->own_rows + first * linear_row_bytes(scratch->widest);
-    for (size_t r = 0; r < t->rows; r++) {
+    size_t in = t->matrix->in, widest = linear_row_bytes(scratch->widest);
+    size_t first = (size_t)worker * LINEAR_OWN_ROWS;
+    uint8_t *bytes = scratch->own_rows + first * widest;
+    for (size_t r = begin; r < end; r++) {
         float *x = t->product->x + r * in;
         if (source->make) {
-            x = writes ? x : own;
+            x = writes ? x : scratch->own_x + (size_t)worker * widest;
             source->make(source->context, r, x);
         }
-        kernels_get()->quantize_row(bytes + r * t->row_bytes, t->row_bytes,
-                                    &scratch->own_quantizations[first + r], x, in);
+        kernels_get()->quantize_row(bytes + (r - begin) * t->row_bytes, t->row_bytes,
+                                    &scratch->own_quantizations[first + r - begin], x, in);
     }
+    t->bytes = bytes;
+    t->quantizations = scratch->own_quantizations + first;
 }
 
 void linear_int8_multiply_few(struct pool *pool, int worker, const struct linear_scratch *scratch,
                               const struct linear_product *product) {
     struct tiles t = tiles_of(product, product->rows);
-    size_t first = (size_t)worker * LINEAR_FEW_ROWS, begin, end;
-    size_t grain = part_tiles(&t, (size_t)pool_workers(pool));
+    size_t grain = part_tiles(&t, (size_t)pool_workers(pool)), begin, end;
     bool made = false;
-    t.bytes = scratch->own_rows + first * linear_row_bytes(scratch->widest);
-    t.quantizations = scratch->own_quantizations + first;
     while (pool_take(pool, worker, t.blocks * t.panels, grain, &begin, &end)) {
         if (!made || begin == 0)
-            make_own(scratch, worker, &t, begin == 0);
+            make_own(scratch, worker, &t, 0, t.rows, begin == 0);
         made = true;
         multiply_part(&t, worker, begin, end);
     }
+}
+
+void linear_multiply_rows(int worker, const struct linear_scratch *scratch,
+                          const struct linear_product *product, size_t begin, size_t end) {
+    struct tiles t = tiles_of(product, end - begin);
+    const struct linear_wanted *wanted = &product->wanted;
+    struct fetch_list list = {0};
+    if (wanted->list)
+        list = wanted->list(wanted->context, worker, begin, end, product->rows);
+    make_own(scratch, worker, &t, begin, end, true);
+    t.y += begin * t.matrix->out;
+    multiply(&t, 0, t.blocks, 0, t.panels, list);
 }

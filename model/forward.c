@@ -232,7 +232,7 @@ static void walk_products(const struct forward_walk *w, int worker) {
     charge(f->activations, worker, PART_NORMS, &since_ns);
 }
 
-enum { ROWS_EACH = 16, BLOCK_ROWS = 12 };
+enum { ROWS_EACH = 16, BLOCK_ROWS = 16 };
 _Static_assert((int)BLOCK_ROWS <= (int)LINEAR_OWN_ROWS, "a block fits a worker's own scratch");
 
 /* With so many rows that a worker's share of them keeps it busy for longer than it takes to read all
@@ -240,8 +240,9 @@ _Static_assert((int)BLOCK_ROWS <= (int)LINEAR_OWN_ROWS, "a block fits a worker's
  * other workers. */
 static bool deals_rows(const struct forward_walk *w) {
     const struct forward_context *f = w->f;
-    return f->model->dtype == DTYPE_INT8 && !f->activations->keeps_layers &&
-           w->batch->rows >= ROWS_EACH * pool_workers(f->pool);
+    const int workers = pool_workers(f->pool);
+    return f->model->dtype == DTYPE_INT8 && !f->activations->keeps_layers && workers > 1 &&
+           w->batch->rows >= ROWS_EACH * workers;
 }
 
 static size_t rows_in_block(const struct forward_walk *w) {

@@ -39,11 +39,11 @@ void pool_run(struct pool *pool, pool_task *task, void *context);
 typedef void pool_stages(void *context, int worker);
 void pool_walk(struct pool *pool, pool_stages *stages, void *context);
 
-/* The next stage of a walk, when its results are called in a loop: another part [*begin, *end) of
- * `total` items, `grain` of them at most. False when all parts have been done. A worker goes through
- * its own slice, the same in every walk, and then helps others, who may have lost their core. All
- * workers go through the same stages; outside of a part, which may be long after the stage is over,
- * they read nothing that a stage writes. Parts of a stage are fewer than POOL_MAX_PARTS. */
+/* A stage of a walk is a loop over this: another part [*begin, *end) of `total` items, `grain` of
+ * them at most. False when all parts have been done. A worker goes through its own slice, the same
+ * in every walk, and then helps others, who may have lost their core. All workers go through the
+ * same stages; outside of a part, which may be long after the stage is over, they read nothing that
+ * a stage writes. Parts of a stage are fewer than POOL_MAX_PARTS. */
 bool pool_take(struct pool *pool, int worker, size_t total, size_t grain, size_t *begin,
                size_t *end);
 enum { POOL_MAX_PARTS = 1 << 24 };

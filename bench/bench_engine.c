@@ -108,9 +108,9 @@ static void print_parts(const struct figures *f, double macs, double peak_gops) 
 }
 
 static void print_header(const char *first) {
-    printf("\n%-9s %9s %8s %8s %8s %8s %8s %8s %8s %8s %8s %8s %7s\n", first, "tokens/s", "first ms",
-           "ms/step", "linears", "attent.", "norms", "sampling", "other", "waiting", "barriers",
-           "GOP/s", "of peak");
+    printf("\n%-9s %9s %8s %8s %8s %8s %8s %8s %8s %8s %8s %8s %7s\n", first, "tokens/s",
+           "first ms", "ms/step", "linears", "attent.", "norms", "sampling", "other", "waiting",
+           "barriers", "GOP/s", "of peak");
 }
 
 static enum status bench_prefill(const struct model *model, const struct engine_options *o,

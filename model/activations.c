@@ -27,7 +27,8 @@ static void layout(void *context, struct arena *arena) {
     for (int i = 0; i < layers; i++)
         layout_layer(&a->layers[i], c, rows, arena);
     a->scores = arena_take(arena, (size_t)a->workers * a->scores_floats, sizeof(float));
-    a->fetch_runs = arena_take(arena, (size_t)a->workers * a->fetch_runs_each, sizeof *a->fetch_runs);
+    a->fetch_runs =
+        arena_take(arena, (size_t)a->workers * a->fetch_runs_each, sizeof *a->fetch_runs);
     a->heads_done = arena_take(arena, rows, sizeof *a->heads_done);
     a->gathered = arena_take(arena, rows * d_model, sizeof(float));
     linear_scratch_layout(&a->linear, c->d_ff > c->d_model ? c->d_ff : c->d_model,

@@ -30,16 +30,16 @@ struct attention_pass {
     int logsumexp_stride;  /* from one head's logsumexp to the next's */
     float *scratch;        /* [workers, scratch_floats] */
     size_t scratch_floats; /* a multiple of 16 */
-    const struct linear_scratch *quantized; /* an INT8 cache's rows go there too; NULL: they do not */
-    struct heads_done *heads_done; /* [spans] for that */
+    const struct linear_scratch *quantized; /* where rows go too, of an INT8 cache; or NULL */
+    struct heads_done *heads_done;          /* [spans] for that */
 };
 struct attention_pass attention_pass(const struct model *model,
                                      const struct activations *activations,
                                      const struct batch *batch, int layer);
 
 /* Reads a->qkv, writes a->attention and, but for an INT8 cache, a->logsumexp;
- * with a cache, also appends the spans' keys and values to it. The first is one stage of a walk, the
- * second a task. */
+ * with a cache, also appends the spans' keys and values to it. The first is one stage of a walk,
+ * the second a task. */
 void attention_stage(struct pool *pool, int worker, const struct attention_pass *pass);
 void attention_forward(struct pool *pool, const struct attention_pass *pass);
 

@@ -178,7 +178,8 @@ struct fetch_list attention_int8_reads(const struct batch *batch, int layer, siz
     for (size_t item = begin; item < end; item++) {
         const struct span *span = &batch->spans[item / (size_t)cache->heads];
         size_t lines = round_up(span->first + span->rows) * cache->lanes / FETCH_LINE_BYTES;
-        struct kv_head head = kv_cache_head(cache, span->slot, layer, (int)(item % (size_t)cache->heads));
+        int index = (int)(item % (size_t)cache->heads);
+        struct kv_head head = kv_cache_head(cache, span->slot, layer, index);
         runs[list.count++] = (struct fetch_run){(uintptr_t)head.keys, lines};
         runs[list.count++] = (struct fetch_run){(uintptr_t)head.values, lines};
     }

@@ -139,8 +139,8 @@ static struct fetch_list list_wanted(const void *context, int worker, size_t beg
                                 a->fetch_runs + (size_t)worker * a->fetch_runs_each);
 }
 
-/* Nothing for a few rows: there the linear layers wait for memory themselves, and the caches keep so
- * few keys and values anyway. */
+/* Nothing for a few rows: there the linear layers wait for memory themselves, and the caches keep
+ * so few keys and values anyway. */
 static struct linear_wanted wanted(const struct wanted *w) {
     const struct batch *batch = w->walk->batch;
     if (!batch->cache || batch->cache->dtype != DTYPE_INT8 || batch->rows < FETCHING_ROWS)
@@ -169,7 +169,8 @@ static void layer_products(const struct forward_walk *w, int layer, struct layer
     const struct layer_parameters *p = &f->model->parameters.layers[layer];
     const struct layer_activations *a = activations_layer(f->activations, layer);
     const struct layer_linears *linears = &f->model->linears[layer];
-    const size_t rows = (size_t)w->batch->rows, d_model = (size_t)c->d_model, d_ff = (size_t)c->d_ff;
+    const size_t d_model = (size_t)c->d_model, d_ff = (size_t)c->d_ff;
+    const size_t rows = (size_t)w->batch->rows;
     const size_t parts[] = {0, d_model, d_model + d_ff, d_model + 2 * d_ff, 4 * d_model + 2 * d_ff};
     float *x = activations_input(f->activations, layer);
     for (int i = 0; i < 4; i++)
@@ -181,8 +182,8 @@ static void layer_products(const struct forward_walk *w, int layer, struct layer
         l->input = input_norm(w, layer);
         l->in_proj.source = (struct linear_source){add_and_norm, &l->input};
     }
-    l->out_proj = (struct linear_product){&linears->out_proj, a->attention, rows, a->residual1, false,
-                                          false, {0}, wanted(&l->wanted[0])};
+    l->out_proj = (struct linear_product){&linears->out_proj, a->attention, rows, a->residual1,
+                                          false, false, {0}, wanted(&l->wanted[0])};
     l->middle = (struct norm_source){w, layer, DROPOUT_RESIDUAL1, x, a->residual1, &a->norm1,
                                      p->norm1_weight, p->norm1_bias};
     l->linear1 = (struct linear_product){&linears->linear1, a->middle, rows, a->hidden, true, false,
@@ -235,9 +236,9 @@ static void walk_products(const struct forward_walk *w, int worker) {
 enum { ROWS_EACH = 16, BLOCK_ROWS = 16 };
 _Static_assert((int)BLOCK_ROWS <= (int)LINEAR_OWN_ROWS, "a block fits a worker's own scratch");
 
-/* With so many rows that a worker's share of them keeps it busy for longer than it takes to read all
- * weights, rows are dealt out: what a layer does with a row between two attentions is no business of
- * other workers. */
+/* With so many rows that a worker's share of them keeps it busy for longer than it takes to read
+ * all weights, rows are dealt out: what a layer does with a row between two attentions is no
+ * business of other workers. */
 static bool deals_rows(const struct forward_walk *w) {
     const struct forward_context *f = w->f;
     const int workers = pool_workers(f->pool);
@@ -323,7 +324,8 @@ static void walk_logits(void *context, int worker) {
 }
 
 void forward_logits_range(const struct forward_context *f, int first, int count, float *logits) {
-    float *x = activations_output(f->activations) + (size_t)first * (size_t)f->model->config.d_model;
+    size_t d_model = (size_t)f->model->config.d_model;
+    float *x = activations_output(f->activations) + (size_t)first * d_model;
     struct logits_walk walk = {f, {&f->model->head, x, (size_t)count, .y = logits}, NULL};
     pool_walk(f->pool, walk_logits, &walk);
 }

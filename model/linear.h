@@ -91,8 +91,9 @@ struct linear_product {
 void linear_forward(struct pool *pool, const struct linear_scratch *scratch,
                     struct linear_product product);
 
-/* The same within a walk: first x, then y. Preparing is no stage where multiply() does it on its way:
- * then every worker makes the rows itself, from what the source reads, and one of them writes x. */
+/* The same within a walk: first x, then y. Preparing is no stage where multiply() does it on its
+ * way: then every worker makes the rows itself, from what the source reads, and one of them writes
+ * x. */
 void linear_prepare(struct pool *pool, int worker, const struct linear_scratch *scratch,
                     const struct linear_product *product);
 void linear_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
@@ -100,7 +101,7 @@ void linear_multiply(struct pool *pool, int worker, const struct linear_scratch 
 /* Rows [begin, end) of x and y, LINEAR_OWN_ROWS at most, by one worker and in INT8. */
 void linear_multiply_rows(int worker, const struct linear_scratch *scratch,
                           const struct linear_product *product, size_t begin, size_t end);
-/* Whether the product's rows, when there are so many, are to be in the scratch before multiply(). */
+/* Whether so many rows of a product are to be in the scratch before multiply(). */
 bool linear_prepares(const struct linear *linear, size_t rows);
 /* x[in] becomes a row in the scratch. */
 void linear_quantize(const struct linear_scratch *scratch, size_t row, const float *x, int in);

@@ -3,9 +3,9 @@
 #include "model/linear_dtypes.h"
 #include "model/pack_weights.h"
 
-/* A product whose rows are bytes. It is dealt out in tiles, a panel of outputs times a block of rows
- * that the kernels take at a time: panel after panel, so that most weights are read by one worker,
- * and still in parts of equal size where there are many workers. */
+/* A product whose rows are bytes. It is dealt out in tiles, a panel of outputs times a block of
+ * rows that the kernels take at a time: panel after panel, so that most weights are read by one
+ * worker, and still in parts of equal size where there are many workers. */
 struct tiles {
     const struct linear_product *product;
     const struct int8_matrix *matrix;
@@ -89,8 +89,8 @@ void linear_int8_multiply(struct pool *pool, int worker, const struct linear_scr
     }
 }
 
-/* Rows [begin, end) of x, in the worker's own scratch, for tiles to read; unless it only reads x, it
- * writes those of x as well. */
+/* Rows [begin, end) of x, in the worker's own scratch, for tiles to read; where it makes them and
+ * `writes`, those of x as well. */
 static void make_own(const struct linear_scratch *scratch, int worker, struct tiles *t,
                      size_t begin, size_t end, bool writes) {
     const struct linear_source *source = &t->product->source;

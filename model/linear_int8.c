@@ -35,6 +35,8 @@ static struct tiles tiles_of(const struct linear_product *product, size_t rows) 
 /* Tiles in a part. Few rows go by four panels at a time, as four take no longer than one. */
 static size_t part_tiles(const struct tiles *t, size_t workers) {
     size_t slice = (t->panels * t->blocks + workers - 1) / workers, most = PART_PANELS * t->blocks;
+    if (t->rows == 0)
+        return 1; /* of none */
     if (t->rows < FEW_ROWS)
         return slice <= 2 ? slice : slice < 8 ? (slice + 3) & ~(size_t)3 : (slice + 1) & ~(size_t)1;
     size_t parts = (slice + most - 1) / most;

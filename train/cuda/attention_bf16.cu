@@ -146,15 +146,27 @@ static __device__ void load_head(tile to, const struct head *h, const bf16 *from
     load_tile(to, from + (size_t)begin * stride, stride, h->rows - begin, h->head_dim);
 }
 
-/* Writes the warp's rows of the tile, times `scale`, each row `stride` from the last. */
+/* Writes the warp's rows of the tile, times `scale`, each row `stride` from the last. Two columns of
+ * a head lie at a multiple of their size where its width is even. */
 static __device__ void store_rows(bf16 *to, size_t stride, const struct head *h, const sums s,
                                   const float scale[2]) {
-    UNROLL for (int n = 0; n < EIGHTS; n++) {
-        UNROLL for (int i = 0; i < 4; i++) {
-            int row = h->begin + row_of(i), column = column_of(n, i);
-            if (row < h->rows && column < h->head_dim)
-                to[(size_t)row * stride + (size_t)column] =
-                    __float2bfloat16(s[n][i] * scale[i / 2]);
+    bool pairs = h->head_dim % 2 == 0;
+    UNROLL for (int half = 0; half < 2; half++) {
+        int row = h->begin + row_of(2 * half);
+        if (row >= h->rows)
+            continue;
+        UNROLL for (int n = 0; n < EIGHTS; n++) {
+            int column = column_of(n, 0), left = h->head_dim - column;
+            bf16 *at = to + (size_t)row * stride + (size_t)column;
+            pack<bf16, 2> v = {{__float2bfloat16(s[n][2 * half] * scale[half]),
+                                __float2bfloat16(s[n][2 * half + 1] * scale[half])}};
+            if (pairs && left > 0)
+                *(pack<bf16, 2> *)at = v;
+            else if (left > 0) {
+                at[0] = v.values[0];
+                if (left > 1)
+                    at[1] = v.values[1];
+            }
         }
     }
 }

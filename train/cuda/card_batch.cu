@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-static void take(struct row_arrays *a, const struct card_batch *b, struct arena *arena) {
-    size_t rows = (size_t)b->max_rows;
+static void take(struct row_arrays *a, size_t rows, const struct card_batch *b,
+                 struct arena *arena) {
     a->ids = (int32_t *)arena_take(arena, rows, sizeof(int32_t));
     a->targets = (int32_t *)arena_take(arena, rows, sizeof(int32_t));
     a->positions = (int32_t *)arena_take(arena, rows, sizeof(int32_t));
@@ -18,13 +18,14 @@ static void take(struct row_arrays *a, const struct card_batch *b, struct arena 
 
 static void layout_host(void *context, struct arena *arena) {
     struct card_batch *b = (struct card_batch *)context;
-    take(&b->host, b, arena);
+    take(&b->host, (size_t)b->max_rows, b, arena);
 }
 
-/* The arrays first, so that both arenas begin alike and one copy fills them all. */
+/* The arrays first, so that both arenas begin alike and one copy fills them all; the keys behind
+ * them stay where they are. */
 static void layout_card(void *context, struct arena *arena) {
     struct card_batch *b = (struct card_batch *)context;
-    take(&b->card, b, arena);
+    take(&b->card, (size_t)b->max_rows, b, arena);
     b->keys = (uint32_t *)arena_take(
         arena, (size_t)b->layers * (size_t)b->sites * (size_t)b->max_rows, sizeof(uint32_t));
 }
@@ -50,6 +51,13 @@ void card_batch_destroy(struct card_batch *b) {
     arena_destroy(&b->host_arena);
     card_arena_destroy(&b->card_arena);
     *b = (struct card_batch){};
+}
+
+/* Moves the arrays together for so many rows, so that no more is copied than these. */
+static void fit_arrays(struct card_batch *b, size_t rows) {
+    b->host_arena.used = b->card_arena.used = 0;
+    take(&b->host, rows, b, &b->host_arena);
+    take(&b->card, rows, b, &b->card_arena);
 }
 
 /* Rows sorted by their id; those of the same id stay in their order. */
@@ -95,6 +103,7 @@ enum status card_batch_fill(struct card_batch *b, const struct batch *from,
     b->rows = from->rows;
     b->unmasked = from->unmasked;
     b->rates = from->dropout.rates;
+    fit_arrays(b, rows);
     memcpy(b->host.ids, from->ids, rows * sizeof(int32_t));
     memcpy(b->host.targets, targets, rows * sizeof(int32_t));
     sort_rows(&b->host, from->rows, b->vocab);
@@ -102,7 +111,7 @@ enum status card_batch_fill(struct card_batch *b, const struct batch *from,
     if (drops)
         memcpy(b->host.at, from->dropout.rows, rows * sizeof *b->host.at);
     TRY(card_status(cudaMemcpyAsync(b->card_arena.memory, b->host_arena.memory,
-                                    b->host_arena.size, cudaMemcpyHostToDevice, CARD_STREAM),
+                                    b->host_arena.used, cudaMemcpyHostToDevice, CARD_STREAM),
                     "the copy of a batch", err));
     TRY(card_status(cudaEventRecord(b->copied, CARD_STREAM), "the copy of a batch", err));
     if (drops)

@@ -12,7 +12,7 @@ extern "C" {
 #include <math.h>
 #include <stdlib.h>
 
-enum { LOSS_ROWS = 8192 }; /* whose logits are held at a time */
+enum { LOSS_ROWS = 16384 }; /* whose logits are held at a time */
 
 /* What a step comes to, on the card and, once it is asked for, on the CPU. */
 struct totals {

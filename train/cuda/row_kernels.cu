@@ -156,7 +156,8 @@ static __device__ void add_warps(float *sums, const float *mine, int n) {
 }
 
 template <typename T, int PER_LANE>
-static __global__ void norm_gradient_rows(struct norm_gradient p) {
+static __global__ void __launch_bounds__(THREADS, PER_LANE <= 16 ? 2 : 1)
+norm_gradient_rows(struct norm_gradient p) {
     int n = p.norm.n;
     float weight_sum[PER_LANE] = {}, bias_sum[PER_LANE] = {}, branch_sum[PER_LANE] = {};
     for (int row = (int)(blockIdx.x * WARPS + threadIdx.x / ROW_LANES); row < p.rows;

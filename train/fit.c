@@ -34,7 +34,7 @@ static void catch_signals(void) {
 /* ---- keeping -------------------------------------------------------------- */
 
 static enum status save_model(struct fit *f, struct error *err) {
-    enum status status = trainer_fetch(&f->trainer, err);
+    enum status status = trainer_fetch_weights(&f->trainer, err);
     if (status == STATUS_OK)
         status = tokenizer_copy(f->paths.tokenizer, f->paths.out, err);
     if (status != STATUS_OK)

@@ -125,6 +125,11 @@ enum status trainer_fetch(const struct trainer *t, struct error *err) {
     return status;
 }
 
+enum status trainer_fetch_weights(const struct trainer *t, struct error *err) {
+    return t->device ? t->device->kind->fetch(t->device, DEVICE_PARAMETERS, t->model->buffer, err)
+                     : STATUS_OK;
+}
+
 enum status trainer_set_teacher(struct trainer *t, const struct teacher *teacher,
                                 struct error *err) {
     const struct model *models[TEACHER_MAX_MODELS];

@@ -71,6 +71,8 @@ int trainer_state(const struct trainer *trainer, struct state_buffer *state);
 enum status trainer_refresh(struct trainer *trainer, struct error *err);
 /* Brings the newest state into those buffers; a device keeps it elsewhere. */
 enum status trainer_fetch(const struct trainer *trainer, struct error *err);
+/* Brings only the parameters, into the model. */
+enum status trainer_fetch_weights(const struct trainer *trainer, struct error *err);
 /* To be called before steps with this teacher; it stays the caller's. */
 enum status trainer_set_teacher(struct trainer *trainer, const struct teacher *teacher,
                                 struct error *err);

@@ -358,6 +358,8 @@ static void weights_and_average_change_places(void **state) {
     float *weights = malloc(floats * sizeof *weights);
     memcpy(weights, card.model->buffer, floats * sizeof *weights);
     trainer_swap_average(&card.trainer);
+    assert_int_equal(trainer_fetch_weights(&card.trainer, NULL), STATUS_OK);
+    assert_memory_not_equal(card.model->buffer, weights, floats * sizeof *weights);
     assert_int_equal(trainer_fetch(&card.trainer, NULL), STATUS_OK);
     assert_memory_equal(card.trainer.average, weights, floats * sizeof *weights);
     assert_memory_not_equal(card.model->buffer, weights, floats * sizeof *weights);

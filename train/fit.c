@@ -61,31 +61,46 @@ static enum status when_leading(enum status (*act)(struct fit *f, struct error *
     return ranks_agree(ranks_lead() ? act(f, err) : STATUS_OK, err);
 }
 
-/* Evaluates the weights that the model has now and keeps them when no better ones are kept. */
-static enum status evaluate_and_keep(struct fit *f, struct evaluation *evaluation, bool *best,
-                                     struct error *err) {
+/* Evaluates the weights that the model has now. */
+static enum status evaluate_now(struct fit *f, struct evaluation *evaluation, struct error *err) {
     const struct evaluated what = {f->model, f->pool, f->trainer.device, false};
     double start = clock_seconds();
     enum status status = evaluate(&what, &f->valid, evaluation, err);
-    if (status == STATUS_OK && evaluation->loss < f->progress.best_loss) {
-        *best = true;
-        f->progress.best_loss = evaluation->loss;
-        f->progress.best_step = f->progress.step;
-        status = when_leading(save_model, f, err);
-    }
     measured_add(&f->forecast.evaluation, clock_seconds() - start);
     return status;
 }
 
+/* Keeps them when no better ones are kept; the time counts as the evaluation's. */
+static enum status keep_best(struct fit *f, const struct evaluation *evaluation, bool *best,
+                             struct error *err) {
+    *best = evaluation->loss < f->progress.best_loss;
+    if (!*best)
+        return STATUS_OK;
+    double start = clock_seconds();
+    f->progress.best_loss = evaluation->loss;
+    f->progress.best_step = f->progress.step;
+    enum status status = when_leading(save_model, f, err);
+    f->forecast.evaluation.seconds += clock_seconds() - start;
+    return status;
+}
+
+/* Of the newest weights and their average the better ones may be kept, so that no validation saves
+ * twice. */
 static enum status validate(struct fit *f, struct error *err) {
     struct evaluation newest, average;
     bool best = false, averaged = f->progress.step > f->average.first && f->plan.trainer.average;
-    enum status status = evaluate_and_keep(f, &newest, &best, err);
+    bool lower = false; /* the average's loss */
+    enum status status = evaluate_now(f, &newest, err);
     if (status == STATUS_OK && averaged) {
         trainer_swap_average(&f->trainer);
-        status = evaluate_and_keep(f, &average, &best, err);
+        status = evaluate_now(f, &average, err);
+        lower = status == STATUS_OK && average.loss < newest.loss;
+        if (lower)
+            status = keep_best(f, &average, &best, err);
         trainer_swap_average(&f->trainer);
     }
+    if (status == STATUS_OK && !lower)
+        status = keep_best(f, &newest, &best, err);
     if (status != STATUS_OK)
         return status;
     if (ranks_lead())

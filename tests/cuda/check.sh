@@ -54,8 +54,9 @@ prepare() {
 fit() { # NAME OPTION...
     local name=$1
     shift
-    "$out/alpaca-train" fit --device cuda --preset mini --train "$logs/data/train.jsonl" \
-        --valid "$logs/data/valid.jsonl" --tokenizer weights/mini/tokenizer.model \
+    ${run_by:-} "$out/alpaca-train" fit --device cuda --preset mini \
+        --train "$logs/data/train.jsonl" --valid "$logs/data/valid.jsonl" \
+        --tokenizer weights/mini/tokenizer.model \
         --out "$logs/$name/model" --run "$logs/$name/run" --steps 200 \
         --batch-tokens 16000 --dtype f32 --valid-every 50 "$@"
 }
@@ -76,7 +77,7 @@ survives() {
     local kills=0 pid
     mkdir -p "$logs/killed"
     while :; do
-        fit killed --checkpoint-every 0 &
+        (run_by="exec"; fit killed --checkpoint-every 0) & # exec: the pid is the trainer's own
         pid=$!
         sleep "$((2 + RANDOM % 3)).$((RANDOM % 10))"
         if [ "$kills" -lt 4 ] && kill -KILL "$pid" 2>/dev/null; then

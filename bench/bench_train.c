@@ -121,7 +121,7 @@ static enum status run_preset(const char *name, const struct train_options *o,
     struct step_result result;
     struct step_options step = {.rates = {1e-4f, 1e-4f, 0},
                                 .clip = 1,
-                                .dropout = {(float)o->dropout, (float)o->dropout}};
+                                .dropout = (float)o->dropout};
     enum status status = bench_model(&model, name, err);
     if (status == STATUS_OK)
         status = trainer_create(&trainer, model, pool, options, err);

@@ -59,7 +59,7 @@ static void attend(const void *context, struct attention_head *h, float *scratch
     const struct attention_pass *pass = context;
     if (pass->batch->cache)
         append_to_cache(pass->batch->cache, h);
-    if (h->rows < FEW_ROWS && h->dropout->rates.attention <= 0 && h->causal)
+    if (h->rows < FEW_ROWS && h->dropout->rate <= 0 && h->causal)
         attend_rows(h, scratch);
     else
         attend_blocks(h, scratch, (size_t)pass->config->positions);

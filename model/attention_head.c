@@ -76,7 +76,7 @@ bool attention_next_block(const struct attention_head *h, int max_rows,
 }
 
 void attention_drop(const struct attention_head *h, int row, float *values) {
-    float rate = h->dropout->rates.attention;
+    float rate = h->dropout->rate;
     if (rate > 0)
         kernels_get()->dropout(values, attention_visible(h, row),
                                dropout_row_key(h->dropout, h->layer, DROPOUT_ATTENTION + h->index,

@@ -71,7 +71,7 @@ static void add_and_norm(const void *context, size_t row, float *y) {
     const struct kernels *k = kernels_get();
     const struct dropout *dropout = &w->batch->dropout;
     bool keeps = w->f->activations->keeps_layers;
-    float rate = dropout->rates.units, mean, rstd;
+    float rate = dropout->rate, mean, rstd;
     size_t d_model = (size_t)w->f->model->config.d_model;
     float *residual = n->residual + row * d_model;
     if (!keeps)
@@ -97,7 +97,7 @@ static void drop_hidden(void *context, int worker, int workers) {
     const struct hidden_task *t = context;
     const struct kernels *k = kernels_get();
     const struct dropout *dropout = &t->batch->dropout;
-    float rate = dropout->rates.units;
+    float rate = dropout->rate;
     size_t begin, end;
     pool_slice((size_t)t->batch->rows, 1, worker, workers, &begin, &end);
     for (size_t row = begin; row < end; row++)
@@ -220,7 +220,7 @@ static void walk_products(const struct forward_walk *w, int worker) {
         l.out_proj.quantized = pass.quantized != NULL;
         run_linear(f, worker, &l.out_proj);
         run_linear(f, worker, &l.linear1);
-        if (w->batch->dropout.rates.units > 0) {
+        if (w->batch->dropout.rate > 0) {
             struct hidden_task hidden = {w->batch, layer, (size_t)f->model->config.d_ff,
                                          l.linear2.x};
             pool_stage(f->pool, worker, drop_hidden, &hidden);

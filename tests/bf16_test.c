@@ -323,7 +323,7 @@ static void long_stories_agree_with_fp32(void **state) {
     struct model *models[2];
     struct trainer trainers[2];
     struct step_result results[2];
-    struct step_options step = {.dropout = {0.2f, 0.2f}, .dropout_key = 9};
+    struct step_options step = {.dropout = 0.2f, .dropout_key = 9};
     assert_int_equal(pool_create(&pool, 2, NULL), STATUS_OK);
     for (int i = 0; i < 2; i++) {
         struct trainer_options options = {.optimizer = {.beta1 = 0.9f, .beta2 = 0.9f, .eps = 1},

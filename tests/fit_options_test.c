@@ -78,34 +78,6 @@ static void a_step_is_counted_in_what_was_given(void **state) {
                            " batch-stories=2 batch-tokens=800 "));
 }
 
-static void check_dropout(const char *const *flags, double units, double attention) {
-    struct command command;
-    assert_int_equal(parse(&command, flags, NULL), STATUS_OK);
-    assert_true(command.plan.dropout.units == (float)units);
-    assert_true(command.plan.dropout.attention == (float)attention);
-}
-
-static void attention_drops_as_the_rest_where_nothing_else_is_asked(void **state) {
-    (void)state;
-    const char *const both[] = {"--dropout=0.3", "--numeric=f32", NULL};
-    const char *const apart[] = {"--dropout=0.3", "--attention-dropout=0", "--numeric=f32", NULL};
-    check_dropout(both, 0.3, 0.3);
-    check_dropout(apart, 0.3, 0);
-    assert_null(strstr(RECIPE("--dropout=0.3"), "attention"));
-    assert_non_null(strstr(RECIPE("--attention-dropout=0"), " attention-dropout=0 "));
-}
-
-static void beta2_reaches_adam(void **state) {
-    (void)state;
-    const char *const flags[] = {"--beta2=0.99", "--numeric=f32", NULL}, *const none[] = {NULL};
-    struct command command;
-    assert_int_equal(parse(&command, flags, NULL), STATUS_OK);
-    assert_true(command.plan.trainer.optimizer.beta2 == 0.99f);
-    assert_int_equal(parse(&command, none, NULL), STATUS_OK);
-    assert_true(command.plan.trainer.optimizer.beta2 == 0.999f);
-    assert_non_null(strstr(RECIPE("--beta2=0.99"), " beta2=0.99 "));
-}
-
 /* The micro-batch's rows for --threads and --micro-tokens. */
 static int micro_rows(const char *threads, const char *micro_tokens) {
     char first[40], second[40];
@@ -135,8 +107,6 @@ int main(void) {
         cmocka_unit_test(the_default_is_the_recipe_for_little_text),
         cmocka_unit_test(adam_has_the_presets_rate),
         cmocka_unit_test(a_step_is_counted_in_what_was_given),
-        cmocka_unit_test(attention_drops_as_the_rest_where_nothing_else_is_asked),
-        cmocka_unit_test(beta2_reaches_adam),
         cmocka_unit_test(many_threads_get_larger_micro_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

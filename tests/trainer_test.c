@@ -53,8 +53,7 @@ static void close_bench(struct bench *b) {
     pool_destroy(b->pool);
 }
 
-static struct step_result step_dropping(struct bench *b, float rate, struct dropout_rates dropout,
-                                        uint64_t key) {
+static struct step_result step(struct bench *b, float rate, float dropout, uint64_t key) {
     struct step_options options = {.rates = {rate, rate, 0.1f},
                                    .dropout = dropout,
                                    .dropout_key = key};
@@ -63,10 +62,6 @@ static struct step_result step_dropping(struct bench *b, float rate, struct drop
     if (trainer_step(&b->trainer, &b->batch, &options, &result, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     return result;
-}
-
-static struct step_result step(struct bench *b, float rate, float dropout, uint64_t key) {
-    return step_dropping(b, rate, (struct dropout_rates){dropout, dropout}, key);
 }
 
 static void check_loss_falls(const struct optimizer_options *options, float rate) {
@@ -190,24 +185,24 @@ static void micro_batches_tell_their_rows(void **state) {
 
 /* The loss after moving one tensor by `length` along its gradient (with everything else held). */
 static double loss_along(struct bench *b, const struct tensor_info *info, const float *direction,
-                         const float *start, double length, struct dropout_rates dropout) {
+                         const float *start, double length, float dropout) {
     float *values = b->model->buffer + info->offset;
     for (size_t i = 0; i < info->count; i++)
         values[i] = (float)((double)start[info->offset + i] + length * (double)direction[i]);
-    double loss = step_dropping(b, 0, dropout, 77).loss;
+    double loss = step(b, 0, dropout, 77).loss;
     memcpy(values, start + info->offset, info->count * sizeof(float));
     return loss;
 }
 
 /* backward() must see the very masks that forward() drew: the slope of the loss along each
  * tensor's gradient is the gradient's length. */
-static void check_slopes(struct dropout_rates dropout) {
+static void check_slopes(float dropout) {
     struct bench b;
     open_bench(&b, 2, &ADAM, 64, 8); /* several micro-batches */
     float *gradient = malloc(b.floats * sizeof *gradient);
     float *start = malloc(b.floats * sizeof *start);
     assert_true(gradient && start);
-    step_dropping(&b, 0, dropout, 77);
+    step(&b, 0, dropout, 77);
     memcpy(gradient, b.trainer.gradients, b.floats * sizeof *gradient);
     memcpy(start, b.model->buffer, b.floats * sizeof *start);
     for (int t = 0; t < model_tensor_count(&b.model->config); t++) {
@@ -235,14 +230,12 @@ static void check_slopes(struct dropout_rates dropout) {
 
 static void gradients_are_slopes(void **state) {
     (void)state;
-    check_slopes((struct dropout_rates){0, 0});
+    check_slopes(0);
 }
 
 static void gradients_are_slopes_under_dropout(void **state) {
     (void)state;
-    check_slopes((struct dropout_rates){0.3f, 0});
-    check_slopes((struct dropout_rates){0, 0.3f});
-    check_slopes((struct dropout_rates){0.2f, 0.4f});
+    check_slopes(0.3f);
 }
 
 static void dropout_changes_with_its_key(void **state) {
@@ -253,20 +246,6 @@ static void dropout_changes_with_its_key(void **state) {
     assert_true(fabs(one - none) > 1e-4);
     assert_true(one == step(&b, 0, 0.3f, 1).loss);
     assert_true(one != step(&b, 0, 0.3f, 2).loss);
-    close_bench(&b);
-}
-
-/* The masks of attention are those of a site of their own, whatever is dropped elsewhere. */
-static void attention_has_a_dropout_of_its_own(void **state) {
-    (void)state;
-    struct bench b;
-    open_bench(&b, 2, &ADAM, 4096, 20);
-    double none = step(&b, 0, 0, 1).loss, both = step(&b, 0, 0.3f, 1).loss;
-    double units = step_dropping(&b, 0, (struct dropout_rates){0.3f, 0}, 1).loss;
-    double attention = step_dropping(&b, 0, (struct dropout_rates){0, 0.3f}, 1).loss;
-    assert_true(fabs(units - none) > 1e-4 && fabs(attention - none) > 1e-5);
-    assert_true(fabs(units - both) > 1e-5 && fabs(attention - both) > 1e-4);
-    assert_true(attention == step_dropping(&b, 0, (struct dropout_rates){0, 0.3f}, 1).loss);
     close_bench(&b);
 }
 
@@ -421,7 +400,6 @@ int main(void) {
         cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(gradients_are_slopes_under_dropout),
         cmocka_unit_test(dropout_changes_with_its_key),
-        cmocka_unit_test(attention_has_a_dropout_of_its_own),
         cmocka_unit_test(the_same_run_gives_the_same_bits),
         cmocka_unit_test(the_thread_count_only_changes_the_rounding),
         cmocka_unit_test(clipping_bounds_the_gradient),

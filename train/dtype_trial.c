@@ -45,8 +45,7 @@ static enum status make_stories(struct stories *s, const struct dtype_trial *tri
 }
 
 /* Seconds of the fastest pass, which other processes disturbed least. */
-static double fastest_pass(struct trainer *trainer, const struct stories *stories,
-                           struct dropout_rates dropout) {
+static double fastest_pass(struct trainer *trainer, const struct stories *stories, float dropout) {
     const struct story_batch batch = {.stories = stories->count, .rows = stories->rows,
                                       .lengths = stories->lengths, .inputs = stories->inputs,
                                       .targets = stories->targets};

@@ -10,7 +10,6 @@
 #define ALPACA_TRAIN_DTYPE_TRIAL_H
 
 #include "base/status.h"
-#include "model/kernels/dropout.h"
 #include "model/model.h"
 
 struct pool;
@@ -18,7 +17,7 @@ struct pool;
 struct dtype_trial {
     const struct model_config *config;
     int micro_rows; /* at least the rows of a story of all positions */
-    struct dropout_rates dropout;
+    float dropout;
 };
 
 /* Tokens per second of gradients with as many layers as are tried; comparable with each other,

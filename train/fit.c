@@ -179,7 +179,7 @@ static enum status take_step(struct fit *f, struct error *err) {
         .rates = {(float)(o->rate * factor), (float)(o->others_rate * factor),
                   (float)o->weight_decay},
         .clip = (float)o->clip,
-        .dropout = f->plan.dropout,
+        .dropout = (float)o->dropout,
         .average_share = (float)weight_average_share(&f->average, step),
         .distillation = {f->teacher, (float)o->teacher_weight},
         .dropout_key = rng_derive(rng_derive(o->seed, 0x64726f70 /* "drop" */), step),

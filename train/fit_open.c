@@ -163,7 +163,8 @@ static enum status checkpoint_dtype(const struct fit *f, enum dtype *dtype, bool
 }
 
 static enum status measure_dtype(const struct fit *f, enum dtype *dtype, struct error *err) {
-    const struct dtype_trial trial = {&f->plan.config, f->options.micro_tokens, f->plan.dropout};
+    const struct dtype_trial trial = {&f->plan.config, f->options.micro_tokens,
+                                      (float)f->options.dropout};
     struct dtype_speeds speeds = {0};
     *dtype = f->plan.trainer.device ? DTYPE_BF16 : DTYPE_F32;
     if (f->plan.trainer.device || !bf16_available())

@@ -38,14 +38,10 @@ static const struct flag flags[] = {
      "3e-4 for alpaca"},
     {"adam-lr", FLAG_REAL, AT(others_rate), "0.004", 0, 10, "",
      "with muon: peak learning rate of what Adam updates"},
-    {"beta2", FLAG_REAL, AT(beta2), "0.999", 0, 0.999999, "",
-     "of Adam: share of its mean squared gradient that a step keeps"},
     {"weight-decay", FLAG_REAL, AT(weight_decay), "0.1", 0, 100, "",
      "of matrices, with adamw and muon; the learning rate multiplies it"},
     {"clip", FLAG_REAL, AT(clip), "1", 0, 1e6, "", "gradient norm at most; 0 for no clipping"},
     {"dropout", FLAG_REAL, AT(dropout), "0.1", 0, 0.9, "", "share of values dropped in training"},
-    {"attention-dropout", FLAG_REAL, AT(attention_dropout), "-1", -1, 0.9, "",
-     "share of the attention weights dropped; below 0 for that of --dropout"},
     {"crop", FLAG_REAL, AT(random_crop), "0.5", 0, 1, "",
      "share of the stories that begin at a random place, another one every epoch; with it the rest "
      "of stories longer than the model's positions is learned too"},
@@ -146,7 +142,7 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
     if (o->layers)
         plan->config.layers = o->layers;
     plan->trainer.optimizer = (struct optimizer_options){
-        .beta1 = 0.9f, .beta2 = (float)o->beta2, .eps = 1e-8f, .momentum = 0.95f};
+        .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .momentum = 0.95f};
     if (!optimizer_kind_parse(o->optimizer, &plan->trainer.optimizer.kind))
         return one_of("optimizer", "adam, adamw or muon", o->optimizer, err);
     if (!schedule_shape_parse(o->shape, &plan->shape))
@@ -177,9 +173,6 @@ enum status fit_options_complete(struct fit_options *o, struct fit_plan *plan,
         o->rate = muon ? 0.02 : large ? 3e-4 : 5e-4;
     if (!muon)
         o->others_rate = o->rate;
-    if (o->attention_dropout < 0)
-        o->attention_dropout = o->dropout;
-    plan->dropout = (struct dropout_rates){(float)o->dropout, (float)o->attention_dropout};
     if (o->batch_stories == 0 && o->batch_tokens == 0)
         o->batch_tokens = 9700;
     if (o->micro_tokens == 0)
@@ -207,11 +200,6 @@ void fit_recipe(const struct fit_options *o, const struct fit_plan *plan,
                   o->batch_tokens, o->seed);
     if (o->layers)
         buffer_printf(recipe, "layers=%d ", o->layers);
-    /* Left out where they are what they were before they could be set: older runs go on. */
-    if (o->beta2 != 0.999)
-        buffer_printf(recipe, "beta2=%g ", o->beta2);
-    if (o->attention_dropout != o->dropout)
-        buffer_printf(recipe, "attention-dropout=%g ", o->attention_dropout);
     if (o->random_crop > 0)
         buffer_printf(recipe, "crop=%g ", o->random_crop);
     if (plan->trainer.average)

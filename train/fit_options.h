@@ -22,7 +22,7 @@ struct fit_options {
     /* the recipe */
     const char *device; /* NULL: the CPU; no flag sets it in builds without a device */
     const char *optimizer, *dtype, *shape, *average, *teacher, *start;
-    double rate, others_rate, beta2, clip, weight_decay, dropout, attention_dropout, random_crop;
+    double rate, others_rate, clip, weight_decay, dropout, random_crop;
     double warmup, final_rate, epochs, average_decay, average_from, teacher_weight;
     uint64_t steps, seed;
     int layers, batch_stories, batch_tokens;
@@ -38,7 +38,6 @@ extern const struct flag_table fit_flags;
 struct fit_plan {
     struct model_config config;
     struct trainer_options trainer;
-    struct dropout_rates dropout;
     enum schedule_shape shape;
     bool float32; /* the model is written as F32, else BF16 */
     bool measure; /* trainer.dtype is still to be chosen (train/dtype_trial.h) */

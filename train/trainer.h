@@ -82,7 +82,7 @@ void trainer_swap_average(struct trainer *trainer);
 struct step_options {
     struct learning_rates rates;
     float clip; /* gradient norm at most; 0: no clipping */
-    struct dropout_rates dropout;
+    float dropout;
     uint64_t dropout_key; /* another one for every step */
     float average_share;  /* of the new weights in the average (weight_average.h) */
     struct distillation distillation;

@@ -24,17 +24,11 @@ struct dropout_row {
     uint32_t story, row;
 };
 
-/* Shares of what is dropped; 0: nothing. */
-struct dropout_rates {
-    float units;     /* at every other site */
-    float attention; /* of the attention weights */
-};
-
 /* Of one training pass. */
 struct dropout {
-    struct dropout_rates rates;
+    float rate;                     /* 0: none */
     uint64_t key;                   /* of the step */
-    const struct dropout_row *rows; /* [rows of the batch]; not read where both rates are 0 */
+    const struct dropout_row *rows; /* [rows of the batch]; not read where rate is 0 */
 };
 
 /* What all columns of a row share. */

@@ -125,7 +125,7 @@ struct attention_differences attention_check(const struct attention_case *what) 
     batch.ids = ids.data(), batch.rows = (int)rows;
     batch.spans = spans.data(), batch.span_count = what->spans;
     batch.unmasked = what->unmasked;
-    batch.dropout = {{0, what->dropout}, 99, at.data()};
+    batch.dropout = {what->dropout, 99, at.data()};
     must(card_batch_create(&card, &config, (int)rows + 3, &err), &err);
     must(card_batch_fill(&card, &batch, ids.data(), &err), &err);
     std::vector<float> qkv = numbers(1, 3 * rows * d_model), d_out = numbers(2, rows * d_model);

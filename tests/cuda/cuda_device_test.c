@@ -101,11 +101,8 @@ static void side_close(struct side *s) {
     model_destroy(s->model);
 }
 
-static const struct dropout_rates SOME_DROPOUT = {0.1f, 0.1f}, NO_DROPOUT = {0, 0};
-
 static struct step_result side_step(struct side *s, const struct stories *stories, uint64_t step,
-                                    struct dropout_rates dropout,
-                                    struct distillation distillation) {
+                                    float dropout, struct distillation distillation) {
     struct story_batch batch = batch_of(stories);
     struct step_options options = {.rates = {0.01f, 0.003f, 0.1f},
                                    .clip = 0.7f,
@@ -170,7 +167,7 @@ struct bounds {
 /* Steps on the CPU in F32 and on the device: two, or in BF16, after whose first step the weights
  * are no longer the same, one. */
 static void compare(const struct model_config *config, const struct optimizer_options *optimizer,
-                    enum dtype dtype, struct dropout_rates dropout, struct bounds bounds) {
+                    enum dtype dtype, float dropout, struct bounds bounds) {
     uint64_t steps = dtype == DTYPE_F32 ? 2 : 1;
     struct stories stories = some_stories();
     struct side cpu, card;
@@ -201,36 +198,34 @@ static const struct bounds F32_BOUNDS = {1e-5, 1e-4, 1e-4}, BF16_BOUNDS = {2e-3,
 static void f32_follows_the_cpu_and_its_dropout(void **state) {
     (void)state;
     struct model_config config = config_of(24, 3);
-    compare(&config, &ADAMW, DTYPE_F32, (struct dropout_rates){0.2f, 0.35f}, F32_BOUNDS);
+    compare(&config, &ADAMW, DTYPE_F32, 0.2f, F32_BOUNDS);
 }
 
 static void f32_muon_follows_the_cpu(void **state) {
     (void)state;
     struct model_config config = config_of(24, 2);
-    compare(&config, &MUON, DTYPE_F32, (struct dropout_rates){0.1f, 0},
-            (struct bounds){1e-5, 2e-4, 1e-3});
+    compare(&config, &MUON, DTYPE_F32, 0.1f, (struct bounds){1e-5, 2e-4, 1e-3});
 }
 
 static void bf16_follows_the_cpu(void **state) {
     (void)state;
     struct model_config config = config_of(48, 2);
-    compare(&config, &ADAMW, DTYPE_BF16, (struct dropout_rates){0.2f, 0.1f}, BF16_BOUNDS);
+    compare(&config, &ADAMW, DTYPE_BF16, 0.2f, BF16_BOUNDS);
 }
 
 /* Heads whose rows do not begin at multiples of 16 bytes, as mini's do not. */
 static void bf16_takes_heads_of_any_width(void **state) {
     (void)state;
     struct model_config even = config_of(16, 8), odd = config_of(24, 8), wide = config_of(64, 1);
-    compare(&even, &ADAMW, DTYPE_BF16, SOME_DROPOUT, BF16_BOUNDS);
-    compare(&odd, &ADAMW, DTYPE_BF16, SOME_DROPOUT, BF16_BOUNDS);
-    compare(&wide, &ADAMW, DTYPE_BF16, SOME_DROPOUT, BF16_BOUNDS);
+    compare(&even, &ADAMW, DTYPE_BF16, 0.1f, BF16_BOUNDS);
+    compare(&odd, &ADAMW, DTYPE_BF16, 0.1f, BF16_BOUNDS);
+    compare(&wide, &ADAMW, DTYPE_BF16, 0.1f, BF16_BOUNDS);
 }
 
 static void bf16_muon_follows_the_cpu(void **state) {
     (void)state;
     struct model_config config = config_of(24, 2);
-    compare(&config, &MUON, DTYPE_BF16, (struct dropout_rates){0, 0.1f},
-            (struct bounds){2e-3, 8e-2, 1e-1});
+    compare(&config, &MUON, DTYPE_BF16, 0.1f, (struct bounds){2e-3, 8e-2, 1e-1});
 }
 
 /* ---- teachers and evaluation ------------------------------------------------ */
@@ -264,8 +259,8 @@ static void teachers_are_followed_as_on_the_cpu(void **state) {
     side_open(&card, &config, &ADAMW, DTYPE_F32, "cuda");
     assert_int_equal(trainer_set_teacher(&card.trainer, teacher, NULL), STATUS_OK);
     struct distillation distillation = {teacher, 0.6f};
-    struct step_result expected = side_step(&cpu, &stories, 0, SOME_DROPOUT, distillation);
-    struct step_result result = side_step(&card, &stories, 0, SOME_DROPOUT, distillation);
+    struct step_result expected = side_step(&cpu, &stories, 0, 0.1f, distillation);
+    struct step_result result = side_step(&card, &stories, 0, 0.1f, distillation);
     assert_true(fabs(result.loss - expected.loss) < 1e-5 * expected.loss);
     check_close("gradients", &config, card.trainer.gradients, cpu.trainer.gradients, 1e-4);
     teacher_close(teacher);
@@ -305,7 +300,7 @@ static float *state_after(const struct model_config *config, enum dtype dtype, b
     struct distillation none = {0};
     struct side first, second, *s = &first;
     side_open(&first, config, &MUON, dtype, "cuda");
-    (void)side_step(&first, &stories, 0, SOME_DROPOUT, none);
+    (void)side_step(&first, &stories, 0, 0.1f, none);
     if (interrupted) { /* as checkpoint_save() and checkpoint_load() do */
         struct state_buffer from[TRAINER_STATE_MAX], to[TRAINER_STATE_MAX];
         side_open(&second, config, &MUON, dtype, "cuda");
@@ -317,7 +312,7 @@ static float *state_after(const struct model_config *config, enum dtype dtype, b
         assert_int_equal(trainer_refresh(&second.trainer, NULL), STATUS_OK);
         s = &second;
     }
-    (void)side_step(s, &stories, 1, SOME_DROPOUT, none);
+    (void)side_step(s, &stories, 1, 0.1f, none);
     size_t floats = model_buffer_floats(config);
     float *kept = malloc(4 * floats * sizeof *kept);
     memcpy(kept, s->model->buffer, floats * sizeof *kept);
@@ -354,7 +349,7 @@ static void weights_and_average_change_places(void **state) {
     struct distillation none = {0};
     struct side card;
     side_open(&card, &config, &ADAMW, DTYPE_BF16, "cuda");
-    (void)side_step(&card, &stories, 0, NO_DROPOUT, none);
+    (void)side_step(&card, &stories, 0, 0, none);
     float *weights = malloc(floats * sizeof *weights);
     memcpy(weights, card.model->buffer, floats * sizeof *weights);
     trainer_swap_average(&card.trainer);

@@ -324,8 +324,6 @@ def test_a_run_that_cannot_go_on_says_which_setting_differs(data, validated, tmp
                             "--tokenizer (other content)"),
                            (("--dtype", "f32"), "--dtype bf16 (now f32)"),
                            (("--crop", "0.5"), "--crop none (now 0.5)"),
-                           (("--beta2", "0.99"), "--beta2 none (now 0.99)"),
-                           (("--attention-dropout", "0"), "--attention-dropout none (now 0)"),
                            # More than a message has room for: those that are whole.
                            (("--optimizer", "muon", "--schedule", "linear", "--crop", "0.5",
                              "--average", "ema"), "--crop none (now 0.5), ...; give the same")):

@@ -98,32 +98,30 @@ static void make_keys(struct card_batch *b, const struct dropout *dropout) {
 enum status card_batch_fill(struct card_batch *b, const struct batch *from,
                             const int32_t *targets, struct error *err) {
     size_t rows = (size_t)from->rows;
-    bool drops = from->dropout.rates.units > 0 || from->dropout.rates.attention > 0;
     TRY(card_status(cudaEventSynchronize(b->copied), "the copy of a batch", err));
     b->rows = from->rows;
     b->unmasked = from->unmasked;
-    b->rates = from->dropout.rates;
+    b->dropout = from->dropout.rate;
     fit_arrays(b, rows);
     memcpy(b->host.ids, from->ids, rows * sizeof(int32_t));
     memcpy(b->host.targets, targets, rows * sizeof(int32_t));
     sort_rows(&b->host, from->rows, b->vocab);
     fill_spans(b, from);
-    if (drops)
+    if (b->dropout > 0)
         memcpy(b->host.at, from->dropout.rows, rows * sizeof *b->host.at);
     TRY(card_status(cudaMemcpyAsync(b->card_arena.memory, b->host_arena.memory,
                                     b->host_arena.used, cudaMemcpyHostToDevice, CARD_STREAM),
                     "the copy of a batch", err));
     TRY(card_status(cudaEventRecord(b->copied, CARD_STREAM), "the copy of a batch", err));
-    if (drops)
+    if (b->dropout > 0)
         make_keys(b, &from->dropout);
     return STATUS_OK;
 }
 
 struct row_dropout card_batch_dropout(const struct card_batch *b, int layer, int site) {
-    float rate = site < DROPOUT_ATTENTION ? b->rates.units : b->rates.attention;
     size_t place = (size_t)layer * (size_t)b->sites + (size_t)site;
-    if (rate <= 0)
+    if (b->dropout <= 0)
         return (struct row_dropout){};
-    return (struct row_dropout){b->keys + place * (size_t)b->max_rows, dropout_threshold(rate),
-                                dropout_scale(rate)};
+    return (struct row_dropout){b->keys + place * (size_t)b->max_rows,
+                                dropout_threshold(b->dropout), dropout_scale(b->dropout)};
 }

@@ -26,8 +26,8 @@ struct card_batch {
     int rows, tile_count;
     bool unmasked;
     struct row_arrays host, card;
-    uint32_t *keys;             /* [layers, sites, max_rows] on the card */
-    struct dropout_rates rates; /* of dropout, for which the keys are */
+    uint32_t *keys; /* [layers, sites, max_rows] on the card */
+    float dropout;  /* the share for which the keys are; 0: none */
     struct arena host_arena, card_arena;
     cudaEvent_t copied;
 };

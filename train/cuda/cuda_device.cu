@@ -245,7 +245,7 @@ static enum status add_gradients(struct device *device, const struct batch *batc
     struct cuda_device *d = cuda(device);
     TRY(card_batch_fill(&d->batch, batch, targets->ids, err));
     struct card_batch plain = d->batch;
-    plain.rates = (struct dropout_rates){};
+    plain.dropout = 0;
     for (int i = 0; i < d->teacher_count && targets->distillation.teacher; i++)
         TRY(network_forward(&d->teachers[i], &plain, err));
     TRY(network_forward(&d->network, &d->batch, err));

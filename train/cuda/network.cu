@@ -300,7 +300,7 @@ static enum status backward_layer(struct network *n, const struct card_batch *b,
                                             g->d_attention};
     struct linear_gradient_pass in_proj = {l->x, g->d_qkv, d_model, 3 * d_model,
                                            p->in_proj_weight, grad->in_proj_weight, NULL};
-    struct column_sums hidden = {g->d_hidden, l->hidden, dropout_scale(b->rates.units),
+    struct column_sums hidden = {g->d_hidden, l->hidden, dropout_scale(b->dropout),
                                  rows, d_ff, NULL, grad->linear1_bias};
     struct column_sums qkv = {g->d_qkv, NULL, 1, rows, 3 * d_model, NULL, grad->in_proj_bias};
     struct card_attention attention = attention_of(n, b, layer);

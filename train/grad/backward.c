@@ -57,7 +57,7 @@ static void norm_worker(void *context, int worker, int workers) {
     const struct norm_task *t = context;
     const struct kernels *k = kernels_get();
     const struct dropout *dropout = &t->batch->dropout;
-    float rate = dropout->rates.units;
+    float rate = dropout->rate;
     size_t d_model = (size_t)t->model->config.d_model, begin, end;
     float *weight_sum = t->sums + (size_t)worker * 2 * d_model, *bias_sum = weight_sum + d_model;
     memset(weight_sum, 0, 2 * d_model * sizeof(float));
@@ -145,7 +145,7 @@ static void backward_layer(const struct forward_context *f, const struct batch *
                                  gradients->linear2_weight, gradients->linear2_bias, s->d_hidden,
                                  false});
     struct hidden_task hidden = {a->hidden, s->d_hidden, rows * (size_t)model->config.d_ff,
-                                 dropout_scale(batch->dropout.rates.units)};
+                                 dropout_scale(batch->dropout.rate)};
     pool_run(f->pool, hidden_worker, &hidden);
     linear_backward(f->pool, (struct linear_gradient){
                                  &linears->linear1, a->middle, s->d_hidden, rows,

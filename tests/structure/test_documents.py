@@ -6,7 +6,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "bench/README.md", "docs/api.md",
-             "docs/training.md", "docs/web.md"]
+             "docs/blind-reading.md", "docs/training.md", "docs/web.md"]
 ROOMS = ["base", "tokenizer", "model", "engine", "train", "server", "cli", "evaluation", "web",
          "bench", "tests", "public",
          "weights", "data", "deploy", "docs"]

@@ -215,6 +215,7 @@ AVX512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl
 CFLAGS_model/kernels/avx2        := -mavx2 -mfma
 CFLAGS_model/kernels/avx512      := $(AVX512) -mfma
 CFLAGS_model/kernels/bf16_avx512 := $(AVX512) -mavx512bf16
+CFLAGS_model/kernels/int8_amx    := -mavx512f -mamx-tile -mamx-int8
 CFLAGS_model/kernels/int8_avx2   := -mavx2
 CFLAGS_model/kernels/int8_vnni   := -mavx512f -mavx512vnni
 endif

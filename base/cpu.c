@@ -9,6 +9,10 @@
 #ifdef __linux__
 #include <sched.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#endif
 
 static int affinity_count(void) {
 #ifdef __linux__
@@ -128,6 +132,27 @@ bool cpu_has_avx512_vnni(void) {
     return false;
 }
 bool cpu_has_avx512_bf16(void) {
+    return false;
+}
+#endif
+
+#if defined(__x86_64__) && defined(__linux__)
+/* Linux's Documentation/arch/x86/xstate.rst: tiles are state that a process must ask for. It holds
+ * for all threads. */
+static bool tiles_are_permitted(void) {
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+bool cpu_has_amx_int8(void) {
+    unsigned a, b, c, d;
+    return cpu_has_avx512_vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+           (d & 1u << 24) && /* AMX-TILE */
+           (d & 1u << 25) && /* AMX-INT8 */
+           tiles_are_permitted();
+}
+#else
+bool cpu_has_amx_int8(void) {
     return false;
 }
 #endif

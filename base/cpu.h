@@ -15,5 +15,8 @@ bool cpu_has_avx2(void);   /* AVX2 + FMA */
 bool cpu_has_avx512(void); /* AVX-512 F, BW, DQ, VL */
 bool cpu_has_avx512_vnni(void); /* those and VNNI: sums of products of bytes */
 bool cpu_has_avx512_bf16(void); /* those and BF16: sums of products of bfloat16 */
+/* AVX-512 with VNNI, and AMX: tiles of bytes. Asks the operating system to let this process use
+ * tiles; false where it does not. */
+bool cpu_has_amx_int8(void);
 
 #endif

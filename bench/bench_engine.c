@@ -33,7 +33,7 @@ static const struct flag flags[] = {
     {"repeat", FLAG_INT, AT(repeat), "5", 1, 1000, "times", "each load, of which the best counts"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
     {"cpu", FLAG_TEXT, AT(cpu), NULL, 0, 0, "NAME",
-     "kernels: portable, avx2 or avx512; by default the best that the CPU has"},
+     "kernels: portable, avx2, avx512 or amx; by default the best that the CPU has"},
     {"draft", FLAG_TEXT, AT(draft), "off", 0, 0, "FOLDER",
      "a draft model, or auto: real stories, with it and without in turns; the medians count"},
     {"draft-tokens", FLAG_TEXT, AT(draft_tokens), "auto", 0, 0, "tokens",

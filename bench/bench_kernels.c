@@ -21,7 +21,7 @@ struct kernels_options {
 #define AT(member) offsetof(struct kernels_options, member)
 static const struct flag flags[] = {
     {"cpu", FLAG_TEXT, AT(cpu), NULL, 0, 0, "NAME",
-     "only these kernels: portable, avx2 or avx512; by default all that the CPU has"},
+     "only these kernels: portable, avx2, avx512 or amx; by default all that the CPU has"},
 };
 static const struct flag_table table = {
     .usage = "alpaca-bench kernels [options]",
@@ -158,7 +158,7 @@ static void layout(void *context, struct arena *arena) {
 
 static enum status run(const void *options_of_command, struct error *err) {
     const struct kernels_options *o = options_of_command;
-    static const char *const names[] = {"avx512", "avx2", "portable"};
+    static const char *const names[] = {"amx", "avx512", "avx2", "portable"};
     struct work w = {0};
     struct pool *pool = NULL;
     enum status status = arena_build(&w.arena, layout, &w, err);
@@ -174,12 +174,12 @@ static enum status run(const void *options_of_command, struct error *err) {
         goto cleanup;
     fill(w.x, (size_t)MAX_ROWS * D_FF, 1);
     fill(w.weights, (size_t)VOCAB * D_MODEL, 2);
-    double peak_gops = peak_int8_gops(pool);
-    printf("one thread; peak %.0f GOP/s of int8\n", peak_gops);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (kernels_select(o->cpu ? o->cpu : names[i], NULL) != STATUS_OK)
             continue;
-        printf("\n== %s and %s\n", kernels_get()->name, int8_kernels_get()->name);
+        double peak_gops = peak_int8_gops(pool);
+        printf("\n== %s and %s, one thread; peak %.0f GOP/s of int8\n", kernels_get()->name,
+               int8_kernels_get()->name, peak_gops);
         bench_linears(&w, peak_gops);
         bench_small(&w);
         if (o->cpu)

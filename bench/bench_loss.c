@@ -24,7 +24,7 @@ static const struct flag flags[] = {
     {"data", FLAG_TEXT, AT(data), "data/tinystories-valid.jsonl.xz", 0, 0, "FILE", "stories"},
     {"stories", FLAG_INT, AT(stories), "500", 1, 1e9, "stories", "at most, from the start"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 64, "", "compute threads; 0 for all cores"},
-    {"cpu", FLAG_TEXT, AT(cpu), NULL, 0, 0, "NAME", "kernels: portable, avx2 or avx512"},
+    {"cpu", FLAG_TEXT, AT(cpu), NULL, 0, 0, "NAME", "kernels: portable, avx2, avx512 or amx"},
 };
 static const struct flag_table table = {
     .usage = "alpaca-bench loss [options]",

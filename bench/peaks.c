@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/pool.h"
+#include "model/kernels/int8.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -58,6 +59,23 @@ BURN(burn_f32_avx2, "avx2,fma", __m256, _mm256_setzero_ps(), "vfmadd231ps", 2 * 
 #undef DOT
 #undef BURN
 
+#if defined(__x86_64__)
+/* Four tiles of sums take turns, so that none waits for itself. */
+__attribute__((target("amx-tile,amx-int8"))) static double burn_amx(void) {
+    static const struct {
+        uint8_t palette, reserved[15];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } shapes = {1, {0}, {64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16}};
+    __asm__ volatile("ldtilecfg %0" : : "m"(shapes));
+    for (int i = 0; i < ROUNDS; i++)
+        __asm__ volatile("tdpbusd %tmm5, %tmm4, %tmm0\n\ttdpbusd %tmm5, %tmm4, %tmm1\n\t"
+                         "tdpbusd %tmm5, %tmm4, %tmm2\n\ttdpbusd %tmm5, %tmm4, %tmm3");
+    __asm__ volatile("tilerelease");
+    return 2.0 * 16 * 16 * 64 * 4 * ROUNDS;
+}
+#endif
+
 __attribute__((target("avx2"))) static double burn_avx2(void) {
     __m256i a = _mm256_set1_epi16(3), b = _mm256_set1_epi16(1), zero = _mm256_setzero_si256();
     __m256i s[8] = {zero, zero, zero, zero, zero, zero, zero, zero};
@@ -97,6 +115,10 @@ static double peak(struct pool *pool, double (*round)(void)) {
 
 #if defined(__x86_64__) || defined(__i386__)
 double peak_int8_gops(struct pool *pool) {
+#if defined(__x86_64__)
+    if (int8_kernels_get() == &int8_amx)
+        return peak(pool, burn_amx);
+#endif
     return peak(pool, cpu_has_avx512_vnni() ? burn_vnni : cpu_has_avx2() ? burn_avx2 : NULL);
 }
 double peak_f32_gflops(struct pool *pool) {

@@ -5,6 +5,7 @@
 #include "model/attention.h"
 #include "model/attention_int8.h"
 #include "model/kernels/dropout.h"
+#include "model/kernels/int8.h"
 #include "model/kernels/kernels.h"
 
 #include <assert.h>
@@ -233,23 +234,21 @@ static void walk_products(const struct forward_walk *w, int worker) {
     charge(f->activations, worker, PART_NORMS, &since_ns);
 }
 
-enum { ROWS_EACH = 16, BLOCK_ROWS = 16 };
-_Static_assert((int)BLOCK_ROWS <= (int)LINEAR_OWN_ROWS, "a block fits a worker's own scratch");
-
 /* With so many rows that a worker's share of them keeps it busy for longer than it takes to read
  * all weights, rows are dealt out: what a layer does with a row between two attentions is no
  * business of other workers. */
 static bool deals_rows(const struct forward_walk *w) {
     const struct forward_context *f = w->f;
-    const int workers = pool_workers(f->pool);
+    const size_t workers = (size_t)pool_workers(f->pool);
     return f->model->dtype == DTYPE_INT8 && !f->activations->keeps_layers && workers > 1 &&
-           w->batch->rows >= ROWS_EACH * workers;
+           (size_t)w->batch->rows >= int8_kernels_get()->busy_rows * workers;
 }
 
 static size_t rows_in_block(const struct forward_walk *w) {
-    size_t workers = (size_t)pool_workers(w->f->pool);
+    size_t workers = (size_t)pool_workers(w->f->pool), most = int8_kernels_get()->busy_rows;
     size_t slice = ((size_t)w->batch->rows + workers - 1) / workers;
-    size_t blocks = (slice + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    size_t blocks = (slice + most - 1) / most;
+    assert(most <= LINEAR_OWN_ROWS);
     return (slice + blocks - 1) / blocks;
 }
 

@@ -42,7 +42,7 @@ struct linear {
 enum {
     LINEAR_SCRATCH_ROWS = 256, /* more rows are worked off in blocks of so many */
     LINEAR_FEW_ROWS = 8,       /* each worker quantizes so few itself, and need not wait for it */
-    LINEAR_OWN_ROWS = 16,      /* that a worker has room for */
+    LINEAR_OWN_ROWS = 32,      /* that a worker has room for */
     LINEAR_ALIGNMENT = 64,     /* bytes; rows of quantized activations start at multiples */
 };
 

@@ -16,19 +16,19 @@ struct tiles {
 };
 
 enum {
-    BLOCK_ROWS = 12, /* at most */
     PART_PANELS = 8, /* with all blocks of rows tens of microseconds */
     FEW_ROWS = 8,    /* with fewer rows a worker's whole slice takes no longer */
 };
 
 static struct tiles tiles_of(const struct linear_product *product, size_t rows) {
     const struct int8_matrix *matrix = &product->linear->packed->int8;
+    const size_t most = int8_kernels_get()->tile_rows;
     return (struct tiles){.product = product,
                           .matrix = matrix,
                           .y = product->y,
                           .rows = rows,
                           .row_bytes = linear_row_bytes(product->linear->in),
-                          .blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS,
+                          .blocks = (rows + most - 1) / most,
                           .panels = int8_panels(matrix)};
 }
 

@@ -24,7 +24,7 @@ static const struct flag rows[] = {
      "Tokens that the draft proposes at a time for each story, 1 to 16; auto: as many as pay, at "
      "high load none"},
     {"cpu", FLAG_TEXT, AT(cpu), NULL, 0, 0, "NAME",
-     "Instructions to use: portable, avx2 or avx512; by default the best there are"},
+     "Instructions to use: portable, avx2, avx512 or amx; by default the best there are"},
     {"threads", FLAG_INT, AT(threads), "0", 0, 1024, "threads",
      "Compute threads; 0 for as many as the process may use"},
     {"slots", FLAG_INT, AT(slots), "32", 1, 1024, "stories", "Stories generated at the same time"},

@@ -554,6 +554,8 @@ static void test_clock_and_cpu(void **state) {
     }
     assert_true(cpu_count() >= 1 && cpu_count() <= 65536);
     assert_true(cpu_has_avx2() || !cpu_has_avx512());
+    assert_true(cpu_has_avx512_vnni() || !cpu_has_amx_int8());
+    assert_int_equal(cpu_has_amx_int8(), cpu_has_amx_int8()); /* what is permitted stays so */
 }
 
 int main(void) {

@@ -26,7 +26,7 @@ static const struct model_config config = {
     .norm_eps = 1e-5f, .unk_id = 0, .bos_id = 1, .eos_id = 2, .pad_id = 3,
 };
 
-static const char *const sets[] = {"portable", "avx2", "avx512"};
+static const char *const sets[] = {"portable", "avx2", "avx512", "amx"};
 enum { SETS = sizeof sets / sizeof *sets };
 
 static struct model *model;

@@ -19,16 +19,18 @@
 
 #include <cmocka.h>
 
+enum { SETS = 4 };
+
 struct set {
     const struct kernels *rows;
     const struct int8_kernels *integers;
 };
 
 /* The sets that this CPU can run; the reference first. */
-static int usable_sets(struct set sets[3]) {
-    static const char *const names[] = {"portable", "avx2", "avx512"};
+static int usable_sets(struct set sets[SETS]) {
+    static const char *const names[SETS] = {"portable", "avx2", "avx512", "amx"};
     int count = 0;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < SETS; i++)
         if (kernels_select(names[i], NULL) == STATUS_OK)
             sets[count++] = (struct set){kernels_get(), int8_kernels_get()};
     assert_int_equal(kernels_select(NULL, NULL), STATUS_OK);
@@ -117,12 +119,13 @@ static const struct {
 } products[] = {{1, 1, 1},    {3, 15, 2},   {4, 16, 3},    {5, 17, 4},   {54, 33, 5},
                 {64, 31, 6},  {216, 64, 7}, {216, 648, 8}, {63, 48, 9},  {130, 80, 11},
                 {512, 96, 12}, {512, 100, 13}, {7, 161, 16}, {33, 47, 25}, {2048, 40, 31},
-                {65, 129, 37}, {512, 512, 64}, {20, 4000, 3}};
+                {65, 129, 37}, {512, 512, 64}, {20, 4000, 3}, {68, 70, 300},
+                {36, 20, 6}, {216, 65, 49}};
 enum { PRODUCTS = sizeof products / sizeof *products };
 
 static void every_set_multiplies_alike(void **state) {
     (void)state;
-    struct set sets[3];
+    struct set sets[SETS];
     int count = usable_sets(sets);
     for (size_t i = 0; i < 2 * PRODUCTS; i++) {
         size_t which = i / 2;
@@ -173,7 +176,7 @@ static void the_reference_multiplies_as_plain_arithmetic(void **state) {
 
 static void panels_are_independent(void **state) {
     (void)state;
-    struct set sets[3];
+    struct set sets[SETS];
     int count = usable_sets(sets);
     struct product p = product_create(100, 150, 10, 77, false);
     size_t floats = p.rows * p.matrix.out;
@@ -203,7 +206,7 @@ static void panels_are_independent(void **state) {
 
 static void every_set_scores_alike(void **state) {
     (void)state;
-    struct set sets[3];
+    struct set sets[SETS];
     int count = usable_sets(sets);
     for (size_t groups = 1; groups <= 20; groups++)
         for (size_t blocks = 1; blocks <= 9; blocks++) {
@@ -235,7 +238,7 @@ static void every_set_scores_alike(void **state) {
 
 static void every_set_mixes_alike(void **state) {
     (void)state;
-    struct set sets[3];
+    struct set sets[SETS];
     int count = usable_sets(sets);
     for (size_t lanes = 16; lanes <= 160; lanes += 16)
         for (size_t quads = 1; quads <= 64; quads = quads * 3 - 1 + (quads == 1)) {
@@ -273,7 +276,7 @@ enum { SIZES = sizeof sizes / sizeof *sizes };
 
 static void quantized_rows_stay_close(void **state) {
     (void)state;
-    struct set sets[3];
+    struct set sets[SETS];
     int count = usable_sets(sets);
     for (size_t i = 0; i < 3 * SIZES; i++) {
         size_t n = sizes[i / 3], padded = (n + 15) / 16 * 16;
@@ -319,7 +322,7 @@ static void quantized_rows_stay_close(void **state) {
 
 static void a_row_of_zeros_or_of_infinities_breaks_nothing(void **state) {
     (void)state;
-    struct set sets[3];
+    struct set sets[SETS];
     int count = usable_sets(sets);
     for (int s = 0; s < count; s++) {
         float zeros[20] = {0}, broken[20] = {INFINITY, -INFINITY, NAN, 1};
@@ -341,7 +344,7 @@ static void a_row_of_zeros_or_of_infinities_breaks_nothing(void **state) {
 
 static void shares_are_a_softmax(void **state) {
     (void)state;
-    struct set sets[3];
+    struct set sets[SETS];
     int count = usable_sets(sets);
     for (size_t n = 1; n <= 70; n++) {
         size_t padded = (n + 15) / 16 * 16;
@@ -389,7 +392,7 @@ static void shares_are_a_softmax(void **state) {
 
 static void digits_are_joined_alike(void **state) {
     (void)state;
-    struct set sets[3];
+    struct set sets[SETS];
     int count = usable_sets(sets);
     for (size_t i = 0; i < SIZES; i++) {
         size_t n = sizes[i];

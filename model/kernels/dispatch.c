@@ -4,61 +4,70 @@
 #include "base/cpu.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <string.h>
 
-static _Atomic(const struct kernels *) selected;
+static bool always(void) {
+    return true;
+}
 
-static const struct kernels *best(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    if (cpu_has_avx512())
-        return &kernels_avx512;
-    if (cpu_has_avx2())
-        return &kernels_avx2;
+#if defined(__wasm_simd128__)
+#define PORTABLE_INTEGERS &int8_wasm
+#else
+#define PORTABLE_INTEGERS &int8_portable
 #endif
-    return &kernels_portable;
+
+/* What --cpu names; the best first. Of several with one name, the first that is usable counts. */
+static const struct level {
+    const char *name;
+    bool (*usable)(void);
+    const struct kernels *rows;
+    const struct int8_kernels *integers;
+} levels[] = {
+#if defined(__x86_64__)
+    {"amx", cpu_has_amx_int8, &kernels_avx512, &int8_amx},
+#endif
+#if defined(__x86_64__) || defined(__i386__)
+    {"avx512", cpu_has_avx512_vnni, &kernels_avx512, &int8_vnni},
+    {"avx512", cpu_has_avx512, &kernels_avx512, &int8_avx2},
+    {"avx2", cpu_has_avx2, &kernels_avx2, &int8_avx2},
+#endif
+    {"portable", always, &kernels_portable, PORTABLE_INTEGERS},
+};
+
+static _Atomic(const struct level *) selected;
+
+static const struct level *level(void) {
+    const struct level *l = atomic_load_explicit(&selected, memory_order_relaxed);
+    if (!l) {
+        for (l = levels; !l->usable();)
+            l++;
+        atomic_store_explicit(&selected, l, memory_order_relaxed);
+    }
+    return l;
 }
 
 const struct kernels *kernels_get(void) {
-    const struct kernels *kernels = atomic_load_explicit(&selected, memory_order_relaxed);
-    if (!kernels) {
-        kernels = best();
-        atomic_store_explicit(&selected, kernels, memory_order_relaxed);
-    }
-    return kernels;
+    return level()->rows;
 }
 
-/* The best integer set that does not go beyond the row kernels' instruction set. */
 const struct int8_kernels *int8_kernels_get(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    const struct kernels *rows = kernels_get();
-    if (rows == &kernels_avx512 && cpu_has_avx512_vnni())
-        return &int8_vnni;
-    if (rows != &kernels_portable)
-        return &int8_avx2;
-#elif defined(__wasm_simd128__)
-    return &int8_wasm;
-#endif
-    return &int8_portable;
+    return level()->integers;
 }
 
 enum status kernels_select(const char *name, struct error *err) {
-    const struct kernels *chosen = NULL;
-    bool usable = true;
-    if (!name)
-        chosen = best();
-    else if (strcmp(name, "portable") == 0)
-        chosen = &kernels_portable;
-#if defined(__x86_64__) || defined(__i386__)
-    else if (strcmp(name, "avx2") == 0)
-        chosen = &kernels_avx2, usable = cpu_has_avx2();
-    else if (strcmp(name, "avx512") == 0)
-        chosen = &kernels_avx512, usable = cpu_has_avx512();
-#endif
-    if (!chosen)
+    bool known = !name;
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        if (name && strcmp(name, levels[i].name) != 0)
+            continue;
+        known = true;
+        if (!levels[i].usable())
+            continue;
+        atomic_store(&selected, &levels[i]);
+        return STATUS_OK;
+    }
+    if (!known)
         return error_set_field(err, STATUS_INVALID, "cpu",
-                               "--cpu must be portable, avx2 or avx512, not \"%s\"", name);
-    if (!usable)
-        return error_set_field(err, STATUS_UNSUPPORTED, "cpu", "this CPU has no %s", name);
-    atomic_store(&selected, chosen);
-    return STATUS_OK;
+                               "--cpu must be portable, avx2, avx512 or amx, not \"%s\"", name);
+    return error_set_field(err, STATUS_UNSUPPORTED, "cpu", "this CPU has no %s", name);
 }

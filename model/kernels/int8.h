@@ -50,6 +50,10 @@ static inline size_t int8_panels(const struct int8_matrix *matrix) {
 struct int8_kernels {
     const char *name;
 
+    /* How products are best dealt out: how many rows, at most, share a panel's weights on their way
+     * through linear(), and with how many multiplying takes longer than reading all weights. */
+    size_t tile_rows, busy_rows;
+
     /* y[r][o] = (x[r] - zero_point) . weight[o] * (scale[r] * scales[o]) + bias[o],
      * then max(0, .) when relu, for the outputs of panels [begin, end).
      * x is [rows, x_stride] with 4 * groups bytes of each row read; the last
@@ -75,6 +79,6 @@ struct int8_kernels {
 /* The set that goes with kernels_get(); see kernels_select(). */
 const struct int8_kernels *int8_kernels_get(void);
 
-extern const struct int8_kernels int8_portable, int8_avx2, int8_vnni, int8_wasm;
+extern const struct int8_kernels int8_portable, int8_avx2, int8_vnni, int8_amx, int8_wasm;
 
 #endif

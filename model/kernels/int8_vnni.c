@@ -2,9 +2,8 @@
  * without saturating. Compiled with its own flags (see the Makefile); called only after
  * dispatch.c asked the CPU. */
 #if defined(__x86_64__) || defined(__i386__)
-#include "model/kernels/int8.h"
+#include "model/kernels/int8_vnni.h"
 
-#include <immintrin.h>
 #include <string.h>
 
 /* The loops over a tile's registers must disappear, or the sums would live in memory. */
@@ -70,20 +69,8 @@ static inline __m512i dot4(__m512i sum, __m512i x, __m512i w) {
 
 static inline void finish(const struct job *job, const struct quantization *quantization, size_t row,
                           size_t panel, __m512i sum) {
-    const struct int8_matrix *m = job->matrix;
-    size_t first = panel * INT8_PANEL, left = m->out - first;
-    __m512i shift = _mm512_mullo_epi32(_mm512_set1_epi32(quantization->zero_point),
-                                       _mm512_loadu_si512(m->sums + first));
-    __m512 scale = _mm512_mul_ps(_mm512_set1_ps(quantization->scale), _mm512_loadu_ps(m->scales + first));
-    __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, shift)), scale);
-    y = _mm512_add_ps(y, _mm512_loadu_ps(m->bias + first));
-    if (job->relu)
-        y = _mm512_max_ps(y, _mm512_setzero_ps()); /* NaN becomes 0, as in the reference */
-    float *to = job->y + row * job->y_stride + first;
-    if (left >= INT8_PANEL)
-        _mm512_storeu_ps(to, y);
-    else
-        _mm512_mask_storeu_ps(to, (__mmask16)((1u << left) - 1), y);
+    int8_finish(job->matrix, panel, sum, quantization,
+                job->y + row * job->y_stride + panel * INT8_PANEL, job->relu);
 }
 
 typedef void tile_function(struct job *job, const uint8_t *x,
@@ -198,9 +185,9 @@ static const struct {
     [12] = {{NULL, tile_12x1, tile_12x2, NULL, NULL}},
 };
 
-static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_stride,
-                   const struct quantization *quantizations, size_t rows, size_t begin, size_t end,
-                   float *y, size_t y_stride, bool relu, struct fetch_list wanted) {
+void int8_vnni_linear(const struct int8_matrix *m, const uint8_t *x, size_t x_stride,
+                      const struct quantization *quantizations, size_t rows, size_t begin,
+                      size_t end, float *y, size_t y_stride, bool relu, struct fetch_list wanted) {
     const size_t panel_bytes = m->groups * INT8_GROUP_BYTES;
     struct job job = {.matrix = m, .x_stride = x_stride, .y = y, .y_stride = y_stride, .relu = relu};
     job.fetching = (struct fetching){.next = wanted.runs,
@@ -224,8 +211,8 @@ static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_strid
 }
 
 /* The keys are the unsigned side here: q . (key - 128) = q . key - 128 * sum(q). */
-static void scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t blocks,
-                   size_t groups, const uint8_t *ahead) {
+void int8_vnni_scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t blocks,
+                      size_t groups, const uint8_t *ahead) {
     const size_t block_bytes = groups * INT8_GROUP_BYTES;
     const uintptr_t distance = (uintptr_t)ahead - (uintptr_t)keys;
     int32_t sum = 0;
@@ -290,9 +277,9 @@ static void scores(int32_t *dots, const int8_t *q, const uint8_t *keys, size_t b
 MIX(1)
 MIX(4)
 
-static void mix(int32_t *high, int32_t *low, const uint8_t *weights_high,
-                const uint8_t *weights_low, const int8_t *values, size_t quads, size_t lanes,
-                const int8_t *ahead) {
+void int8_vnni_mix(int32_t *high, int32_t *low, const uint8_t *weights_high,
+                   const uint8_t *weights_low, const int8_t *values, size_t quads, size_t lanes,
+                   const int8_t *ahead) {
     const size_t stride = lanes * INT8_GROUP;
     const uintptr_t distance = (uintptr_t)ahead - (uintptr_t)values;
     size_t done = 0;
@@ -305,7 +292,13 @@ static void mix(int32_t *high, int32_t *low, const uint8_t *weights_high,
 }
 
 const struct int8_kernels int8_vnni = {
-    .name = "avx512 vnni", .linear = linear, .scores = scores, .mix = mix};
+    .name = "avx512 vnni",
+    .tile_rows = MAX_ROWS,
+    .busy_rows = 16,
+    .linear = int8_vnni_linear,
+    .scores = int8_vnni_scores,
+    .mix = int8_vnni_mix,
+};
 #else
 typedef int kernels_none; /* ISO C wants a declaration */
 #endif

@@ -96,8 +96,9 @@ struct kernels {
 
 /* The kernels in use: the best that this CPU has, unless kernels_select() chose. */
 const struct kernels *kernels_get(void);
-/* "portable", "avx2" or "avx512", for tests and comparisons; NULL for the best.
- * STATUS_INVALID for another name, STATUS_UNSUPPORTED when the CPU lacks it. */
+/* "portable", "avx2", "avx512" or "amx", for tests and comparisons; NULL for the best.
+ * STATUS_INVALID for another name, STATUS_UNSUPPORTED when the CPU lacks it, or the
+ * process may not use it. */
 enum status kernels_select(const char *name, struct error *err);
 
 extern const struct kernels kernels_portable, kernels_avx2, kernels_avx512;

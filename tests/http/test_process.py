@@ -108,7 +108,7 @@ def test_a_port_in_use_is_one_clear_line():
     (["--draft", "/no/such/model"], "--draft: cannot open /no/such/model/"),
     (["--web", "/no/such/folder"], "--web: cannot open /no/such/folder/web/"),
     (["--host", "no.such.host.invalid"], '--host: cannot listen on "no.such.host.invalid"'),
-    (["--cpu", "abacus"], "--cpu must be portable, avx2 or avx512"),
+    (["--cpu", "abacus"], "--cpu must be portable, avx2, avx512 or amx"),
     (["--draft="], "--draft needs a value, FOLDER"), (["--web", ""], "--web needs a value, FOLDER"),
     (["--port", "70000"], "0 to 65535"), (["--slots", "0"], "--slots"),
     (["--log-format", "xml"], "text or json"), (["--nonsense"], "--nonsense"),

@@ -7,6 +7,10 @@ import { chromium } from "playwright-core";
 
 const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync);
 
+// Playwright gives up on whatever it waits for after 30 s, which a machine that others keep busy,
+// or that stands still for a while, can take. Only what never comes takes this long.
+const HANGS_MS = 180000;
+
 // With motion reduced a story is shown as soon as it is there.
 export async function startChromium(options = {}) {
   const profile = mkdtempSync(join(tmpdir(), "alpaca-browser-"));
@@ -17,8 +21,10 @@ export async function startChromium(options = {}) {
       "--disable-background-networking", "--disable-component-update", "--disable-sync"],
     viewport: { width: 900, height: 900 },
     reducedMotion: "reduce",
+    timeout: HANGS_MS,
     ...options,
   });
+  context.setDefaultTimeout(HANGS_MS); // of navigation too
   return {
     newPage: () => context.newPage(),
     async close() {

@@ -260,17 +260,24 @@ test("a story is saved as a text file that is called like its beginning", async 
 
 // Chromium has no voices without a desktop, so the page gets a stand-in for the browser's speech,
 // which keeps what it is to say; the test then says what a voice would report.
-async function withVoice(page) {
-  await page.addInitScript(() => {
+// A voice that is not there at first comes with window.addVoice().
+async function withVoice(page, atFirst = true) {
+  await page.addInitScript((isThere) => {
+    const voice = { name: "a voice", lang: "en-US" };
+    let voices = isThere ? [voice] : [];
     const synth = Object.assign(new EventTarget(), {
       said: [],
       canceled: 0,
-      getVoices: () => [{ name: "a voice", lang: "en-US" }],
+      getVoices: () => voices,
       speak: (utterance) => synth.said.push(utterance),
       cancel: () => { synth.canceled++; },
     });
     Object.defineProperty(window, "speechSynthesis", { value: synth });
-  });
+    window.addVoice = () => {
+      voices = [voice];
+      synth.dispatchEvent(new Event("voiceschanged"));
+    };
+  }, atFirst);
 }
 
 const marked = (page, name) => page.evaluate((kind) =>
@@ -330,22 +337,12 @@ test("reading aloud shows the rest; a button, Escape and another story stop it",
 });
 
 test("without a voice there is no button to read aloud, until one comes", async () => {
-  const page = await open(server.url, async (fresh) => {
-    await withVoice(fresh);
-    await fresh.addInitScript(() => {
-      const voices = speechSynthesis.getVoices();
-      speechSynthesis.getVoices = () => [];
-      window.addVoices = () => {
-        speechSynthesis.getVoices = () => voices;
-        speechSynthesis.dispatchEvent(new Event("voiceschanged"));
-      };
-    });
-  });
+  const page = await open(server.url, (fresh) => withVoice(fresh, false));
   await tell(page);
   await finished(page);
   assert.equal(await button(page, "Read aloud").isVisible(), false);
   assert.equal(await button(page, "Larger letters").isVisible(), true);
-  await page.evaluate(() => window.addVoices());
+  await page.evaluate(() => window.addVoice());
   assert.equal(await button(page, "Read aloud").isVisible(), true);
   await close(page);
 });

@@ -51,7 +51,7 @@ static const struct flag rows[] = {
     {"seed", FLAG_U64, AT(sampling.seed), "0", 0, (double)SAMPLING_SEED_MAX, "",
      "The same seed tells the same story; 0 draws one"},
     {"best-of", FLAG_INT, AT(best_of), "1", 1, BEST_OF_MAX, "stories",
-     "Makes up so many and prints the best: likely to the model itself, and without repetitions"},
+     "Makes up so many and prints the best: whole, likely to the model, without repetitions"},
     {"stop", FLAG_TEXT, AT(stop), NULL, 0, 0, "TEXT", "Ends the story before this text"},
     {"case", FLAG_TEXT, AT(letter_case), "natural", 0, 0, "natural|lower",
      "natural restores capitals; lower is how the model writes"},

@@ -38,7 +38,10 @@ static double repetition(const struct completion *candidate) {
 }
 
 double best_of_score(const struct completion *candidate) {
-    return best_of_likelihood(candidate) - BEST_OF_REPETITION * repetition(candidate);
+    bool is_short = completion_listed(candidate) < BEST_OF_STORY;
+    bool is_cut_off = candidate->finish == FINISH_LENGTH;
+    return best_of_likelihood(candidate) - BEST_OF_REPETITION * repetition(candidate) -
+           BEST_OF_PART * (is_short + is_cut_off);
 }
 
 void best_of_rank(const double *scores, int count, int *ranking) {

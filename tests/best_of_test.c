@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-enum { MOST = 12 };
+enum { MOST = BEST_OF_STORY };
 
 /* A finished completion of tokens with these log-probabilities, each with two bytes of text. */
 struct candidate {
@@ -70,20 +70,38 @@ static void test_nothing_is_worse_than_anything(void **state) {
 /* With ids 0 1 2 3 0 1 2 3 0 of nine tokens there are six runs of four, and two come again. */
 static void test_a_story_that_repeats_itself_is_worse(void **state) {
     (void)state;
+    const double part = -1 - BEST_OF_PART; /* short */
     struct candidate candidate;
     const float logprobs[9] = {-1, -1, -1, -1, -1, -1, -1, -1, -1};
     const struct completion *story = finished(&candidate, logprobs, 9);
-    assert_true(best_of_score(story) == best_of_likelihood(story));
+    candidate.completion.finish = FINISH_STOP;
+    assert_true(best_of_score(story) == part);
     for (int i = 4; i < 9; i++)
         candidate.tokens[i].id = i % 4;
     assert_true(best_of_likelihood(story) == -1);
-    assert_true(best_of_score(story) == -1 - BEST_OF_REPETITION * (2 / 6.0));
+    assert_true(best_of_score(story) == -1 - BEST_OF_REPETITION * (2 / 6.0) - BEST_OF_PART);
     candidate.tokens[8].id = 9; /* now 1 2 3 0 does not come again, but 0 1 2 3 does */
-    assert_true(best_of_score(story) == -1 - BEST_OF_REPETITION * (1 / 6.0));
+    assert_true(best_of_score(story) == -1 - BEST_OF_REPETITION * (1 / 6.0) - BEST_OF_PART);
     for (int i = 0; i < 9; i++)
         candidate.tokens[i].id = 7; /* each run but the first */
-    assert_true(best_of_score(story) == -1 - BEST_OF_REPETITION * (5 / 6.0));
-    assert_true(best_of_score(finished(&candidate, logprobs, 3)) == -1); /* too short for a run */
+    assert_true(best_of_score(story) == -1 - BEST_OF_REPETITION * (5 / 6.0) - BEST_OF_PART);
+    finished(&candidate, logprobs, 3);
+    candidate.completion.finish = FINISH_STOP;
+    assert_true(best_of_score(story) == part); /* too short for a run */
+}
+
+static void test_a_story_without_an_end_or_hardly_begun_is_worse(void **state) {
+    (void)state;
+    struct candidate candidate;
+    float logprobs[BEST_OF_STORY];
+    for (int i = 0; i < BEST_OF_STORY; i++)
+        logprobs[i] = -1;
+    const struct completion *story = finished(&candidate, logprobs, BEST_OF_STORY);
+    assert_true(best_of_score(story) == -1 - BEST_OF_PART); /* cut off */
+    candidate.completion.finish = FINISH_STOP;
+    assert_true(best_of_score(story) == -1);
+    finished(&candidate, logprobs, BEST_OF_STORY - 1);
+    assert_true(best_of_score(story) == -1 - 2 * BEST_OF_PART); /* and short */
 }
 
 static void test_the_best_comes_first_and_of_equals_the_earlier(void **state) {
@@ -110,6 +128,7 @@ int main(void) {
         cmocka_unit_test(test_what_a_stop_string_took_away_does_not_count),
         cmocka_unit_test(test_nothing_is_worse_than_anything),
         cmocka_unit_test(test_a_story_that_repeats_itself_is_worse),
+        cmocka_unit_test(test_a_story_without_an_end_or_hardly_begun_is_worse),
         cmocka_unit_test(test_the_best_comes_first_and_of_equals_the_earlier),
         cmocka_unit_test(test_each_candidate_has_a_seed_that_a_client_may_send),
     };

@@ -41,14 +41,19 @@ def repetition(tokens):
     return 1 - len(set(runs)) / len(runs)
 
 
-def test_a_story_is_the_better_the_less_it_repeats_itself(server):
+def as_a_story(choice):
+    """Its likelihood, less for repetition, for hardly being one and for having no end."""
+    logprobs = choice["logprobs"]
+    return (statistics.fmean(logprobs["token_logprobs"]) - 4 * repetition(logprobs["tokens"])
+            - 2 * (len(logprobs["tokens"]) < 60) - 2 * (choice["finish_reason"] == "length"))
+
+
+def test_a_story_is_the_better_when_it_is_whole_and_repeats_itself_less(server):
     fields = {"prompt": "they packed their bags and", "temperature": 0.4, "max_tokens": 90}
     likeliest = []
     for seed in range(0, 80, 8):
         by_likelihood = ranked(server, 8, **fields, seed=seed)
-        best = max(by_likelihood,
-                   key=lambda each: statistics.fmean(each["logprobs"]["token_logprobs"])
-                   - 4 * repetition(each["logprobs"]["tokens"]))
+        best = max(by_likelihood, key=as_a_story)
         story = server.generate(**fields, seed=seed, best_of=8)
         assert (story["completion"].lower(), story["seed"]) == (best["text"], best["seed"])
         likeliest.append(best["seed"] == by_likelihood[0]["seed"])

@@ -6,41 +6,61 @@ import subprocess
 from test_fit import BINARY, ROOT, data, tensors  # noqa: F401
 
 SCRIPT = ROOT / "train/recipes/alpaca.sh"
+MEMBERS = [f"member-{i}" for i in range(1, 6)]
+LINEAGE = [*MEMBERS, "student-1", "student-2", "alpaca", "mini"]
 
 
 def rehearse(data, folder):
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    (folder / "data/train.txt").write_bytes((data / "train.txt").read_bytes())
+    """Stories and books are there already, so the script prepares nothing."""
+    lines = (data / "train.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    for part in ("data", "books"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / "data/train.txt").write_text("".join(lines[:200]), encoding="utf-8")
+    (folder / "books/train.txt").write_text("".join(lines[200:]), encoding="utf-8")
     (folder / "data/valid.txt").write_bytes((data / "valid.txt").read_bytes())
     done = subprocess.run(
         ["sh", SCRIPT, folder, "--preset", "small", "--batch-tokens", "500", "--threads", "1",
          "--numeric", "f32"],
-        env={**os.environ, "ALPACA_BIN": str(BINARY.parent), "MEMBERS": "2", "SHARE": "0.001"},
+        env={**os.environ, "ALPACA_BIN": str(BINARY.parent), "SHARE": "0.001"},
         capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_members_teach_a_student_and_that_one_mini(data, tmp_path):
+def test_members_teach_students_and_these_alpaca_and_that_one_mini(data, tmp_path):
     output = rehearse(data, tmp_path)
     assert [line for line in output.splitlines() if line.startswith("==")] == [
-        "== member-1", "== member-2", "== alpaca", "== mini"]
-    weights = [(tmp_path / "models" / name / "model.safetensors").read_bytes()
-               for name in ("member-1", "member-2", "alpaca", "mini")]
-    assert len(set(weights)) == 4
+        f"== {name}" for name in LINEAGE]
+    weights = [(tmp_path / "models" / name / "model.safetensors").read_bytes() for name in LINEAGE]
+    assert len(set(weights)) == len(LINEAGE)
     recipes = {name: tensors(tmp_path / "runs" / name / "checkpoint.safetensors")[1]["recipe"]
-               for name in ("member-1", "alpaca", "mini")}
-    assert "teacher" not in recipes["member-1"]
+               for name in LINEAGE}
     for setting in ("optimizer=muon lr=0.02 adam-lr=0.004", "weight-decay=0.1 dropout=0.1 ",
                     "schedule=linear warmup=60", "crop=0.5 average=ema average-decay=0.996"):
         assert setting in recipes["member-1"]
-    assert " dropout=0.05 " in recipes["alpaca"] and " dropout=0.05 " in recipes["mini"]
-    assert "teacher-weight=0.8" in recipes["alpaca"] and "teacher-weight=0.8" in recipes["mini"]
-    assert recipes["alpaca"].split("teacher=")[1] != recipes["mini"].split("teacher=")[1]
+
+    def value(name, setting):
+        """Of a setting of a run; None where its recipe has none."""
+        return next((word.split("=", 1)[1] for word in recipes[name].split()
+                     if word.startswith(f"{setting}=")), None)
+
+    assert [value(name, "seed") for name in LINEAGE] == "1 2 3 4 5 11 12 13 21".split()
+    assert [value(name, "dropout") for name in LINEAGE] == (
+        ["0.1"] * 5 + ["0.05", "0.05", "0.1", "0"])
+    # The first number of a mix says which text it is.
+    mixes = [value(name, "mix") for name in LINEAGE]
+    assert [mix and mix.split(":", 1)[1] for mix in mixes] == [
+        None, None, None, "0.5:0.5", "0.5:0.5", None, "0.3:0.5", "0.3:0.5", "0.3:0.5"]
+    assert len({mix.split(":")[0] for mix in mixes if mix}) == 1
+    teachers = [value(name, "teacher") for name in LINEAGE]
+    assert teachers[:5] == [None] * 5 and teachers[5] == teachers[6]
+    assert len(set(teachers[6:])) == 3
+    assert {value(name, "teacher-weight") for name in LINEAGE[5:]} == {"0.8"}
 
 
 def test_a_second_call_finds_everything_done(data, tmp_path):
     rehearse(data, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")}
+    assert len(before) == 2 * len(LINEAGE)
     rehearse(data, tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")} == before

@@ -55,6 +55,6 @@ struct evaluation_options {
     {"stories", FLAG_INT, OPTION(stories), "300", 1, 100000, "stories",                            \
      "of each model, and as many real ones"},                                                      \
     {"training", FLAG_TEXT, OPTION(training), NULL, 0, 0, "FILE,...",                              \
-     "what the models learned from (default data/tinystories-train.jsonl.xz and -more)"}
+     "what the models learned from (default all that data/ has for it)"}
 
 #endif

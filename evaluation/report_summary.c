@@ -136,12 +136,18 @@ static void write_grades_in_words(const struct cJSON *root, struct page *page) {
     if (over_kinds(ours, "answers") == 0 || !cJSON_GetObjectItem(ours, "grammar") ||
         !cJSON_GetObjectItem(original, "grammar"))
         return; /* such answers have no grades */
+    double fit = over_kinds(ours, "fit"), original_fit = over_kinds(original, "fit");
+    struct interval own = interval_wilson(fit, over_kinds(ours, "answers"));
+    struct interval theirs = interval_wilson(original_fit, over_kinds(original, "answers"));
     page_paragraph(page,
                    "**Answers.** Of the short prompts, %g answers of %s fit and %g of the "
-                   "original's; its stories have %.1f for grammar and %.1f for consistency where "
-                   "the original's have %.1f and %.1f from the same graders.",
-                   over_kinds(ours, "fit"), model_name(root, 1), over_kinds(original, "fit"),
-                   document_get_number(ours, "grammar"), document_get_number(ours, "consistency"),
+                   "original's. So few prompts tell only large differences: of 100 it would be "
+                   "%.0f to %.0f and %.0f to %.0f (95 %% intervals). Its stories have %.1f for "
+                   "grammar and %.1f for consistency where the original's have %.1f and %.1f from "
+                   "the same graders.",
+                   fit, model_name(root, 1), original_fit, 100 * own.low, 100 * own.high,
+                   100 * theirs.low, 100 * theirs.high, document_get_number(ours, "grammar"),
+                   document_get_number(ours, "consistency"),
                    document_get_number(original, "grammar"),
                    document_get_number(original, "consistency"));
 }
@@ -178,9 +184,10 @@ static void write_words(const struct cJSON *root, struct page *page) {
     page_paragraph(
         page,
         "**Why.** The original read all of TinyStories, 1.9 GB; these models have a "
-        "hundredth of it, %.1f million tokens, and read that many times over. That is "
-        "enough for grammar, which every sentence shows. A fact is in it a few times or "
-        "never, and a larger model does not bring what the text lacks: %s has %.0f times "
+        "hundredth of it and, but for small, about as much text again of children's books, "
+        "%.1f million tokens in all, and read that many times over. That is enough for "
+        "grammar, which nearly every sentence shows. A fact is in it a few times or never, "
+        "and a larger model does not bring what the text lacks: %s has %.0f times "
         "the parameters of %s and chooses %.0f of 100 factual pairs right, that one "
         "%.0f.",
         document_get_number(memory, "training_tokens") / 1e6, model,

@@ -51,7 +51,8 @@ enum status training_text_load(struct training_text *text, const char *files,
     /* All text that ships to be learned from (data/README.md). Weights may have learned from a part
      * of it alone, as their cards say; what they learned is never taken for their own. */
     static const char *const shipped[] = {"tinystories-train.jsonl.xz",
-                                          "tinystories-more.jsonl.xz"};
+                                          "tinystories-more.jsonl.xz",
+                                          "children-books.jsonl.xz"};
     char path[FILE_PATH_BYTES];
     bool got = true;
     enum status status = STATUS_OK;

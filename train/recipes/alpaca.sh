@@ -13,7 +13,7 @@
 #
 # The weights that ship came from this lineage on one H200 (`--device cuda`) in 9 minutes, members,
 # then students, running at once as processes that shared the card (MPS). One after the other, as
-# here, it is some 11 minutes there, and on two cores some 50 to 90 hours (both computed).
+# here, it is some 11 minutes there, and on two cores some 45 to 85 hours (both computed).
 set -eu
 
 [ $# -ge 1 ] || {

@@ -1,4 +1,4 @@
-/* Compiled with AVX-512 F/BW/DQ/VL (see the Makefile); called only after dispatch.c asked the CPU. */
+/* Compiled with AVX-512 F/BW/DQ/VL (see the Makefile); called after dispatch.c asked the CPU. */
 #if defined(__x86_64__) || defined(__i386__)
 #define KERNELS_TABLE kernels_avx512
 #define KERNELS_NAME "avx512"

@@ -14,7 +14,7 @@ static inline __mmask16 first_lanes(size_t count) {
 
 /* ---- packing -------------------------------------------------------------- */
 
-/* Words [pair 0 .. 15] of one line become column `line` of the result: w[p] lane i was w[i] lane p. */
+/* Words [pair 0 .. 15] of a line become column `line` of the result: w[p][i] was w[i][p]. */
 static inline void transpose(__m512i w[LANES]) {
     __m512i t[LANES];
     for (int i = 0; i < LANES; i += 2) {

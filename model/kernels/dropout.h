@@ -19,7 +19,7 @@ enum dropout_site {
     DROPOUT_ATTENTION, /* attention weights; head h is DROPOUT_ATTENTION + h */
 };
 
-/* Which row of a step: the story's place among the stories of the step, and its row in the story. */
+/* Which row of a step: the story's place among the step's stories, and its row in the story. */
 struct dropout_row {
     uint32_t story, row;
 };

@@ -16,7 +16,7 @@ enum {
     STEP_GROUPS = ROW_BYTES / INT8_GROUP,        /* multiplied by one instruction */
     STEP_BYTES = STEP_GROUPS * INT8_GROUP_BYTES, /* of a panel */
     SUM_TILES = 4,                               /* added to in turns, as each takes a while */
-    FEW_ROWS = 12, /* with fewer, most of a tile is empty, and VNNI does as well (bench/README.md) */
+    FEW_ROWS = 12, /* with fewer, a tile is mostly empty, and VNNI does as well (bench/README.md) */
 };
 
 /* The instructions, in assembly, because GCC 12's intrinsics do not say that they read memory.

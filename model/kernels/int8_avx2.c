@@ -59,7 +59,8 @@ static void finish(const struct int8_matrix *m, const struct sums *sums,
         __m256i shift = _mm256_mullo_epi32(_mm256_set1_epi32(quantization->zero_point),
                                            _mm256_loadu_si256((const void *)(m->sums + o)));
         __m256i sum = _mm256_sub_epi32(eight_sums(sums, half), shift);
-        __m256 scale = _mm256_mul_ps(_mm256_set1_ps(quantization->scale), _mm256_loadu_ps(m->scales + o));
+        __m256 scale =
+            _mm256_mul_ps(_mm256_set1_ps(quantization->scale), _mm256_loadu_ps(m->scales + o));
         __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale);
         v = _mm256_add_ps(v, _mm256_loadu_ps(m->bias + o));
         if (relu)

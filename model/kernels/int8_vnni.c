@@ -67,8 +67,8 @@ static inline __m512i dot4(__m512i sum, __m512i x, __m512i w) {
     return sum;
 }
 
-static inline void finish(const struct job *job, const struct quantization *quantization, size_t row,
-                          size_t panel, __m512i sum) {
+static inline void finish(const struct job *job, const struct quantization *quantization,
+                          size_t row, size_t panel, __m512i sum) {
     int8_finish(job->matrix, panel, sum, quantization,
                 job->y + row * job->y_stride + panel * INT8_PANEL, job->relu);
 }
@@ -189,7 +189,8 @@ void int8_vnni_linear(const struct int8_matrix *m, const uint8_t *x, size_t x_st
                       const struct quantization *quantizations, size_t rows, size_t begin,
                       size_t end, float *y, size_t y_stride, bool relu, struct fetch_list wanted) {
     const size_t panel_bytes = m->groups * INT8_GROUP_BYTES;
-    struct job job = {.matrix = m, .x_stride = x_stride, .y = y, .y_stride = y_stride, .relu = relu};
+    struct job job = {
+        .matrix = m, .x_stride = x_stride, .y = y, .y_stride = y_stride, .relu = relu};
     job.fetching = (struct fetching){.next = wanted.runs,
                                      .end = wanted.count ? wanted.runs + wanted.count : wanted.runs,
                                      .line = (uintptr_t)m->bytes,

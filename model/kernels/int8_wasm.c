@@ -1,5 +1,5 @@
-/* WebAssembly's 128-bit vectors: bytes are widened to 16 bits as they are loaded, and an instruction
- * adds up two products each in four sums of 32 bits. */
+/* WebAssembly's 128-bit vectors: bytes are widened to 16 bits as they are loaded, and an
+ * instruction adds up two products each in four sums of 32 bits. */
 #include "model/kernels/int8.h"
 
 #if defined(__wasm_simd128__)

@@ -57,14 +57,14 @@ struct kernels {
     /* x[i] is 0 where dropout_bits(key, i) < threshold (dropout.h), else x[i] * scale. */
     void (*dropout)(float *x, size_t n, uint32_t key, uint32_t threshold, float scale);
 
-    /* NaN and -infinity in x[n] become -infinity, infinity the largest number; returns the maximum. */
+    /* NaN and -infinity in x[n] become -infinity, infinity the largest number; the maximum. */
     float (*repair)(float *x, size_t n);
 
     /* x[n] becomes exp((x - max) / divisor). */
     void (*exp_scaled)(float *x, float max, float divisor, size_t n);
 
-    /* Bit i is set where u < limit * weights[i], with u = rng_bits32(key, first + i) as a number from
-     * 0 to 1. n <= 64. */
+    /* Bit i is set where u < limit * weights[i], with u = rng_bits32(key, first + i) as a number
+     * from 0 to 1. n <= 64. */
     uint64_t (*below)(const float *weights, size_t n, uint32_t key, uint32_t first, float limit);
 
     /* One query row of one head: out[head_dim] = softmax(scale * q K^T) V over

@@ -146,8 +146,8 @@ static __device__ void load_head(tile to, const struct head *h, const bf16 *from
     load_tile(to, from + (size_t)begin * stride, stride, h->rows - begin, h->head_dim);
 }
 
-/* Writes the warp's rows of the tile, times `scale`, each row `stride` from the last. Two columns of
- * a head lie at a multiple of their size where its width is even. */
+/* Writes the warp's rows of the tile, times `scale`, each row `stride` from the last. Two columns
+ * of a head lie at a multiple of their size where its width is even. */
 static __device__ void store_rows(bf16 *to, size_t stride, const struct head *h, const sums s,
                                   const float scale[2]) {
     bool pairs = h->head_dim % 2 == 0;

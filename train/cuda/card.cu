@@ -53,7 +53,8 @@ enum status part_seconds(struct part_timer *t, double *seconds, struct error *er
         seconds[i] = 0;
     for (int i = 0; i + 1 < t->count && status == STATUS_OK; i++) {
         float ms = 0;
-        status = card_status(cudaEventElapsedTime(&ms, t->events[i], t->events[i + 1]), "time", err);
+        status =
+            card_status(cudaEventElapsedTime(&ms, t->events[i], t->events[i + 1]), "time", err);
         if (t->parts[i] < DEVICE_PARTS)
             seconds[t->parts[i]] += (double)ms / 1e3;
     }

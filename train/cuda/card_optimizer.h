@@ -1,4 +1,4 @@
-/* card_optimizer.h - the gradients' norm and optimizer_step() (train/optim/optimizer.h) on the card.
+/* card_optimizer.h - the gradients' norm and optimizer_step() (train/optim/optimizer.h) on a card.
  *
  * Muon's matrices of one shape are orthogonalized together, as batches of products, in the dtype of
  * the network: X is kept in it too, as the source of train/optim/orthogonalize.h does in bfloat16.

@@ -35,7 +35,7 @@ struct product {
 enum status products_run(struct products *products, const struct product *product,
                          struct error *err);
 
-/* A linear layer, weight[out, in], over rows. All but `result`, bias and gradients is of `dtype`. */
+/* A linear layer, weight[out, in], over rows. All but `result`, bias and gradients has `dtype`. */
 struct layer_forward {
     enum dtype dtype;
     int rows, in, out;

@@ -31,6 +31,8 @@ static void layout(void *context, struct arena *arena) {
         arena_take(arena, (size_t)a->workers * a->fetch_runs_each, sizeof *a->fetch_runs);
     a->heads_done = arena_take(arena, rows, sizeof *a->heads_done);
     a->gathered = arena_take(arena, rows * d_model, sizeof(float));
+    a->own_x = arena_take(arena, (size_t)a->workers * 2 * LINEAR_FEW_ROWS * d_model,
+                          sizeof(float));
     linear_scratch_layout(&a->linear, c->d_ff > c->d_model ? c->d_ff : c->d_model,
                           a->keeps_layers ? 0 : a->workers, arena);
 }

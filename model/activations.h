@@ -41,6 +41,7 @@ struct activations {
     float *scores; /* [workers, scores_floats] scratch of attention */
     size_t scores_floats;
     float *gathered; /* [max_rows, d_model] rows that logits are wanted for */
+    float *own_x;    /* [workers, 2, LINEAR_FEW_ROWS, d_model] two inputs that each worker made */
     struct linear_scratch linear;
     struct fetch_run *fetch_runs; /* [workers, fetch_runs_each] what the next attention reads */
     size_t fetch_runs_each;

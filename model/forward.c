@@ -109,14 +109,21 @@ static void drop_hidden(void *context, int worker, int workers) {
 
 /* ---- the encoder ---------------------------------------------------------- */
 
-static void run_linear(const struct forward_context *f, int worker,
-                       const struct linear_product *product) {
+/* Returns where this worker has the rows of x. */
+static const float *run_linear(const struct forward_context *f, int worker,
+                               const struct linear_product *product) {
     const struct activations *a = f->activations;
     uint64_t since_ns = start_ns(a, worker);
     linear_prepare(f->pool, worker, &a->linear, product);
     charge(a, worker, PART_NORMS, &since_ns);
-    linear_multiply(f->pool, worker, &a->linear, product);
+    const float *x = linear_multiply(f->pool, worker, &a->linear, product);
     charge(a, worker, PART_LINEARS, &since_ns);
+    return x;
+}
+
+/* Which of two inputs that are needed at the same time it is. */
+static float *own_x(const struct activations *a, int worker, int which) {
+    return a->own_x + (size_t)(2 * worker + which) * LINEAR_FEW_ROWS * (size_t)a->config.d_model;
 }
 
 /* Between two attentions the linear layers fetch what the later one reads, by their work; the
@@ -164,7 +171,8 @@ struct layer_products {
     struct wanted wanted[4];
 };
 
-static void layer_products(const struct forward_walk *w, int layer, struct layer_products *l) {
+static void layer_products(const struct forward_walk *w, int worker, int layer,
+                           struct layer_products *l) {
     const struct forward_context *f = w->f;
     const struct model_config *c = &f->model->config;
     const struct layer_parameters *p = &f->model->parameters.layers[layer];
@@ -174,21 +182,22 @@ static void layer_products(const struct forward_walk *w, int layer, struct layer
     const size_t rows = (size_t)w->batch->rows;
     const size_t parts[] = {0, d_model, d_model + d_ff, d_model + 2 * d_ff, 4 * d_model + 2 * d_ff};
     float *x = activations_input(f->activations, layer);
+    float *own[] = {own_x(f->activations, worker, 0), own_x(f->activations, worker, 1)};
     for (int i = 0; i < 4; i++)
         l->wanted[i] = (struct wanted){w, i < 3 ? (layer + 1) % c->layers : layer, parts[i],
                                        parts[i + 1], parts[4]};
     l->in_proj = (struct linear_product){&linears->in_proj, x, rows, a->qkv, false, false,
-                                         {embed, w}, wanted(&l->wanted[3])};
+                                         {embed, w, own[0]}, wanted(&l->wanted[3])};
     if (layer > 0) {
         l->input = input_norm(w, layer);
-        l->in_proj.source = (struct linear_source){add_and_norm, &l->input};
+        l->in_proj.source = (struct linear_source){add_and_norm, &l->input, own[0]};
     }
     l->out_proj = (struct linear_product){&linears->out_proj, a->attention, rows, a->residual1,
                                           false, false, {0}, wanted(&l->wanted[0])};
     l->middle = (struct norm_source){w, layer, DROPOUT_RESIDUAL1, x, a->residual1, &a->norm1,
                                      p->norm1_weight, p->norm1_bias};
     l->linear1 = (struct linear_product){&linears->linear1, a->middle, rows, a->hidden, true, false,
-                                         {add_and_norm, &l->middle}, wanted(&l->wanted[1])};
+                                         {add_and_norm, &l->middle, own[1]}, wanted(&l->wanted[1])};
     l->linear2 = (struct linear_product){&linears->linear2, a->hidden, rows, a->residual2, false,
                                          false, {0}, wanted(&l->wanted[2])};
 }
@@ -212,15 +221,17 @@ static void write_output(const struct forward_walk *w, size_t begin, size_t end)
 static void walk_products(const struct forward_walk *w, int worker) {
     const struct forward_context *f = w->f;
     struct layer_products l;
+    const float *middle = NULL;
     size_t begin, end;
     for (int layer = 0; layer < f->model->config.layers; layer++) {
         struct attention_pass pass = attention_pass(f->model, f->activations, w->batch, layer);
-        layer_products(w, layer, &l);
-        run_linear(f, worker, &l.in_proj);
+        layer_products(w, worker, layer, &l);
+        l.input.x = middle;
+        l.middle.x = run_linear(f, worker, &l.in_proj);
         attend(w, worker, &pass);
         l.out_proj.quantized = pass.quantized != NULL;
         run_linear(f, worker, &l.out_proj);
-        run_linear(f, worker, &l.linear1);
+        middle = run_linear(f, worker, &l.linear1);
         if (w->batch->dropout.rate > 0) {
             struct hidden_task hidden = {w->batch, layer, (size_t)f->model->config.d_ff,
                                          l.linear2.x};
@@ -259,7 +270,7 @@ static void walk_block(const struct forward_walk *w, int worker, int layer, size
     const struct linear_scratch *scratch = &w->f->activations->linear;
     struct layer_products l;
     if (layer >= 0) {
-        layer_products(w, layer, &l);
+        layer_products(w, worker, layer, &l);
         linear_multiply_rows(worker, scratch, &l.out_proj, begin, end);
         linear_multiply_rows(worker, scratch, &l.linear1, begin, end);
         linear_multiply_rows(worker, scratch, &l.linear2, begin, end);
@@ -268,7 +279,7 @@ static void walk_block(const struct forward_walk *w, int worker, int layer, size
         write_output(w, begin, end);
         return;
     }
-    layer_products(w, layer + 1, &l);
+    layer_products(w, worker, layer + 1, &l);
     linear_multiply_rows(worker, scratch, &l.in_proj, begin, end);
 }
 
@@ -319,7 +330,9 @@ static void gather(const void *context, size_t row, float *x) {
 
 static void walk_logits(void *context, int worker) {
     const struct logits_walk *w = context;
-    run_linear(w->f, worker, &w->head);
+    struct linear_product head = w->head;
+    head.source.own_x = own_x(w->f->activations, worker, 0);
+    run_linear(w->f, worker, &head);
 }
 
 void forward_logits_range(const struct forward_context *f, int first, int count, float *logits) {
@@ -332,6 +345,6 @@ void forward_logits_range(const struct forward_context *f, int first, int count,
 void forward_logits(const struct forward_context *f, const int *rows, int count, float *logits) {
     struct logits_walk walk = {f, {&f->model->head, f->activations->gathered, (size_t)count,
                                    .y = logits}, rows};
-    walk.head.source = (struct linear_source){gather, &walk};
+    walk.head.source = (struct linear_source){.make = gather, .context = &walk};
     pool_walk(f->pool, walk_logits, &walk);
 }

@@ -39,7 +39,6 @@ void linear_scratch_layout(struct linear_scratch *scratch, int widest, int worke
         return;
     scratch->own_rows = arena_take(arena, few * row_bytes, 1);
     scratch->own_quantizations = arena_take(arena, few, sizeof *scratch->own_quantizations);
-    scratch->own_x = arena_take(arena, (size_t)workers * row_bytes, sizeof *scratch->own_x);
 }
 
 /* ---- x ---------------------------------------------------------------------- */
@@ -81,8 +80,8 @@ void linear_prepare(struct pool *pool, int worker, const struct linear_scratch *
 
 /* ---- y ---------------------------------------------------------------------- */
 
-void linear_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
-                     const struct linear_product *product) {
+const float *linear_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
+                             const struct linear_product *product) {
     switch (product->linear->dtype) {
     case DTYPE_F32:
         linear_f32_multiply(pool, worker, product);
@@ -92,11 +91,11 @@ void linear_multiply(struct pool *pool, int worker, const struct linear_scratch 
         break;
     case DTYPE_INT8:
         if (is_made_by_each(scratch, product))
-            linear_int8_multiply_few(pool, worker, scratch, product);
-        else
-            linear_int8_multiply(pool, worker, scratch, product);
+            return linear_int8_multiply_few(pool, worker, scratch, product);
+        linear_int8_multiply(pool, worker, scratch, product);
         break;
     }
+    return product->x;
 }
 
 struct whole {

@@ -53,7 +53,6 @@ struct linear_scratch {
     /* Each worker's own, for few rows; NULL in scratch without workers. */
     uint8_t *own_rows;                      /* [workers, LINEAR_OWN_ROWS, as above] */
     struct quantization *own_quantizations; /* [workers, LINEAR_OWN_ROWS] */
-    float *own_x;                           /* [workers, widest input] */
     int widest;
 };
 /* `in` bytes rounded up to LINEAR_ALIGNMENT: from one row in linear_scratch to the next. */
@@ -66,6 +65,7 @@ void linear_scratch_layout(struct linear_scratch *scratch, int widest, int worke
 struct linear_source {
     void (*make)(const void *context, size_t row, float *x); /* NULL: x is there */
     const void *context;
+    float *own_x; /* [LINEAR_FEW_ROWS, in] each worker's own, which it may make instead of x */
 };
 
 /* Says what to fetch while [begin, end) of `total` equal pieces of a product are computed. */
@@ -92,12 +92,13 @@ void linear_forward(struct pool *pool, const struct linear_scratch *scratch,
                     struct linear_product product);
 
 /* The same within a walk: first x, then y. Preparing is no stage where multiply() does it on its
- * way: then every worker makes the rows itself, from what the source reads, and one of them writes
- * x. */
+ * way: then every worker makes the rows itself, from what the source reads; one of them in x, the
+ * others in their own_x, which stays in their own caches. Multiply() returns where this worker has
+ * the rows: x also if it made none. */
 void linear_prepare(struct pool *pool, int worker, const struct linear_scratch *scratch,
                     const struct linear_product *product);
-void linear_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
-                     const struct linear_product *product);
+const float *linear_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
+                             const struct linear_product *product);
 /* Rows [begin, end) of x and y, LINEAR_OWN_ROWS at most, by one worker and in INT8. */
 void linear_multiply_rows(int worker, const struct linear_scratch *scratch,
                           const struct linear_product *product, size_t begin, size_t end);

@@ -13,7 +13,8 @@ void linear_bf16_multiply(struct pool *pool, int worker, const struct linear_pro
 void linear_int8_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
                           const struct linear_product *product);
 /* Every worker makes and quantizes the rows, LINEAR_FEW_ROWS at most, for itself. */
-void linear_int8_multiply_few(struct pool *pool, int worker, const struct linear_scratch *scratch,
-                              const struct linear_product *product);
+const float *linear_int8_multiply_few(struct pool *pool, int worker,
+                                      const struct linear_scratch *scratch,
+                                      const struct linear_product *product);
 
 #endif

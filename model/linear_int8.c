@@ -91,38 +91,38 @@ void linear_int8_multiply(struct pool *pool, int worker, const struct linear_scr
     }
 }
 
-/* Rows [begin, end) of x, in the worker's own scratch, for tiles to read; where it makes them and
- * `writes`, those of x as well. */
-static void make_own(const struct linear_scratch *scratch, int worker, struct tiles *t,
-                     size_t begin, size_t end, bool writes) {
+/* Rows [begin, end) of x, which a source makes there, in the worker's own scratch for tiles to
+ * read. */
+static void make_own(const struct linear_scratch *scratch, int worker, struct tiles *t, float *x,
+                     size_t begin, size_t end) {
     const struct linear_source *source = &t->product->source;
     size_t in = t->matrix->in, widest = linear_row_bytes(scratch->widest);
     size_t first = (size_t)worker * LINEAR_OWN_ROWS;
     uint8_t *bytes = scratch->own_rows + first * widest;
     for (size_t r = begin; r < end; r++) {
-        float *x = t->product->x + r * in;
-        if (source->make) {
-            x = writes ? x : scratch->own_x + (size_t)worker * widest;
-            source->make(source->context, r, x);
-        }
+        if (source->make)
+            source->make(source->context, r, x + r * in);
         kernels_get()->quantize_row(bytes + (r - begin) * t->row_bytes, t->row_bytes,
-                                    &scratch->own_quantizations[first + r - begin], x, in);
+                                    &scratch->own_quantizations[first + r - begin], x + r * in, in);
     }
     t->bytes = bytes;
     t->quantizations = scratch->own_quantizations + first;
 }
 
-void linear_int8_multiply_few(struct pool *pool, int worker, const struct linear_scratch *scratch,
-                              const struct linear_product *product) {
+const float *linear_int8_multiply_few(struct pool *pool, int worker,
+                                      const struct linear_scratch *scratch,
+                                      const struct linear_product *product) {
     struct tiles t = tiles_of(product, product->rows);
     size_t grain = part_tiles(&t, (size_t)pool_workers(pool)), begin, end;
-    bool made = false;
+    float *x = NULL;
     while (pool_take(pool, worker, t.blocks * t.panels, grain, &begin, &end)) {
-        if (!made || begin == 0)
-            make_own(scratch, worker, &t, 0, t.rows, begin == 0);
-        made = true;
+        if (!x || begin == 0) { /* the first part's worker makes them for all who make none */
+            x = begin == 0 || !product->source.make ? product->x : product->source.own_x;
+            make_own(scratch, worker, &t, x, 0, t.rows);
+        }
         multiply_part(&t, worker, begin, end);
     }
+    return x ? x : product->x;
 }
 
 void linear_multiply_rows(int worker, const struct linear_scratch *scratch,
@@ -132,7 +132,7 @@ void linear_multiply_rows(int worker, const struct linear_scratch *scratch,
     struct fetch_list list = {0};
     if (wanted->list)
         list = wanted->list(wanted->context, worker, begin, end, product->rows);
-    make_own(scratch, worker, &t, begin, end, true);
+    make_own(scratch, worker, &t, product->x, begin, end);
     t.y += begin * t.matrix->out;
     multiply(&t, 0, t.blocks, 0, t.panels, list);
 }

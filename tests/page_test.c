@@ -46,8 +46,8 @@ static void html_escapes_what_it_is_given(void **state) {
     static const char *const parts[] = {
         "<title>Two &amp; more</title>",
         "<h1>Two &amp; more</h1>",
-        "<p>See <code>a &lt; b</code>, <strong>c</strong> and "
-        "<a href=\"e.md?f&amp;g\">d</a>: 5 %.</p>",
+        ("<p>See <code>a &lt; b</code>, <strong>c</strong> and "
+         "<a href=\"e.md?f&amp;g\">d</a>: 5 %.</p>"),
         "<thead><tr><th>name</th><th>text|s</th></tr></thead>",
         "<tr><td>one</td><td>&lt;b&gt;*a* | b\n`c`</td></tr>",
         "<tr><td>two</td><td>&quot;&amp;&quot;</td></tr>\n</tbody>\n</table>",

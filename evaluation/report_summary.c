@@ -184,8 +184,9 @@ static void write_words(const struct cJSON *root, struct page *page) {
     page_paragraph(
         page,
         "**Why.** The original read all of TinyStories, 1.9 GB; these models have a "
-        "hundredth of it and, but for small, about as much text again of children's books, "
-        "%.1f million tokens in all, and read that many times over. That is enough for "
+        "hundredth of it and, but for small, about as much text again of children's books. "
+        "Of these %.1f million tokens they read all but the books held out (one in twenty), "
+        "the stories many times over. That is enough for "
         "grammar, which nearly every sentence shows. A fact is in it a few times or never, "
         "and a larger model does not bring what the text lacks: %s has %.0f times "
         "the parameters of %s and chooses %.0f of 100 factual pairs right, that one "

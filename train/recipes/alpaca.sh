@@ -7,9 +7,10 @@
 #   train/recipes/alpaca.sh FOLDER [OPTION...]
 #
 # FOLDER gets data, books, runs and models. The options go to every `alpaca-train fit`:
-# `--device cuda`, `--threads 16`, or `--numeric f32` for a CPU without BF16. The same command goes
-# on where it was interrupted. ALPACA_BIN is the folder of the binaries, SHARE the share of the
-# steps to do (a rehearsal: SHARE=0.001).
+# `--threads 16`, `--numeric f32` for a CPU without BF16, or `--device cuda` with
+# ALPACA_BIN=build/cuda/release (`make CUDA=1 BUILD=build/cuda`). The same command goes on where it
+# was interrupted. ALPACA_BIN is the folder of the binaries (build/release, which `make` fills),
+# SHARE the share of the steps to do (a rehearsal: SHARE=0.001).
 #
 # The weights that ship came from this lineage on one H200 (`--device cuda`) in 9 minutes, members,
 # then students, running at once as processes that shared the card (MPS). One after the other, as

@@ -293,7 +293,10 @@ void pool_walk(struct pool *pool, pool_stages *stages, void *context) {
     }
     stages(context, 0);
     atomic_fetch_add(&pool->run, 1);
+    uint64_t since_ns = pool->waited_ns ? clock_now_ns() : 0;
     await_leaving(pool);
+    if (pool->waited_ns)
+        *pool->waited_ns += clock_now_ns() - since_ns;
 }
 
 struct single {

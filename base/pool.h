@@ -3,15 +3,16 @@
  * A task is a walk through stages. Every thread walks through the same stages, and in each of them
  * takes parts of its work until all are done, by whomever: a thread that does not get its core
  * holds the others up by no more than the part it is in the middle of, and finds the stages that
- * went by without it empty. Between two stages there is one barrier, and it counts parts, not
- * threads. The caller is one of the workers, so a pool of n uses n - 1 extra threads.
- * Waiting spins for tens of microseconds (a decode step has many short stages)
- * and then sleeps, so that a pool never burns a core that others need.
+ * went by without it empty. Only at the end of a walk the caller waits for every thread that began
+ * it. Between two stages there is one barrier, and it counts parts, not threads. The caller is one
+ * of the workers, so a pool of n uses n - 1 extra threads. Waiting spins for tens of microseconds
+ * (a decode step has many short stages) and then sleeps, so that a pool never burns a core that
+ * others need.
  *
  * Ownership: whoever creates a pool destroys it; tasks borrow their context.
  * Thread-safety: pool_run() and pool_walk() may be called from one thread at a time, the pool's
- * user; tasks must not call them. Everything the caller wrote before
- * is visible to the tasks, everything done in a stage is visible in the next, and after the task.
+ * user; tasks must not call them. Everything the caller wrote before is visible to the tasks,
+ * everything done in a stage is visible in the next, and after the task.
  */
 #ifndef ALPACA_BASE_POOL_H
 #define ALPACA_BASE_POOL_H
@@ -50,11 +51,11 @@ enum { POOL_MAX_PARTS = 1 << 24 };
 /* A stage with one slice per worker. */
 void pool_stage(struct pool *pool, int worker, pool_task *task, void *context);
 
-/* How often the pool's user has waited for all others so far: once before a task and once in each
- * of its stages. */
+/* How often the pool's user has waited for all others so far: once in each stage of a task and once
+ * at its end. */
 uint64_t pool_barriers(const struct pool *pool);
-/* Time that the caller has waited for other threads to finish their parts. Measured only
- * once the caller has asked for it, by passing a counter to add to; NULL ends it. */
+/* Time that the caller has waited for other threads to finish their parts or to leave. Measured
+ * only once the caller has asked for it, by passing a counter to add to; NULL ends it. */
 void pool_time_waiting(struct pool *pool, uint64_t *waited_ns);
 
 /* Worker w's half-open part [*begin, *end) of `total` items, in steps of `grain`. */

@@ -38,10 +38,10 @@ static double repetition(const struct completion *candidate) {
 }
 
 double best_of_score(const struct completion *candidate) {
-    bool is_short = completion_listed(candidate) < BEST_OF_STORY;
-    bool is_cut_off = candidate->finish == FINISH_LENGTH;
+    bool is_part =
+        candidate->finish == FINISH_LENGTH || completion_listed(candidate) < BEST_OF_STORY;
     return best_of_likelihood(candidate) - BEST_OF_REPETITION * repetition(candidate) -
-           BEST_OF_PART * (is_short + is_cut_off);
+           (is_part ? BEST_OF_PART : 0);
 }
 
 void best_of_rank(const double *scores, int count, int *ranking) {

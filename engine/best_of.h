@@ -29,8 +29,8 @@ uint64_t best_of_seed(uint64_t seed, int index);
  * best_of chooses; -infinity when there are none. */
 double best_of_likelihood(const struct completion *candidate);
 /* How good a finished candidate is as a story: its likelihood, less BEST_OF_REPETITION times the
- * share of its runs of four tokens that it had before, less BEST_OF_PART each where it has fewer
- * than BEST_OF_STORY tokens and where it was cut off at its greatest length. */
+ * share of its runs of four tokens that it had before, less BEST_OF_PART where it has fewer than
+ * BEST_OF_STORY tokens or was cut off at its greatest length. */
 double best_of_score(const struct completion *candidate);
 #define BEST_OF_REPETITION 4.0
 #define BEST_OF_PART 2.0

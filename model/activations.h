@@ -12,7 +12,8 @@
 #include "model/linear.h"
 #include "model/model.h"
 
-/* What forward() spends its time on; the embedding counts with the norms. */
+/* What forward() spends its time on; the embedding counts with the norms. Where INT8 makes rows in
+ * the stage of the product that reads them, their norms count with the linear layers. */
 enum forward_part { PART_LINEARS, PART_ATTENTION, PART_NORMS, FORWARD_PARTS };
 
 struct norm_stats {

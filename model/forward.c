@@ -252,6 +252,7 @@ static bool deals_rows(const struct forward_walk *w) {
     const struct forward_context *f = w->f;
     const size_t workers = (size_t)pool_workers(f->pool);
     return f->model->dtype == DTYPE_INT8 && !f->activations->keeps_layers && workers > 1 &&
+           w->batch->dropout.rate <= 0 &&
            (size_t)w->batch->rows >= int8_kernels_get()->busy_rows * workers;
 }
 

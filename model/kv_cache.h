@@ -1,7 +1,7 @@
 /* kv_cache.h - keys and values of every running sequence, by slot.
  *
  * A slot holds one sequence: for each layer and position the key and value
- * rows of all heads. attention_forward() writes the rows of new positions and
+ * rows of all heads. attention_stage() writes the rows of new positions and
  * reads the earlier ones. A slot needs no clearing between sequences, since no
  * row is read before it was written.
  *

@@ -30,15 +30,16 @@ size_t linear_row_bytes(int in) {
 
 void linear_scratch_layout(struct linear_scratch *scratch, int widest, int workers,
                            struct arena *arena) {
-    size_t few = (size_t)workers * LINEAR_OWN_ROWS, row_bytes = linear_row_bytes(widest);
+    size_t own = (size_t)workers * LINEAR_OWN_ROWS, row_bytes = linear_row_bytes(widest);
     scratch->widest = widest;
     scratch->rows = arena_take(arena, LINEAR_SCRATCH_ROWS * row_bytes, 1);
     scratch->quantizations = arena_take(arena, LINEAR_SCRATCH_ROWS, sizeof *scratch->quantizations);
     scratch->own_rows = NULL;
+    scratch->own_quantizations = NULL;
     if (workers == 0)
         return;
-    scratch->own_rows = arena_take(arena, few * row_bytes, 1);
-    scratch->own_quantizations = arena_take(arena, few, sizeof *scratch->own_quantizations);
+    scratch->own_rows = arena_take(arena, own * row_bytes, 1);
+    scratch->own_quantizations = arena_take(arena, own, sizeof *scratch->own_quantizations);
 }
 
 /* ---- x ---------------------------------------------------------------------- */

@@ -5,7 +5,7 @@
  * INT8 is for serving, and for training where that may be less exact: weights
  * are scaled per output row, activations per row at run time, and the integer
  * sums are exact, so a row's result depends on nothing but that row.
- * Each dtype is a file, linear_DTYPE.c, behind linear_forward()'s switch;
+ * Each dtype is a file, linear_DTYPE.c, behind linear_multiply()'s switch;
  * pack_weights.h makes the matrices that BF16 and INT8 read.
  * Ownership: a linear only points at parameters; whoever owns those owns the memory.
  * Thread-safety: linear_forward() uses the pool, so one caller at a time. The others are called by
@@ -50,7 +50,7 @@ enum {
 struct linear_scratch {
     uint8_t *rows; /* [LINEAR_SCRATCH_ROWS, widest input rounded up to LINEAR_ALIGNMENT] */
     struct quantization *quantizations; /* [LINEAR_SCRATCH_ROWS] what the bytes of a row mean */
-    /* Each worker's own, for few rows; NULL in scratch without workers. */
+    /* Each worker's own, for the rows that it makes itself; NULL in scratch without workers. */
     uint8_t *own_rows;                      /* [workers, LINEAR_OWN_ROWS, as above] */
     struct quantization *own_quantizations; /* [workers, LINEAR_OWN_ROWS] */
     int widest;

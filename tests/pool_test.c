@@ -173,6 +173,47 @@ static void test_parts_take_every_item_once(void **state) {
     }
 }
 
+enum { STAGES = 60, STAGE_ITEMS = 300 };
+
+struct chain {
+    struct pool *pool;
+    int rows[STAGES + 1][STAGE_ITEMS];
+    bool late; /* the last worker enters when others have gone through many stages */
+};
+
+/* Each stage adds one to what the one before it wrote, every item from another place; there are
+ * empty stages between, and stages with fewer parts than workers. */
+static void add_up(void *context, int worker) {
+    struct chain *chain = context;
+    if (chain->late && worker == pool_workers(chain->pool) - 1)
+        nap();
+    for (int stage = 0; stage < STAGES; stage++) {
+        size_t begin, end, total = stage % 3 ? STAGE_ITEMS : 0, grain = stage % 2 ? 7 : 200;
+        while (pool_take(chain->pool, worker, total, grain, &begin, &end))
+            for (size_t i = begin; i < end; i++)
+                chain->rows[stage + 1][i] = chain->rows[stage][STAGE_ITEMS - 1 - i] + 1;
+        while (total == 0 && pool_take(chain->pool, worker, 1, 1, &begin, &end))
+            memcpy(chain->rows[stage + 1], chain->rows[stage], sizeof chain->rows[stage]);
+    }
+}
+
+static void test_a_stage_begins_when_the_one_before_it_is_done(void **state) {
+    (void)state;
+    static const int sizes[] = {1, 2, 5};
+    static struct chain chain;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        chain.pool = create(sizes[i]);
+        for (int run = 0; run < 30; run++) {
+            memset(chain.rows, 0, sizeof chain.rows);
+            chain.late = run % 3 == 0;
+            pool_walk(chain.pool, add_up, &chain);
+            for (int item = 0; item < STAGE_ITEMS; item++)
+                assert_int_equal(chain.rows[STAGES][item], STAGES - STAGES / 3);
+        }
+        pool_destroy(chain.pool);
+    }
+}
+
 struct stall {
     struct pool *pool;
     atomic_bool began, others_done;
@@ -235,6 +276,7 @@ int main(void) {
         cmocka_unit_test(test_memory_is_visible_both_ways),
         cmocka_unit_test(test_sleeping_workers_wake),
         cmocka_unit_test(test_parts_take_every_item_once),
+        cmocka_unit_test(test_a_stage_begins_when_the_one_before_it_is_done),
         cmocka_unit_test(test_others_take_the_parts_of_a_worker_without_a_core),
         cmocka_unit_test(test_pools_come_and_go),
     };

@@ -36,7 +36,7 @@ static void catch_signals(void) {
 static enum status save_model(struct fit *f, struct error *err) {
     enum status status = trainer_fetch_weights(&f->trainer, err);
     if (status == STATUS_OK)
-        status = tokenizer_copy(f->paths.tokenizer, f->paths.out, err);
+        status = flags_used("out", tokenizer_copy(f->paths.tokenizer, f->paths.out, err), err);
     if (status != STATUS_OK)
         return status;
     status = weights_save(f->paths.out, f->options.preset, f->model,

@@ -72,7 +72,7 @@ static enum status write_folder(const struct grow_options *o, const struct model
         status = flags_used(
             "out", weights_save(folder, o->preset, model, SAFETENSORS_F32, err), err);
     if (status == STATUS_OK)
-        status = tokenizer_copy(tokenizer, folder, err);
+        status = flags_used("out", tokenizer_copy(tokenizer, folder, err), err);
     if (status == STATUS_OK)
         printf("%s\n", folder);
     return status;

@@ -69,5 +69,5 @@ enum status kernels_select(const char *name, struct error *err) {
     if (!known)
         return error_set_field(err, STATUS_INVALID, "cpu",
                                "--cpu must be portable, avx2, avx512 or amx, not \"%s\"", name);
-    return error_set_field(err, STATUS_UNSUPPORTED, "cpu", "this CPU has no %s", name);
+    return error_set_field(err, STATUS_UNSUPPORTED, "cpu", "%s cannot be used here", name);
 }

@@ -24,13 +24,4 @@ struct fetch_list {
     size_t count;
 };
 
-/* The share of who does [begin, end) of `total` equal pieces of work. */
-static inline struct fetch_list fetch_list_share(struct fetch_list list, size_t begin, size_t end,
-                                                 size_t total) {
-    if (list.count == 0)
-        return list;
-    size_t first = list.count * begin / total;
-    return (struct fetch_list){list.runs + first, list.count * end / total - first};
-}
-
 #endif

@@ -78,8 +78,8 @@ static const struct field fields[] = {
     {"stream_options", FIELD_STREAM_OPTIONS, API_OPENAI, AT(include_usage), 0, 0, "",
      "{\"include_usage\": true} adds a last event with the usage"},
     {"best_of", FIELD_INT, API_GENERATE | API_CHAT, AT(best_of), 1, BEST_OF_MAX, "",
-     "Generate so many stories, at least n, and send the n best: those whose tokens have the "
-     "highest log-probabilities on average and that repeat themselves least"},
+     "Generate so many stories, at least n, and send the n best: those that are whole, whose "
+     "tokens have the highest log-probabilities on average, and that repeat themselves least"},
     {"best_of", FIELD_INT, API_COMPLETIONS, AT(best_of), 1, BEST_OF_MAX, "",
      "Generate so many stories of each prompt, at least n and together up to 32, and send the n "
      "whose tokens have the highest log-probabilities on average"},

@@ -42,10 +42,11 @@ def repetition(tokens):
 
 
 def as_a_story(choice):
-    """Its likelihood, less for repetition, for hardly being one and for having no end."""
+    """Its likelihood, less for repetition, and for hardly being one or having no end."""
     logprobs = choice["logprobs"]
+    is_part = len(logprobs["tokens"]) < 60 or choice["finish_reason"] == "length"
     return (statistics.fmean(logprobs["token_logprobs"]) - 4 * repetition(logprobs["tokens"])
-            - 2 * (len(logprobs["tokens"]) < 60) - 2 * (choice["finish_reason"] == "length"))
+            - 2 * is_part)
 
 
 def test_a_story_is_the_better_when_it_is_whole_and_repeats_itself_less(server):

@@ -185,7 +185,7 @@ def test_an_error_of_all_is_said_once(data, tmp_path):
 
 def test_an_error_of_one_names_its_rank(data, tmp_path):
     good = command(data, tmp_path, *NAMED)
-    for options, words in ((["--train", str(tmp_path / "none")], "fit: rank 1: cannot "),
+    for options, words in ((["--train", str(tmp_path / "none")], "fit: rank 1: --train: cannot "),
                            (["--seed", "2"], "fit: rank 1: its settings, stories or weights "
                                              "differ from those of rank 0")):
         output = run([*mpirun(1, good), ":", "-np", "1", *good, *options], status=1)

@@ -277,6 +277,8 @@ void draft_learn(struct draft *d, int tokens, uint64_t ns) {
         step.rounds = d->drafters[i].rounds > step.rounds ? d->drafters[i].rounds : step.rounds;
     for (int i = 0; i < d->proposal_count; i++)
         step.checked += d->proposals[i].count;
-    if (d->measured && d->proposal_count > 0)
+    if (d->plan.trial && step.rounds == 0)
+        draft_pace_put_off(&d->pace, step.sequences);
+    else if (d->measured && d->proposal_count > 0)
         draft_pace_learn(&d->pace, &step);
 }

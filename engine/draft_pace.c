@@ -166,6 +166,9 @@ struct pace_plan draft_pace_plan(struct draft_pace *pace, int sequences) {
 /* ---- what it was ----------------------------------------------------------------- */
 
 #define STEPS_AT_MOST 64.0
+/* The first steps with proposals read the draft's weights and touch its memory for the first time:
+ * what they take says nothing of those to come. */
+#define WARM_STEPS 8
 #define OUTLIER 4.0 /* times the mean: the step was interrupted */
 
 static void learn_plain(struct pace_load *load, double ns) {
@@ -186,6 +189,10 @@ void draft_pace_learn(struct draft_pace *pace, const struct pace_step *step) {
             learn_plain(load, ns);
         return;
     }
+    if (pace->warm < WARM_STEPS) {
+        pace->warm++;
+        return;
+    }
     if (load->steps >= 1 && ns > OUTLIER * load->model_ns / load->steps)
         return;
     if (load->steps >= STEPS_AT_MOST)
@@ -198,4 +205,9 @@ void draft_pace_learn(struct draft_pace *pace, const struct pace_step *step) {
     load->checked_squares += checked * checked;
     load->checked_ns += checked * ns;
     load->tokens += step->tokens;
+}
+
+void draft_pace_put_off(struct draft_pace *pace, int sequences) {
+    struct pace_load *load = load_of(pace, sequences);
+    load->since -= load->since > 0;
 }

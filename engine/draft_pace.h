@@ -29,6 +29,7 @@ struct draft_pace {
     } leads[PACE_LEADS];
     double checked; /* the sum over the leads */
     bool plain_before; /* the last step had no proposals */
+    unsigned warm;     /* steps with proposals so far, up to those that count */
     /* By load: sums over the last steps with about as many sequences; old ones fade. */
     struct pace_load {
         double plain_steps, plain_ns;     /* without proposals */
@@ -74,5 +75,7 @@ struct pace_step {
     uint64_t draft_ns, model_ns;
 };
 void draft_pace_learn(struct draft_pace *pace, const struct pace_step *step);
+/* Instead: the step was to be a trial and could not be one. The next one is to be it. */
+void draft_pace_put_off(struct draft_pace *pace, int sequences);
 
 #endif

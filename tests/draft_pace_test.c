@@ -108,6 +108,36 @@ static void what_does_not_pay_is_only_tried(void **state) {
     assert_true(proposing > 2000);
 }
 
+/* While a long story leaves no room for a trial, the trial is not spent. */
+static void a_trial_that_could_not_be_is_made_up_for(void **state) {
+    (void)state;
+    struct draft_pace pace;
+    draft_pace_open(&pace);
+    run(&pace, &computes_all_along, 8, 2.5f, 2000);
+    int steps = 0;
+    while (!draft_pace_plan(&pace, 8).trial)
+        assert_true(++steps < 3000);
+    for (int step = 0; step < 100; step++) {
+        draft_pace_put_off(&pace, 8);
+        assert_true(draft_pace_plan(&pace, 8).trial);
+    }
+}
+
+/* The first steps with proposals, when the draft's weights come from memory, decide nothing. */
+static void a_cold_draft_gets_its_chance(void **state) {
+    (void)state;
+    struct machine cold = waits_for_memory;
+    struct draft_pace pace;
+    int proposing = 0;
+    cold.round_us = 5000;
+    draft_pace_open(&pace);
+    run(&pace, &cold, 1, 2.5f, 11);
+    run(&pace, &waits_for_memory, 1, 2.5f, 50);
+    for (int step = 0; step < 50; step++)
+        proposing += draft_pace_plan(&pace, 1).sequences > 0;
+    assert_true(proposing > 40);
+}
+
 /* Whatever the load, it is hardly slower than without; and faster where that can be. */
 static void the_load_decides_in_between(void **state) {
     (void)state;
@@ -164,6 +194,8 @@ int main(void) {
         cmocka_unit_test(proposals_are_made_where_the_model_waits_for_memory),
         cmocka_unit_test(none_are_made_where_every_row_costs_as_much),
         cmocka_unit_test(what_does_not_pay_is_only_tried),
+        cmocka_unit_test(a_trial_that_could_not_be_is_made_up_for),
+        cmocka_unit_test(a_cold_draft_gets_its_chance),
         cmocka_unit_test(the_load_decides_in_between),
         cmocka_unit_test(a_change_of_the_machine_is_noticed),
         cmocka_unit_test(a_useless_draft_costs_little),

@@ -53,11 +53,16 @@ static void multiply(const struct tiles *t, size_t first_block, size_t blocks, s
                                wanted);
 }
 
+/* What to fetch with [begin, end) of `total` equal pieces of the product. */
+static struct fetch_list wanted_with(const struct linear_product *product, int worker, size_t begin,
+                                     size_t end, size_t total) {
+    const struct linear_wanted *wanted = &product->wanted;
+    return wanted->list ? wanted->list(wanted->context, worker, begin, end, total)
+                        : (struct fetch_list){0};
+}
+
 static void multiply_part(const struct tiles *t, int worker, size_t begin, size_t end) {
-    const struct linear_wanted *wanted = &t->product->wanted;
-    struct fetch_list list = {0};
-    if (wanted->list)
-        list = wanted->list(wanted->context, worker, begin, end, t->blocks * t->panels);
+    struct fetch_list list = wanted_with(t->product, worker, begin, end, t->blocks * t->panels);
     while (begin < end) {
         size_t panel = begin / t->blocks, block = begin % t->blocks, left = end - begin;
         size_t blocks = t->blocks - block < left ? t->blocks - block : left;
@@ -128,10 +133,7 @@ const float *linear_int8_multiply_few(struct pool *pool, int worker,
 void linear_multiply_rows(int worker, const struct linear_scratch *scratch,
                           const struct linear_product *product, size_t begin, size_t end) {
     struct tiles t = tiles_of(product, end - begin);
-    const struct linear_wanted *wanted = &product->wanted;
-    struct fetch_list list = {0};
-    if (wanted->list)
-        list = wanted->list(wanted->context, worker, begin, end, product->rows);
+    struct fetch_list list = wanted_with(product, worker, begin, end, product->rows);
     make_own(scratch, worker, &t, product->x, begin, end);
     t.y += begin * t.matrix->out;
     multiply(&t, 0, t.blocks, 0, t.panels, list);

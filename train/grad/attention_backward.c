@@ -1,7 +1,6 @@
 #include "train/grad/attention_backward.h"
 
 #include "base/pool.h"
-
 #include "model/attention_bf16.h"
 #include "model/blas.h"
 #include "train/grad/attention_backward_bf16.h"

@@ -5,7 +5,6 @@
 #include "model/attention.h"
 #include "model/attention_int8.h"
 #include "model/kernels/dropout.h"
-#include "model/kernels/int8.h"
 #include "model/kernels/kernels.h"
 
 #include <assert.h>
@@ -208,18 +207,13 @@ static void attend(const struct forward_walk *w, int worker, const struct attent
     charge(w->f->activations, worker, PART_ATTENTION, &since_ns);
 }
 
-static void write_output(const struct forward_walk *w, size_t begin, size_t end) {
-    const struct model_config *c = &w->f->model->config;
-    struct norm_source norm = input_norm(w, c->layers);
-    float *output = activations_output(w->f->activations);
-    for (size_t row = begin; row < end; row++)
-        add_and_norm(&norm, row, output + row * (size_t)c->d_model);
-}
-
-/* Each product on its own, its outputs dealt out: the weights are the bulk, and each worker reads
- * its own part of them. */
-static void walk_products(const struct forward_walk *w, int worker) {
+/* Each product is dealt out by its outputs: the weights are the bulk, and each worker reads its own
+ * part of them. */
+static void walk_layers(void *context, int worker) {
+    const struct forward_walk *w = context;
     const struct forward_context *f = w->f;
+    const struct norm_source last = input_norm(w, f->model->config.layers);
+    float *output = activations_output(f->activations);
     struct layer_products l;
     const float *middle = NULL;
     size_t begin, end;
@@ -241,71 +235,8 @@ static void walk_products(const struct forward_walk *w, int worker) {
     }
     uint64_t since_ns = start_ns(f->activations, worker);
     while (pool_take(f->pool, worker, (size_t)w->batch->rows, 1, &begin, &end))
-        write_output(w, begin, end);
+        add_and_norm(&last, begin, output + begin * (size_t)f->model->config.d_model);
     charge(f->activations, worker, PART_NORMS, &since_ns);
-}
-
-/* With so many rows that a worker's share of them keeps it busy for longer than it takes to read
- * all weights, rows are dealt out: what a layer does with a row between two attentions is no
- * business of other workers. */
-static bool deals_rows(const struct forward_walk *w) {
-    const struct forward_context *f = w->f;
-    const size_t workers = (size_t)pool_workers(f->pool);
-    return f->model->dtype == DTYPE_INT8 && !f->activations->keeps_layers && workers > 1 &&
-           w->batch->dropout.rate <= 0 &&
-           (size_t)w->batch->rows >= int8_kernels_get()->busy_rows * workers;
-}
-
-static size_t rows_in_block(const struct forward_walk *w) {
-    size_t workers = (size_t)pool_workers(w->f->pool), most = int8_kernels_get()->busy_rows;
-    size_t slice = ((size_t)w->batch->rows + workers - 1) / workers;
-    size_t blocks = (slice + most - 1) / most;
-    assert(most <= LINEAR_OWN_ROWS);
-    return (slice + blocks - 1) / blocks;
-}
-
-/* A block of rows from one attention to the next: the end of `layer` and the beginning of the layer
- * behind it, or the output. -1: only the beginning of layer 0. */
-static void walk_block(const struct forward_walk *w, int worker, int layer, size_t begin,
-                       size_t end) {
-    const struct linear_scratch *scratch = &w->f->activations->linear;
-    struct layer_products l;
-    if (layer >= 0) {
-        layer_products(w, worker, layer, &l);
-        linear_multiply_rows(worker, scratch, &l.out_proj, begin, end);
-        linear_multiply_rows(worker, scratch, &l.linear1, begin, end);
-        linear_multiply_rows(worker, scratch, &l.linear2, begin, end);
-    }
-    if (layer + 1 == w->f->model->config.layers) {
-        write_output(w, begin, end);
-        return;
-    }
-    layer_products(w, worker, layer + 1, &l);
-    linear_multiply_rows(worker, scratch, &l.in_proj, begin, end);
-}
-
-static void walk_rows(const struct forward_walk *w, int worker) {
-    const struct forward_context *f = w->f;
-    size_t rows = (size_t)w->batch->rows, begin, end;
-    for (int layer = -1; layer < f->model->config.layers; layer++) {
-        if (layer >= 0) {
-            struct attention_pass pass = attention_pass(f->model, f->activations, w->batch, layer);
-            pass.quantized = NULL;
-            attend(w, worker, &pass);
-        }
-        uint64_t since_ns = start_ns(f->activations, worker);
-        while (pool_take(f->pool, worker, rows, rows_in_block(w), &begin, &end))
-            walk_block(w, worker, layer, begin, end);
-        charge(f->activations, worker, PART_LINEARS, &since_ns);
-    }
-}
-
-static void walk_layers(void *context, int worker) {
-    const struct forward_walk *w = context;
-    if (deals_rows(w))
-        walk_rows(w, worker);
-    else
-        walk_products(w, worker);
 }
 
 void forward(const struct forward_context *f, const struct batch *batch) {

@@ -30,7 +30,7 @@ size_t linear_row_bytes(int in) {
 
 void linear_scratch_layout(struct linear_scratch *scratch, int widest, int workers,
                            struct arena *arena) {
-    size_t own = (size_t)workers * LINEAR_OWN_ROWS, row_bytes = linear_row_bytes(widest);
+    size_t own = (size_t)workers * LINEAR_FEW_ROWS, row_bytes = linear_row_bytes(widest);
     scratch->widest = widest;
     scratch->rows = arena_take(arena, LINEAR_SCRATCH_ROWS * row_bytes, 1);
     scratch->quantizations = arena_take(arena, LINEAR_SCRATCH_ROWS, sizeof *scratch->quantizations);

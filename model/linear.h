@@ -42,7 +42,6 @@ struct linear {
 enum {
     LINEAR_SCRATCH_ROWS = 256, /* more rows are worked off in blocks of so many */
     LINEAR_FEW_ROWS = 8,       /* each worker quantizes so few itself, and need not wait for it */
-    LINEAR_OWN_ROWS = 32,      /* that a worker has room for */
     LINEAR_ALIGNMENT = 64,     /* bytes; rows of quantized activations start at multiples */
 };
 
@@ -51,8 +50,8 @@ struct linear_scratch {
     uint8_t *rows; /* [LINEAR_SCRATCH_ROWS, widest input rounded up to LINEAR_ALIGNMENT] */
     struct quantization *quantizations; /* [LINEAR_SCRATCH_ROWS] what the bytes of a row mean */
     /* Each worker's own, for the rows that it makes itself; NULL in scratch without workers. */
-    uint8_t *own_rows;                      /* [workers, LINEAR_OWN_ROWS, as above] */
-    struct quantization *own_quantizations; /* [workers, LINEAR_OWN_ROWS] */
+    uint8_t *own_rows;                      /* [workers, LINEAR_FEW_ROWS, as above] */
+    struct quantization *own_quantizations; /* [workers, LINEAR_FEW_ROWS] */
     int widest;
 };
 /* `in` bytes rounded up to LINEAR_ALIGNMENT: from one row in linear_scratch to the next. */
@@ -99,9 +98,6 @@ void linear_prepare(struct pool *pool, int worker, const struct linear_scratch *
                     const struct linear_product *product);
 const float *linear_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
                              const struct linear_product *product);
-/* Rows [begin, end) of x and y, LINEAR_OWN_ROWS at most, by one worker and in INT8. */
-void linear_multiply_rows(int worker, const struct linear_scratch *scratch,
-                          const struct linear_product *product, size_t begin, size_t end);
 /* Whether so many rows of a product are to be in the scratch before multiply(). */
 bool linear_prepares(const struct linear *linear, size_t rows);
 /* x[in] becomes a row in the scratch. */

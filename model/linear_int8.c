@@ -96,19 +96,16 @@ void linear_int8_multiply(struct pool *pool, int worker, const struct linear_scr
     }
 }
 
-/* Rows [begin, end) of x, which a source makes there, in the worker's own scratch for tiles to
- * read. */
-static void make_own(const struct linear_scratch *scratch, int worker, struct tiles *t, float *x,
-                     size_t begin, size_t end) {
+/* The rows of x, which a source makes there, in the worker's own scratch for tiles to read. */
+static void make_own(const struct linear_scratch *scratch, int worker, struct tiles *t, float *x) {
     const struct linear_source *source = &t->product->source;
-    size_t in = t->matrix->in, widest = linear_row_bytes(scratch->widest);
-    size_t first = (size_t)worker * LINEAR_OWN_ROWS;
-    uint8_t *bytes = scratch->own_rows + first * widest;
-    for (size_t r = begin; r < end; r++) {
+    size_t in = t->matrix->in, first = (size_t)worker * LINEAR_FEW_ROWS;
+    uint8_t *bytes = scratch->own_rows + first * linear_row_bytes(scratch->widest);
+    for (size_t r = 0; r < t->rows; r++) {
         if (source->make)
             source->make(source->context, r, x + r * in);
-        kernels_get()->quantize_row(bytes + (r - begin) * t->row_bytes, t->row_bytes,
-                                    &scratch->own_quantizations[first + r - begin], x + r * in, in);
+        kernels_get()->quantize_row(bytes + r * t->row_bytes, t->row_bytes,
+                                    &scratch->own_quantizations[first + r], x + r * in, in);
     }
     t->bytes = bytes;
     t->quantizations = scratch->own_quantizations + first;
@@ -123,18 +120,9 @@ const float *linear_int8_multiply_few(struct pool *pool, int worker,
     while (pool_take(pool, worker, t.blocks * t.panels, grain, &begin, &end)) {
         if (!x || begin == 0) { /* the first part's worker makes them for all who make none */
             x = begin == 0 || !product->source.make ? product->x : product->source.own_x;
-            make_own(scratch, worker, &t, x, 0, t.rows);
+            make_own(scratch, worker, &t, x);
         }
         multiply_part(&t, worker, begin, end);
     }
     return x ? x : product->x;
-}
-
-void linear_multiply_rows(int worker, const struct linear_scratch *scratch,
-                          const struct linear_product *product, size_t begin, size_t end) {
-    struct tiles t = tiles_of(product, end - begin);
-    struct fetch_list list = wanted_with(product, worker, begin, end, product->rows);
-    make_own(scratch, worker, &t, product->x, begin, end);
-    t.y += begin * t.matrix->out;
-    multiply(&t, 0, t.blocks, 0, t.panels, list);
 }

@@ -50,9 +50,9 @@ static inline size_t int8_panels(const struct int8_matrix *matrix) {
 struct int8_kernels {
     const char *name;
 
-    /* How products are best dealt out: how many rows, at most, share a panel's weights on their way
-     * through linear(), and with how many multiplying takes longer than reading all weights. */
-    size_t tile_rows, busy_rows;
+    /* How many rows, at most, share a panel's weights on their way through linear(): products are
+     * best dealt out in blocks of so many. */
+    size_t tile_rows;
 
     /* y[r][o] = (x[r] - zero_point) . weight[o] * (scale[r] * scales[o]) + bias[o],
      * then max(0, .) when relu, for the outputs of panels [begin, end).

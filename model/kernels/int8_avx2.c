@@ -155,7 +155,6 @@ static void mix(int32_t *high, int32_t *low, const uint8_t *weights_high,
 const struct int8_kernels int8_avx2 = {
     .name = "avx2",
     .tile_rows = 12,
-    .busy_rows = 16,
     .linear = linear,
     .scores = scores,
     .mix = mix,

@@ -64,7 +64,6 @@ static void mix(int32_t *high, int32_t *low, const uint8_t *weights_high,
 const struct int8_kernels int8_portable = {
     .name = "portable",
     .tile_rows = 12,
-    .busy_rows = 16,
     .linear = linear,
     .scores = scores,
     .mix = mix,

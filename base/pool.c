@@ -248,7 +248,7 @@ static void *worker_main(void *argument) {
         atomic_store(&place->inside, true);
         if (seen % 2 == 1 && atomic_load(&pool->run) == seen) {
             place->stage = pool->stage;
-            pool->walk(pool->context, self->index);
+            pool->walk(pool->context, pool, self->index);
         }
         atomic_store(&place->inside, false);
         say_progress(pool);
@@ -279,7 +279,7 @@ static void await_leaving(struct pool *pool) {
 void pool_walk(struct pool *pool, pool_stages *stages, void *context) {
     pool->tasks++;
     if (pool->workers == 1) {
-        stages(context, 0);
+        stages(context, pool, 0);
         return;
     }
     pool->walk = stages;
@@ -291,7 +291,7 @@ void pool_walk(struct pool *pool, pool_stages *stages, void *context) {
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->lock);
     }
-    stages(context, 0);
+    stages(context, pool, 0);
     atomic_fetch_add(&pool->run, 1);
     uint64_t since_ns = pool->waited_ns ? clock_now_ns() : 0;
     await_leaving(pool);
@@ -300,18 +300,17 @@ void pool_walk(struct pool *pool, pool_stages *stages, void *context) {
 }
 
 struct single {
-    struct pool *pool;
     pool_task *task;
     void *context;
 };
 
-static void walk_single(void *context, int worker) {
+static void walk_single(void *context, struct pool *pool, int worker) {
     const struct single *single = context;
-    pool_stage(single->pool, worker, single->task, single->context);
+    pool_stage(pool, worker, single->task, single->context);
 }
 
 void pool_run(struct pool *pool, pool_task *task, void *context) {
-    struct single single = {pool, task, context};
+    struct single single = {task, context};
     pool_walk(pool, walk_single, &single);
 }
 

@@ -37,7 +37,7 @@ void pool_run(struct pool *pool, pool_task *task, void *context);
 
 /* A task of many stages: called by every thread that has a core, each with another `worker`; for
  * worker 0 always, and on the caller's thread. Returns when all have left it. */
-typedef void pool_stages(void *context, int worker);
+typedef void pool_stages(void *context, struct pool *pool, int worker);
 void pool_walk(struct pool *pool, pool_stages *stages, void *context);
 
 /* A stage of a walk is a loop over this: another part [*begin, *end) of `total` items, `grain` of

@@ -94,12 +94,16 @@ static double step_seconds(struct decode *d, double *attention) {
     return seconds;
 }
 
+static void attend(void *pass, struct pool *pool, int worker) {
+    attention_stage(pool, worker, pass);
+}
+
 static void call_warm(void *context) {
     struct decode *d = context;
     struct batch batch = decode_batch(d, d->streams < WARM_SPANS ? d->streams : WARM_SPANS);
     struct attention_pass pass = attention_pass(d->model, &d->activations, &batch, 0);
     for (int i = 0; i < 8; i++)
-        attention_forward(d->pool, &pass);
+        pool_walk(d->pool, attend, &pass);
 }
 
 static void report(struct decode *d, int repeat) {

@@ -172,9 +172,14 @@ static void call_int8(void *context) {
     pool_run(o->pool, int8_slice, o);
 }
 
+static void bf16_stage(void *product, struct pool *pool, int worker) {
+    linear_multiply(pool, worker, product);
+}
+
 static void call_bf16(void *context) {
     struct ours *o = context;
-    linear_forward(o->pool, NULL, (struct linear_product){&o->model->head, x, o->rows, y});
+    struct linear_product product = {&o->model->head, NULL, x, o->rows, .y = y};
+    pool_walk(o->pool, bf16_stage, &product);
 }
 
 /* ---- comparisons ----------------------------------------------------------------- */

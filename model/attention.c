@@ -1,6 +1,5 @@
 #include "model/attention.h"
 
-#include "base/pool.h"
 #include "model/attention_bf16.h"
 #include "model/attention_head.h"
 #include "model/attention_int8.h"
@@ -90,19 +89,4 @@ void attention_stage(struct pool *pool, int worker, const struct attention_pass 
         attention_bf16_stage(pool, worker, pass);
     else
         attention_each_head(pool, worker, pass, attend, pass);
-}
-
-struct whole {
-    struct pool *pool;
-    const struct attention_pass *pass;
-};
-
-static void walk(void *context, int worker) {
-    const struct whole *whole = context;
-    attention_stage(whole->pool, worker, whole->pass);
-}
-
-void attention_forward(struct pool *pool, const struct attention_pass *pass) {
-    struct whole whole = {pool, pass};
-    pool_walk(pool, walk, &whole);
 }

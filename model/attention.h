@@ -6,8 +6,7 @@
  * needs of the softmax is one number per row and head, logsumexp (the trick of
  * Dao et al., "FlashAttention", 2022).
  * Ownership: a pass only points at what others own.
- * Thread-safety: attention_forward() uses the pool, so one caller at a time; attention_stage() is
- * called by every thread of a walk (base/pool.h).
+ * Thread-safety: attention_stage() is called by every thread of a walk (base/pool.h).
  */
 #ifndef ALPACA_MODEL_ATTENTION_H
 #define ALPACA_MODEL_ATTENTION_H
@@ -38,9 +37,7 @@ struct attention_pass attention_pass(const struct model *model,
                                      const struct batch *batch, int layer);
 
 /* Reads a->qkv, writes a->attention and, but for an INT8 cache, a->logsumexp;
- * with a cache, also appends the spans' keys and values to it. The first is one stage of a walk,
- * the second a task. */
+ * with a cache, also appends the spans' keys and values to it. One stage of a walk. */
 void attention_stage(struct pool *pool, int worker, const struct attention_pass *pass);
-void attention_forward(struct pool *pool, const struct attention_pass *pass);
 
 #endif

@@ -113,9 +113,9 @@ static const float *run_linear(const struct forward_context *f, int worker,
                                const struct linear_product *product) {
     const struct activations *a = f->activations;
     uint64_t since_ns = start_ns(a, worker);
-    linear_prepare(f->pool, worker, &a->linear, product);
+    linear_prepare(f->pool, worker, product);
     charge(a, worker, PART_NORMS, &since_ns);
-    const float *x = linear_multiply(f->pool, worker, &a->linear, product);
+    const float *x = linear_multiply(f->pool, worker, product);
     charge(a, worker, PART_LINEARS, &since_ns);
     return x;
 }
@@ -177,6 +177,7 @@ static void layer_products(const struct forward_walk *w, int worker, int layer,
     const struct layer_parameters *p = &f->model->parameters.layers[layer];
     const struct layer_activations *a = activations_layer(f->activations, layer);
     const struct layer_linears *linears = &f->model->linears[layer];
+    const struct linear_scratch *scratch = &f->activations->linear;
     const size_t d_model = (size_t)c->d_model, d_ff = (size_t)c->d_ff;
     const size_t rows = (size_t)w->batch->rows;
     const size_t parts[] = {0, d_model, d_model + d_ff, d_model + 2 * d_ff, 4 * d_model + 2 * d_ff};
@@ -185,20 +186,21 @@ static void layer_products(const struct forward_walk *w, int worker, int layer,
     for (int i = 0; i < 4; i++)
         l->wanted[i] = (struct wanted){w, i < 3 ? (layer + 1) % c->layers : layer, parts[i],
                                        parts[i + 1], parts[4]};
-    l->in_proj = (struct linear_product){&linears->in_proj, x, rows, a->qkv, false, false,
+    l->in_proj = (struct linear_product){&linears->in_proj, scratch, x, rows, a->qkv, false, false,
                                          {embed, w, own[0]}, wanted(&l->wanted[3])};
     if (layer > 0) {
         l->input = input_norm(w, layer);
         l->in_proj.source = (struct linear_source){add_and_norm, &l->input, own[0]};
     }
-    l->out_proj = (struct linear_product){&linears->out_proj, a->attention, rows, a->residual1,
-                                          false, false, {0}, wanted(&l->wanted[0])};
+    l->out_proj = (struct linear_product){&linears->out_proj, scratch, a->attention, rows,
+                                          a->residual1, false, false, {0}, wanted(&l->wanted[0])};
     l->middle = (struct norm_source){w, layer, DROPOUT_RESIDUAL1, x, a->residual1, &a->norm1,
                                      p->norm1_weight, p->norm1_bias};
-    l->linear1 = (struct linear_product){&linears->linear1, a->middle, rows, a->hidden, true, false,
-                                         {add_and_norm, &l->middle, own[1]}, wanted(&l->wanted[1])};
-    l->linear2 = (struct linear_product){&linears->linear2, a->hidden, rows, a->residual2, false,
-                                         false, {0}, wanted(&l->wanted[2])};
+    l->linear1 = (struct linear_product){&linears->linear1, scratch, a->middle, rows, a->hidden,
+                                         true, false, {add_and_norm, &l->middle, own[1]},
+                                         wanted(&l->wanted[1])};
+    l->linear2 = (struct linear_product){&linears->linear2, scratch, a->hidden, rows, a->residual2,
+                                         false, false, {0}, wanted(&l->wanted[2])};
 }
 
 static void attend(const struct forward_walk *w, int worker, const struct attention_pass *pass) {
@@ -209,7 +211,7 @@ static void attend(const struct forward_walk *w, int worker, const struct attent
 
 /* Each product is dealt out by its outputs: the weights are the bulk, and each worker reads its own
  * part of them. */
-static void walk_layers(void *context, int worker) {
+static void walk_layers(void *context, struct pool *pool, int worker) {
     const struct forward_walk *w = context;
     const struct forward_context *f = w->f;
     const struct norm_source last = input_norm(w, f->model->config.layers);
@@ -229,12 +231,12 @@ static void walk_layers(void *context, int worker) {
         if (w->batch->dropout.rate > 0) {
             struct hidden_task hidden = {w->batch, layer, (size_t)f->model->config.d_ff,
                                          l.linear2.x};
-            pool_stage(f->pool, worker, drop_hidden, &hidden);
+            pool_stage(pool, worker, drop_hidden, &hidden);
         }
         run_linear(f, worker, &l.linear2);
     }
     uint64_t since_ns = start_ns(f->activations, worker);
-    while (pool_take(f->pool, worker, (size_t)w->batch->rows, 1, &begin, &end))
+    while (pool_take(pool, worker, (size_t)w->batch->rows, 1, &begin, &end))
         add_and_norm(&last, begin, output + begin * (size_t)f->model->config.d_model);
     charge(f->activations, worker, PART_NORMS, &since_ns);
 }
@@ -260,9 +262,10 @@ static void gather(const void *context, size_t row, float *x) {
            d_model * sizeof *x);
 }
 
-static void walk_logits(void *context, int worker) {
+static void walk_logits(void *context, struct pool *pool, int worker) {
     const struct logits_walk *w = context;
     struct linear_product head = w->head;
+    (void)pool; /* f's */
     head.source.own_x = own_x(w->f->activations, worker, 0);
     run_linear(w->f, worker, &head);
 }
@@ -270,13 +273,14 @@ static void walk_logits(void *context, int worker) {
 void forward_logits_range(const struct forward_context *f, int first, int count, float *logits) {
     size_t d_model = (size_t)f->model->config.d_model;
     float *x = activations_output(f->activations) + (size_t)first * d_model;
-    struct logits_walk walk = {f, {&f->model->head, x, (size_t)count, .y = logits}, NULL};
+    struct logits_walk walk = {f, {&f->model->head, &f->activations->linear, x, (size_t)count,
+                                   .y = logits}, NULL};
     pool_walk(f->pool, walk_logits, &walk);
 }
 
 void forward_logits(const struct forward_context *f, const int *rows, int count, float *logits) {
-    struct logits_walk walk = {f, {&f->model->head, f->activations->gathered, (size_t)count,
-                                   .y = logits}, rows};
+    struct logits_walk walk = {f, {&f->model->head, &f->activations->linear,
+                                   f->activations->gathered, (size_t)count, .y = logits}, rows};
     walk.head.source = (struct linear_source){.make = gather, .context = &walk};
     pool_walk(f->pool, walk_logits, &walk);
 }

@@ -44,10 +44,9 @@ void linear_scratch_layout(struct linear_scratch *scratch, int widest, int worke
 
 /* ---- x ---------------------------------------------------------------------- */
 
-static bool is_made_by_each(const struct linear_scratch *scratch,
-                            const struct linear_product *product) {
+static bool is_made_by_each(const struct linear_product *product) {
     return product->linear->dtype == DTYPE_INT8 && product->rows <= LINEAR_FEW_ROWS &&
-           scratch->own_rows;
+           product->scratch->own_rows;
 }
 
 bool linear_prepares(const struct linear *linear, size_t rows) {
@@ -62,11 +61,10 @@ void linear_quantize(const struct linear_scratch *scratch, size_t row, const flo
 
 enum { PREPARE_PARTS = 4 }; /* of a worker's slice */
 
-void linear_prepare(struct pool *pool, int worker, const struct linear_scratch *scratch,
-                    const struct linear_product *p) {
+void linear_prepare(struct pool *pool, int worker, const struct linear_product *p) {
     const struct linear_source *source = &p->source;
     bool quantizes = linear_prepares(p->linear, p->rows) && !p->quantized;
-    if (is_made_by_each(scratch, p) || (!quantizes && !source->make))
+    if (is_made_by_each(p) || (!quantizes && !source->make))
         return;
     size_t in = (size_t)p->linear->in, begin, end;
     size_t grain = 1 + (p->rows - 1) / ((size_t)pool_workers(pool) * PREPARE_PARTS);
@@ -75,14 +73,13 @@ void linear_prepare(struct pool *pool, int worker, const struct linear_scratch *
             if (source->make)
                 source->make(source->context, r, p->x + r * in);
             if (quantizes)
-                linear_quantize(scratch, r, p->x + r * in, p->linear->in);
+                linear_quantize(p->scratch, r, p->x + r * in, p->linear->in);
         }
 }
 
 /* ---- y ---------------------------------------------------------------------- */
 
-const float *linear_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
-                             const struct linear_product *product) {
+const float *linear_multiply(struct pool *pool, int worker, const struct linear_product *product) {
     switch (product->linear->dtype) {
     case DTYPE_F32:
         linear_f32_multiply(pool, worker, product);
@@ -91,28 +88,10 @@ const float *linear_multiply(struct pool *pool, int worker, const struct linear_
         linear_bf16_multiply(pool, worker, product);
         break;
     case DTYPE_INT8:
-        if (is_made_by_each(scratch, product))
-            return linear_int8_multiply_few(pool, worker, scratch, product);
-        linear_int8_multiply(pool, worker, scratch, product);
+        if (is_made_by_each(product))
+            return linear_int8_multiply_few(pool, worker, product);
+        linear_int8_multiply(pool, worker, product);
         break;
     }
     return product->x;
-}
-
-struct whole {
-    struct pool *pool;
-    const struct linear_scratch *scratch;
-    const struct linear_product *product;
-};
-
-static void walk(void *context, int worker) {
-    const struct whole *w = context;
-    linear_prepare(w->pool, worker, w->scratch, w->product);
-    linear_multiply(w->pool, worker, w->scratch, w->product);
-}
-
-void linear_forward(struct pool *pool, const struct linear_scratch *scratch,
-                    struct linear_product product) {
-    struct whole whole = {pool, scratch, &product};
-    pool_walk(pool, walk, &whole);
 }

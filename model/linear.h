@@ -8,8 +8,8 @@
  * Each dtype is a file, linear_DTYPE.c, behind linear_multiply()'s switch;
  * pack_weights.h makes the matrices that BF16 and INT8 read.
  * Ownership: a linear only points at parameters; whoever owns those owns the memory.
- * Thread-safety: linear_forward() uses the pool, so one caller at a time. The others are called by
- * every thread of a walk (base/pool.h), each with a product of its own that says the same.
+ * Thread-safety: every thread of a walk (base/pool.h) calls these, each with a product of its own
+ * that says the same.
  */
 #ifndef ALPACA_MODEL_LINEAR_H
 #define ALPACA_MODEL_LINEAR_H
@@ -77,6 +77,7 @@ struct linear_wanted {
 /* y[rows, out] = x[rows, in] W^T + bias, then max(0, .) when `relu`. x and y do not overlap. */
 struct linear_product {
     const struct linear *linear;
+    const struct linear_scratch *scratch; /* may be NULL unless the layer runs in INT8 */
     float *x; /* only read, unless there is a source */
     size_t rows;
     float *y;
@@ -86,18 +87,12 @@ struct linear_product {
     struct linear_wanted wanted; /* what INT8 may fetch meanwhile */
 };
 
-/* Computes y. `scratch` may be NULL unless the layer runs in INT8. */
-void linear_forward(struct pool *pool, const struct linear_scratch *scratch,
-                    struct linear_product product);
-
-/* The same within a walk: first x, then y. Preparing is no stage where multiply() does it on its
- * way: then every worker makes the rows itself, from what the source reads; one of them in x, the
- * others in their own_x, which stays in their own caches. Multiply() returns where this worker has
- * the rows: x also if it made none. */
-void linear_prepare(struct pool *pool, int worker, const struct linear_scratch *scratch,
-                    const struct linear_product *product);
-const float *linear_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
-                             const struct linear_product *product);
+/* Stages of a walk: first x, then y. Preparing is no stage where multiply() does it on its way:
+ * then every worker makes the rows itself, from what the source reads; one of them in x, the others
+ * in their own_x, which stays in their own caches. Multiply() returns where this worker has the
+ * rows: x also if it made none. */
+void linear_prepare(struct pool *pool, int worker, const struct linear_product *product);
+const float *linear_multiply(struct pool *pool, int worker, const struct linear_product *product);
 /* Whether so many rows of a product are to be in the scratch before multiply(). */
 bool linear_prepares(const struct linear *linear, size_t rows);
 /* x[in] becomes a row in the scratch. */

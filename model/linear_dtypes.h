@@ -10,11 +10,9 @@
 
 void linear_f32_multiply(struct pool *pool, int worker, const struct linear_product *product);
 void linear_bf16_multiply(struct pool *pool, int worker, const struct linear_product *product);
-void linear_int8_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
-                          const struct linear_product *product);
+void linear_int8_multiply(struct pool *pool, int worker, const struct linear_product *product);
 /* Every worker makes and quantizes the rows, LINEAR_FEW_ROWS at most, for itself. */
 const float *linear_int8_multiply_few(struct pool *pool, int worker,
-                                      const struct linear_scratch *scratch,
                                       const struct linear_product *product);
 
 #endif

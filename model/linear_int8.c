@@ -73,17 +73,15 @@ static void multiply_part(const struct tiles *t, int worker, size_t begin, size_
     }
 }
 
-static void multiply_prepared(struct pool *pool, int worker, const struct linear_scratch *scratch,
-                              struct tiles *t) {
+static void multiply_prepared(struct pool *pool, int worker, struct tiles *t) {
     size_t begin, end, grain = part_tiles(t, (size_t)pool_workers(pool));
-    t->bytes = scratch->rows;
-    t->quantizations = scratch->quantizations;
+    t->bytes = t->product->scratch->rows;
+    t->quantizations = t->product->scratch->quantizations;
     while (pool_take(pool, worker, t->blocks * t->panels, grain, &begin, &end))
         multiply_part(t, worker, begin, end);
 }
 
-void linear_int8_multiply(struct pool *pool, int worker, const struct linear_scratch *scratch,
-                          const struct linear_product *product) {
+void linear_int8_multiply(struct pool *pool, int worker, const struct linear_product *product) {
     size_t in = (size_t)product->linear->in, out = (size_t)product->linear->out;
     bool prepared = linear_prepares(product->linear, product->rows);
     for (size_t row = 0; row < product->rows; row += LINEAR_SCRATCH_ROWS) {
@@ -91,13 +89,15 @@ void linear_int8_multiply(struct pool *pool, int worker, const struct linear_scr
         struct tiles t = tiles_of(product, left < LINEAR_SCRATCH_ROWS ? left : LINEAR_SCRATCH_ROWS);
         t.y += row * out;
         while (!prepared && pool_take(pool, worker, t.rows, 1, &begin, &end))
-            linear_quantize(scratch, begin, product->x + (row + begin) * in, product->linear->in);
-        multiply_prepared(pool, worker, scratch, &t);
+            linear_quantize(product->scratch, begin, product->x + (row + begin) * in,
+                            product->linear->in);
+        multiply_prepared(pool, worker, &t);
     }
 }
 
 /* The rows of x, which a source makes there, in the worker's own scratch for tiles to read. */
-static void make_own(const struct linear_scratch *scratch, int worker, struct tiles *t, float *x) {
+static void make_own(int worker, struct tiles *t, float *x) {
+    const struct linear_scratch *scratch = t->product->scratch;
     const struct linear_source *source = &t->product->source;
     size_t in = t->matrix->in, first = (size_t)worker * LINEAR_FEW_ROWS;
     uint8_t *bytes = scratch->own_rows + first * linear_row_bytes(scratch->widest);
@@ -112,7 +112,6 @@ static void make_own(const struct linear_scratch *scratch, int worker, struct ti
 }
 
 const float *linear_int8_multiply_few(struct pool *pool, int worker,
-                                      const struct linear_scratch *scratch,
                                       const struct linear_product *product) {
     struct tiles t = tiles_of(product, product->rows);
     size_t grain = part_tiles(&t, (size_t)pool_workers(pool)), begin, end;
@@ -120,7 +119,7 @@ const float *linear_int8_multiply_few(struct pool *pool, int worker,
     while (pool_take(pool, worker, t.blocks * t.panels, grain, &begin, &end)) {
         if (!x || begin == 0) { /* the first part's worker makes them for all who make none */
             x = begin == 0 || !product->source.make ? product->x : product->source.own_x;
-            make_own(scratch, worker, &t, x);
+            make_own(worker, &t, x);
         }
         multiply_part(&t, worker, begin, end);
     }

@@ -1,5 +1,6 @@
 /* BF16 products against plain C, at odd sizes and beside pages that nobody may touch. */
 #define _GNU_SOURCE /* MAP_ANONYMOUS */
+#include "tests/support/linear_task.h"
 #include "tests/support/tiny_model.h"
 
 #include "base/pool.h"
@@ -263,8 +264,8 @@ static void check_layer(bool int8, double tolerance) {
         assert_int_equal(pool_create(&pool, run ? run : 2, NULL), STATUS_OK);
         assert_int_equal(packed_weights_create(&packed, model, dtype, true, pool, NULL), STATUS_OK);
         assert_int_equal(layer->dtype, dtype);
-        linear_forward(pool, &activations.linear,
-                       (struct linear_product){layer, x, rows, y[run], .relu = true});
+        linear_task(pool, (struct linear_product){layer, &activations.linear, x, rows, y[run],
+                                                  .relu = true});
         linear_backward(pool, (struct linear_gradient){layer, x, dy, rows, dw[run], db[run],
                                                        dx[run], true});
         packed_weights_destroy(packed);

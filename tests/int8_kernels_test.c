@@ -8,6 +8,7 @@
 #include "model/kernels/kernels.h"
 #include "model/pack_weights.h"
 #include "tests/support/fence.h"
+#include "tests/support/linear_task.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -452,9 +453,9 @@ static void a_linear_layer_is_close_to_fp32(void **state) {
     struct linear wide = {.dtype = DTYPE_F32, .in = IN, .out = OUT, .weight = weight, .bias = bias};
     struct linear small = {.dtype = DTYPE_INT8, .in = IN, .out = OUT, .packed = &packed};
     for (int relu = 0; relu < 2; relu++) {
-        linear_forward(pool, &scratch, (struct linear_product){&wide, x, ROWS, y, .relu = relu});
-        linear_forward(pool, &scratch,
-                       (struct linear_product){&small, x, ROWS, rounded, .relu = relu});
+        linear_task(pool, (struct linear_product){&wide, NULL, x, ROWS, y, .relu = relu});
+        linear_task(pool, (struct linear_product){&small, &scratch, x, ROWS, rounded,
+                                                  .relu = relu});
         double error = relative_error(rounded, y, ROWS * OUT);
         assert_true(error < 0.012);
         assert_true(error > 0.0001); /* it did run in INT8 */

@@ -133,16 +133,15 @@ static void test_sleeping_workers_wake(void **state) {
 enum { MAX_ITEMS = 1000 };
 
 struct parts {
-    struct pool *pool;
     size_t total, grain;
     atomic_int taken[MAX_ITEMS]; /* how often each item was */
     atomic_bool malformed;
 };
 
-static void take_all(void *context, int worker) {
+static void take_all(void *context, struct pool *pool, int worker) {
     struct parts *parts = context;
     size_t begin, end;
-    while (pool_take(parts->pool, worker, parts->total, parts->grain, &begin, &end)) {
+    while (pool_take(pool, worker, parts->total, parts->grain, &begin, &end)) {
         if (begin >= end || end > parts->total || end - begin > parts->grain)
             atomic_store(&parts->malformed, true);
         for (size_t i = begin; i < end; i++)
@@ -157,42 +156,41 @@ static void test_parts_take_every_item_once(void **state) {
     static const int sizes[] = {1, 2, 3, 9};
     static struct parts parts;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        parts.pool = create(sizes[i]);
+        struct pool *pool = create(sizes[i]);
         for (size_t t = 0; t < 20; t++) {
             parts.total = totals[t % 5];
             parts.grain = grains[t / 5];
             for (int run = 0; run < 20; run++) {
                 memset(parts.taken, 0, sizeof parts.taken);
-                pool_walk(parts.pool, take_all, &parts);
+                pool_walk(pool, take_all, &parts);
                 for (size_t item = 0; item < MAX_ITEMS; item++)
                     assert_int_equal(parts.taken[item], item < parts.total);
             }
         }
         assert_false(parts.malformed);
-        pool_destroy(parts.pool);
+        pool_destroy(pool);
     }
 }
 
 enum { STAGES = 60, STAGE_ITEMS = 300 };
 
 struct chain {
-    struct pool *pool;
     int rows[STAGES + 1][STAGE_ITEMS];
     bool late; /* the last worker enters when others have gone through many stages */
 };
 
 /* Each stage adds one to what the one before it wrote, every item from another place; there are
  * empty stages between, and stages with fewer parts than workers. */
-static void add_up(void *context, int worker) {
+static void add_up(void *context, struct pool *pool, int worker) {
     struct chain *chain = context;
-    if (chain->late && worker == pool_workers(chain->pool) - 1)
+    if (chain->late && worker == pool_workers(pool) - 1)
         nap();
     for (int stage = 0; stage < STAGES; stage++) {
         size_t begin, end, total = stage % 3 ? STAGE_ITEMS : 0, grain = stage % 2 ? 7 : 200;
-        while (pool_take(chain->pool, worker, total, grain, &begin, &end))
+        while (pool_take(pool, worker, total, grain, &begin, &end))
             for (size_t i = begin; i < end; i++)
                 chain->rows[stage + 1][i] = chain->rows[stage][STAGE_ITEMS - 1 - i] + 1;
-        while (total == 0 && pool_take(chain->pool, worker, 1, 1, &begin, &end))
+        while (total == 0 && pool_take(pool, worker, 1, 1, &begin, &end))
             memcpy(chain->rows[stage + 1], chain->rows[stage], sizeof chain->rows[stage]);
     }
 }
@@ -202,20 +200,19 @@ static void test_a_stage_begins_when_the_one_before_it_is_done(void **state) {
     static const int sizes[] = {1, 2, 5};
     static struct chain chain;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        chain.pool = create(sizes[i]);
+        struct pool *pool = create(sizes[i]);
         for (int run = 0; run < 30; run++) {
             memset(chain.rows, 0, sizeof chain.rows);
             chain.late = run % 3 == 0;
-            pool_walk(chain.pool, add_up, &chain);
+            pool_walk(pool, add_up, &chain);
             for (int item = 0; item < STAGE_ITEMS; item++)
                 assert_int_equal(chain.rows[STAGES][item], STAGES - STAGES / 3);
         }
-        pool_destroy(chain.pool);
+        pool_destroy(pool);
     }
 }
 
 struct stall {
-    struct pool *pool;
     atomic_bool began, others_done;
     size_t first_took, others_took;
 };
@@ -223,11 +220,11 @@ struct stall {
 enum { STALL_ITEMS = 64 };
 
 /* Worker 0 loses its core, so to speak, in the middle of its first part. */
-static void stall_in_a_part(void *context, int worker) {
+static void stall_in_a_part(void *context, struct pool *pool, int worker) {
     struct stall *stall = context;
     size_t begin, end;
     if (worker == 0) {
-        while (pool_take(stall->pool, worker, STALL_ITEMS, 1, &begin, &end)) {
+        while (pool_take(pool, worker, STALL_ITEMS, 1, &begin, &end)) {
             stall->first_took += end - begin;
             atomic_store(&stall->began, true);
             while (!atomic_load(&stall->others_done))
@@ -237,7 +234,7 @@ static void stall_in_a_part(void *context, int worker) {
     }
     while (!atomic_load(&stall->began))
         sched_yield();
-    while (pool_take(stall->pool, worker, STALL_ITEMS, 1, &begin, &end)) {
+    while (pool_take(pool, worker, STALL_ITEMS, 1, &begin, &end)) {
         stall->others_took += end - begin;
         if (stall->others_took == STALL_ITEMS - 1)
             atomic_store(&stall->others_done, true);
@@ -246,11 +243,12 @@ static void stall_in_a_part(void *context, int worker) {
 
 static void test_others_take_the_parts_of_a_worker_without_a_core(void **state) {
     (void)state;
-    struct stall stall = {.pool = create(2)};
-    pool_walk(stall.pool, stall_in_a_part, &stall);
+    struct pool *pool = create(2);
+    struct stall stall = {.first_took = 0};
+    pool_walk(pool, stall_in_a_part, &stall);
     assert_int_equal(stall.first_took, 1);
     assert_int_equal(stall.others_took, STALL_ITEMS - 1);
-    pool_destroy(stall.pool);
+    pool_destroy(pool);
 }
 
 static void test_pools_come_and_go(void **state) {

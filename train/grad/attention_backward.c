@@ -43,21 +43,15 @@ static void head_backward(const void *context, struct attention_head *h, float *
         block_backward(h, &g, &b, &m);
 }
 
-struct whole {
-    struct pool *pool;
-    const struct attention_gradient *gradient;
-};
-
-static void walk(void *context, int worker) {
-    const struct whole *w = context;
-    const struct attention_pass *pass = &w->gradient->pass;
+static void walk(void *context, struct pool *pool, int worker) {
+    const struct attention_gradient *gradient = context;
+    const struct attention_pass *pass = &gradient->pass;
     if (pass->dtype == DTYPE_BF16 && attention_bf16_takes(pass->batch))
-        attention_backward_bf16(w->pool, worker, w->gradient);
+        attention_backward_bf16(pool, worker, gradient);
     else
-        attention_each_head(w->pool, worker, pass, head_backward, w->gradient);
+        attention_each_head(pool, worker, pass, head_backward, gradient);
 }
 
-void attention_backward(struct pool *pool, const struct attention_gradient *gradient) {
-    struct whole whole = {pool, gradient};
-    pool_walk(pool, walk, &whole);
+void attention_backward(struct pool *pool, struct attention_gradient gradient) {
+    pool_walk(pool, walk, &gradient);
 }

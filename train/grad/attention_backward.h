@@ -12,7 +12,7 @@
 /* Floats of scratch per worker, whatever the dtype; a multiple of 16. */
 size_t attention_backward_floats(const struct model_config *config);
 
-/* Writes gradient->d_qkv from gradient->d_attention and what attention_forward() left. */
-void attention_backward(struct pool *pool, const struct attention_gradient *gradient);
+/* Writes gradient.d_qkv from gradient.d_attention and what attention_stage() left. */
+void attention_backward(struct pool *pool, struct attention_gradient gradient);
 
 #endif

@@ -164,7 +164,7 @@ static void backward_layer(const struct forward_context *f, const struct batch *
                                            s->d_attention, s->d_qkv};
     attention.pass.scratch = s->scores;
     attention.pass.scratch_floats = s->scores_floats;
-    attention_backward(f->pool, &attention);
+    attention_backward(f->pool, attention);
     linear_backward(f->pool, (struct linear_gradient){
                                  &linears->in_proj, activations_input(f->activations, layer),
                                  s->d_qkv, rows, gradients->in_proj_weight,

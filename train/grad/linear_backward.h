@@ -1,4 +1,4 @@
-/* linear_backward.h - the gradient of linear_forward() (model/linear.h), in the
+/* linear_backward.h - the gradient of a linear layer (model/linear.h), in the
  * same dtype as the layer; in INT8 the gradient of the weights is one of BF16
  * (model/pack_weights.h).
  *

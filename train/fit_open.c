@@ -4,6 +4,7 @@
 #include "base/pool.h"
 #include "model/blas.h"
 #include "model/kernels/bf16.h"
+#include "model/kernels/int8.h"
 #include "model/kernels/kernels.h"
 #include "model/weights.h"
 #include "tokenizer/truecase.h"
@@ -292,12 +293,15 @@ enum status fit_open(struct fit *f, struct error *err) {
         status = open_run(f, err);
     if (status != STATUS_OK)
         return status;
+    const struct device_kind *device = f->plan.trainer.device;
+    bool int8 = f->plan.trainer.dtype == DTYPE_INT8 && !device;
     log_info("%s: %zu parameters; %zu stories, %zu tokens per epoch; %" PRIu64 " steps; "
-             "%d x %d threads, OpenBLAS %s, kernels %s%s%s",
+             "%d x %d threads, OpenBLAS %s, kernels %s%s%s%s%s",
              f->options.preset, model_parameter_count(&f->plan.config), f->train.stories,
              f->train.rows, f->schedule.steps, ranks_count(), pool_workers(f->pool),
-             blas_core_name(), kernels_get()->name, f->plan.trainer.device ? "; trained on " : "",
-             f->plan.trainer.device ? f->plan.trainer.device->name : "");
+             blas_core_name(), kernels_get()->name, int8 ? " and " : "",
+             int8 ? int8_kernels_get()->name : "", device ? "; trained on " : "",
+             device ? device->name : "");
     log_info("recipe: %s", f->recipe.data);
     return STATUS_OK;
 }

@@ -166,6 +166,8 @@ def test_a_run_learns_and_writes_what_it_should(finished, recipe):
     assert "done after step 24: best validation loss" in run.output
     assert re.search(r"about \d+m\d\ds on this machine for 24 steps: \S+ s a step, \S+ s a valid",
                      run.output)
+    kernels = re.search(r", kernels (.+)$", run.output, re.M)[1].split()
+    assert ("and" in kernels) == ("int8" in RECIPES[recipe])
     assert {path.name for path in (run.folder / "out").iterdir()} == {
         "config.json", "model.safetensors", "tokenizer.model", "truecase.txt"}
 

@@ -5,6 +5,7 @@
 #include "model/attention.h"
 #include "model/attention_int8.h"
 #include "model/kernels/dropout.h"
+#include "model/kernels/int8.h"
 #include "model/kernels/kernels.h"
 
 #include <assert.h>
@@ -150,7 +151,8 @@ static struct fetch_list list_wanted(const void *context, int worker, size_t beg
  * so few keys and values anyway. */
 static struct linear_wanted wanted(const struct wanted *w) {
     const struct batch *batch = w->walk->batch;
-    if (!batch->cache || batch->cache->dtype != DTYPE_INT8 || batch->rows < FETCHING_ROWS)
+    if (!batch->cache || batch->cache->dtype != DTYPE_INT8 || batch->rows < FETCHING_ROWS ||
+        (size_t)batch->rows >= int8_kernels_get()->fetching_rows)
         return (struct linear_wanted){0};
     return (struct linear_wanted){list_wanted, w};
 }

@@ -53,11 +53,13 @@ struct int8_kernels {
     /* How many rows, at most, share a panel's weights on their way through linear(): products are
      * best dealt out in blocks of so many. */
     size_t tile_rows;
+    /* With fewer rows than these linear() fetches what `wanted` lists; 0: never. */
+    size_t fetching_rows;
 
     /* y[r][o] = (x[r] - zero_point) . weight[o] * (scale[r] * scales[o]) + bias[o],
      * then max(0, .) when relu, for the outputs of panels [begin, end).
      * x is [rows, x_stride] with 4 * groups bytes of each row read; the last
-     * panel writes its outputs below `out` only. A set may fetch what `wanted` lists meanwhile. */
+     * panel writes its outputs below `out` only. */
     void (*linear)(const struct int8_matrix *matrix, const uint8_t *x, size_t x_stride,
                    const struct quantization *quantizations, size_t rows, size_t begin, size_t end,
                    float *y, size_t y_stride, bool relu, struct fetch_list wanted);

@@ -231,6 +231,7 @@ static void linear(const struct int8_matrix *m, const uint8_t *x, size_t x_strid
 const struct int8_kernels int8_amx = {
     .name = "amx",
     .tile_rows = 2 * BLOCK_ROWS,
+    .fetching_rows = FEW_ROWS,
     .linear = linear,
     .scores = int8_vnni_scores,
     .mix = int8_vnni_mix,

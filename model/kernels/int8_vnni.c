@@ -295,6 +295,7 @@ void int8_vnni_mix(int32_t *high, int32_t *low, const uint8_t *weights_high,
 const struct int8_kernels int8_vnni = {
     .name = "avx512 vnni",
     .tile_rows = MAX_ROWS,
+    .fetching_rows = SIZE_MAX,
     .linear = int8_vnni_linear,
     .scores = int8_vnni_scores,
     .mix = int8_vnni_mix,

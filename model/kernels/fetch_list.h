@@ -24,4 +24,30 @@ struct fetch_list {
     size_t count;
 };
 
+/* Where somebody stands in a list: `line` is next, and `step` behind it the one after, for `lines`
+ * of this run. Behind the last run the line stays the same for good. */
+struct fetching {
+    const struct fetch_run *next, *end;
+    uintptr_t line;
+    size_t lines, step;
+};
+
+/* `near` is a line that does no harm, for lists without one. */
+static inline struct fetching fetching_begin(struct fetch_list list, uintptr_t near) {
+    const struct fetch_run *end = list.count ? list.runs + list.count : list.runs;
+    return (struct fetching){list.runs, end, near, 0, FETCH_LINE_BYTES};
+}
+
+/* When no lines are left of a run. */
+static inline void fetching_next(struct fetching *f) {
+    if (f->next == f->end) {
+        f->lines = SIZE_MAX;
+        f->step = 0;
+        return;
+    }
+    f->line = f->next->begin;
+    f->lines = f->next->lines;
+    f->next++;
+}
+
 #endif

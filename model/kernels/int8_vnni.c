@@ -15,25 +15,6 @@
 
 enum { MAX_ROWS = 12, MAX_PANELS = 4 };
 
-/* Where a product stands in its list of what to fetch. */
-struct fetching {
-    const struct fetch_run *next, *end;
-    uintptr_t line;
-    size_t lines; /* left of this run */
-    size_t step;  /* from a line to the next; 0 behind the last run */
-};
-
-static inline void fetching_next(struct fetching *f) {
-    if (f->next == f->end) {
-        f->lines = SIZE_MAX;
-        f->step = 0;
-        return;
-    }
-    f->line = f->next->begin;
-    f->lines = f->next->lines;
-    f->next++;
-}
-
 /* What a tile works on; see int8_kernels.linear. */
 struct job {
     const struct int8_matrix *matrix;
@@ -191,10 +172,7 @@ void int8_vnni_linear(const struct int8_matrix *m, const uint8_t *x, size_t x_st
     const size_t panel_bytes = m->groups * INT8_GROUP_BYTES;
     struct job job = {
         .matrix = m, .x_stride = x_stride, .y = y, .y_stride = y_stride, .relu = relu};
-    job.fetching = (struct fetching){.next = wanted.runs,
-                                     .end = wanted.count ? wanted.runs + wanted.count : wanted.runs,
-                                     .line = (uintptr_t)m->bytes,
-                                     .step = FETCH_LINE_BYTES};
+    job.fetching = fetching_begin(wanted, (uintptr_t)m->bytes);
     /* Row blocks of almost equal height: a block of one row would cost as much as one of four. */
     size_t blocks = (rows + MAX_ROWS - 1) / MAX_ROWS;
     size_t tallest = blocks ? (rows + blocks - 1) / blocks : 0;

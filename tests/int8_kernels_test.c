@@ -39,15 +39,20 @@ static int usable_sets(struct set sets[SETS]) {
     return count;
 }
 
-/* Random bytes, or in extreme cases only the outermost ones. */
-static void fill_bytes(void *bytes, size_t count, uint64_t key, bool extreme, bool is_signed) {
+/* Any bytes, the outermost ones only, or the same of those everywhere: then sums are largest. */
+enum spread { ANY, OUTERMOST, SAME, SPREADS };
+
+static void fill_bytes(void *bytes, size_t count, uint64_t key, enum spread spread,
+                       bool is_signed) {
     uint8_t *b = bytes;
     for (size_t i = 0; i < count; i++) {
-        uint64_t bits = rng_bits(key, i);
+        uint64_t bits = rng_bits(key, spread == SAME ? 0 : i);
         if (is_signed)
-            b[i] = (uint8_t)(int8_t)(extreme ? ((bits & 1) ? 127 : -127) : (int)(bits % 255) - 127);
+            b[i] = (uint8_t)(int8_t)(spread == ANY ? (int)(bits % 255) - 127
+                                     : (bits & 1)  ? 127
+                                                   : -127);
         else
-            b[i] = (uint8_t)(extreme ? ((bits & 3) ? 255 : 0) : bits & 255);
+            b[i] = (uint8_t)(spread == ANY ? bits & 255 : (bits & 3) ? 255 : 0);
     }
 }
 
@@ -65,7 +70,7 @@ struct product {
 };
 
 static struct product product_create(size_t in, size_t out, size_t rows, uint64_t key,
-                                     bool extreme) {
+                                     enum spread spread) {
     struct product p = {.rows = rows, .panels = (out + 15) / 16};
     p.matrix = (struct int8_matrix){.in = in, .out = out, .groups = (in + 3) / 4};
     size_t weights = p.panels * p.matrix.groups * INT8_GROUP_BYTES, padded = p.panels * 16;
@@ -81,8 +86,8 @@ static struct product product_create(size_t in, size_t out, size_t rows, uint64_
     p.matrix.scales = p.scales.data;
     p.matrix.sums = p.sums.data;
     p.matrix.bias = p.bias.data;
-    fill_bytes(p.bytes.data, weights, key, extreme, true);
-    fill_bytes(p.x.data, rows * p.stride, key + 1, extreme, false);
+    fill_bytes(p.bytes.data, weights, key, spread, true);
+    fill_bytes(p.x.data, rows * p.stride, key + 1, spread, false);
     fill_floats(p.scales.data, padded, key + 2, 0.01);
     fill_floats(p.bias.data, padded, key + 3, 1);
     struct quantization *quantizations = p.quantizations.data;
@@ -121,17 +126,18 @@ static const struct {
                 {64, 31, 6},  {216, 64, 7}, {216, 648, 8}, {63, 48, 9},  {130, 80, 11},
                 {512, 96, 12}, {512, 100, 13}, {7, 161, 16}, {33, 47, 25}, {2048, 40, 31},
                 {65, 129, 37}, {512, 512, 64}, {20, 4000, 3}, {68, 70, 300},
-                {36, 20, 6}, {216, 65, 49}};
+                {36, 20, 6}, {216, 65, 49}, {18, 100, 1}, {66, 80, 2}, {2050, 17, 10},
+                {514, 33, 70}, {8200, 18, 7}, {32768, 20, 2}, {32770, 17, 3}};
 enum { PRODUCTS = sizeof products / sizeof *products };
 
 static void every_set_multiplies_alike(void **state) {
     (void)state;
     struct set sets[SETS];
     int count = usable_sets(sets);
-    for (size_t i = 0; i < 2 * PRODUCTS; i++) {
-        size_t which = i / 2;
+    for (size_t i = 0; i < SPREADS * PRODUCTS; i++) {
+        size_t which = i / SPREADS;
         struct product p = product_create(products[which].in, products[which].out,
-                                          products[which].rows, 10 * i, i % 2);
+                                          products[which].rows, 10 * i, i % SPREADS);
         size_t bytes = p.rows * p.matrix.out * sizeof(float);
         float *expected = malloc(bytes);
         assert_non_null(expected);
@@ -152,7 +158,7 @@ static void the_reference_multiplies_as_plain_arithmetic(void **state) {
     (void)state;
     for (size_t i = 0; i < PRODUCTS; i++) {
         struct product p =
-            product_create(products[i].in, products[i].out, products[i].rows, 1000 + 10 * i, false);
+            product_create(products[i].in, products[i].out, products[i].rows, 1000 + 10 * i, ANY);
         product_run(&p, &int8_portable, 0, p.panels, false);
         const uint8_t *x = p.x.data;
         const struct quantization *quantizations = p.quantizations.data;
@@ -179,7 +185,7 @@ static void panels_are_independent(void **state) {
     (void)state;
     struct set sets[SETS];
     int count = usable_sets(sets);
-    struct product p = product_create(100, 150, 10, 77, false);
+    struct product p = product_create(100, 150, 10, 77, ANY);
     size_t floats = p.rows * p.matrix.out;
     float *whole = malloc(floats * sizeof *whole);
     assert_non_null(whole);
@@ -214,8 +220,8 @@ static void every_set_scores_alike(void **state) {
             uint64_t key = groups * 100 + blocks;
             struct fence keys = fence_create(blocks * groups * INT8_GROUP_BYTES);
             struct fence q = fence_create(groups * 4), dots = fence_create(blocks * 16 * 4);
-            fill_bytes(keys.data, blocks * groups * INT8_GROUP_BYTES, key, blocks % 2, false);
-            fill_bytes(q.data, groups * 4, key + 1, groups % 2, true);
+            fill_bytes(keys.data, blocks * groups * INT8_GROUP_BYTES, key, blocks % SPREADS, false);
+            fill_bytes(q.data, groups * 4, key + 1, groups % SPREADS, true);
             for (int s = 0; s < count; s++) {
                 memset(dots.data, 0x5a, blocks * 16 * 4);
                 sets[s].integers->scores(dots.data, q.data, keys.data, blocks, groups,
@@ -247,9 +253,9 @@ static void every_set_mixes_alike(void **state) {
             struct fence values = fence_create(quads * lanes * 4);
             struct fence weights[2] = {fence_create(quads * 4), fence_create(quads * 4)};
             struct fence sums[2] = {fence_create(lanes * 4), fence_create(lanes * 4)};
-            fill_bytes(values.data, quads * lanes * 4, key, quads % 2, true);
+            fill_bytes(values.data, quads * lanes * 4, key, lanes / 16 % SPREADS, true);
             for (uint64_t d = 0; d < 2; d++)
-                fill_bytes(weights[d].data, quads * 4, key + 1 + d, quads % 2, false);
+                fill_bytes(weights[d].data, quads * 4, key + 1 + d, lanes / 16 % SPREADS, false);
             for (int s = 0; s < count; s++) {
                 sets[s].integers->mix(sums[0].data, sums[1].data, weights[0].data,
                                       weights[1].data, values.data, quads, lanes, values.data);

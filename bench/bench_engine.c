@@ -176,9 +176,11 @@ static enum status print_peaks(const struct engine_options *o, size_t model_byte
     if (status != STATUS_OK)
         return status;
     *peak_gops = peak_int8_gops(pool);
-    printf("%d threads; peaks: int8 %.0f GOP/s, reading %.0f MB again and again %.1f GB/s, "
-           "512 MB %.1f GB/s\n",
-           pool_workers(pool), *peak_gops, (double)model_bytes / 1e6,
+    printf("%d threads; peaks: ", pool_workers(pool));
+    if (*peak_gops > 0)
+        printf("int8 with %s %.0f GOP/s, ", int8_kernels_get()->name, *peak_gops);
+    printf("reading %.0f MB again and again %.1f GB/s, 512 MB %.1f GB/s\n",
+           (double)model_bytes / 1e6,
            peak_read_gbps(pool, model_bytes), peak_read_gbps(pool, (size_t)512 << 20));
     pool_destroy(pool);
     return STATUS_OK;

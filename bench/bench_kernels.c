@@ -178,8 +178,11 @@ static enum status run(const void *options_of_command, struct error *err) {
         if (kernels_select(o->cpu ? o->cpu : names[i], NULL) != STATUS_OK)
             continue;
         double peak_gops = peak_int8_gops(pool);
-        printf("\n== %s and %s, one thread; peak %.0f GOP/s of int8\n", kernels_get()->name,
-               int8_kernels_get()->name, peak_gops);
+        printf("\n== %s and %s, one thread", kernels_get()->name, int8_kernels_get()->name);
+        if (peak_gops > 0)
+            printf("; peak %.0f GOP/s with the instructions of %s", peak_gops,
+                   int8_kernels_get()->name);
+        printf("\n");
         bench_linears(&w, peak_gops);
         bench_small(&w);
         if (o->cpu)

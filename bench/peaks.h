@@ -10,8 +10,8 @@
 
 struct pool;
 
-/* Multiplications and additions of bytes per second, in 1e9, with the instructions
- * of the INT8 kernels in use; 0 where there are none that we use. */
+/* Multiplications and additions of bytes per second, in 1e9, by the instructions with which the
+ * INT8 kernels in use (int8_kernels_get()) multiply; 0 for those in plain C. */
 double peak_int8_gops(struct pool *pool);
 /* fp32 operations per second, in 1e9, by fused multiply-adds; 0 where we do not know how. */
 double peak_f32_gflops(struct pool *pool);

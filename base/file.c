@@ -204,6 +204,12 @@ bool file_exists(const char *path) {
     return stat(path, &info) == 0;
 }
 
+bool file_same(const char *path, const char *other) {
+    struct stat a, b;
+    return stat(path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
 static bool to_parent(char *path) {
     char *slash = strrchr(path, '/');
     if (slash)

@@ -53,6 +53,8 @@ enum status file_copy(const char *from, const char *path, struct error *err);
 /* Creates the folder and its missing parents. */
 enum status file_make_folder(const char *path, struct error *err);
 bool file_exists(const char *path);
+/* Whether both paths lead to one and the same file or folder. */
+bool file_same(const char *path, const char *other);
 /* The running program's own file, as far as the system tells; *by_loader when it was started
  * through the dynamic loader, as in "ld.so ./program", and cannot be started by its name alone. */
 bool file_program(char path[FILE_PATH_BYTES], bool *by_loader);

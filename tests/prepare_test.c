@@ -6,6 +6,7 @@
 #include "train/data/text_clean.h"
 
 #include "base/buffer.h"
+#include "base/file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -304,6 +305,23 @@ static int command(const char *const *words, int count) {
     return prepare_command(count, argv);
 }
 
+static void no_input_is_written_over(void **state) {
+    (void)state;
+    struct prepare_report report;
+    const char *const mine = "One.\nOne.\nTwo.\n";
+    static const char *const names[] = {"out/train.txt", "out/valid.txt", "out/vocab.txt"};
+    const char *other = scratch_write_text(&scratch, "other.txt", "Three.\n");
+    assert_int_equal(file_make_folder(scratch_path(&scratch, "out"), NULL), STATUS_OK);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *path = scratch_write_text(&scratch, names[i], mine);
+        assert_int_equal(prepare(path, NULL, 0, 1, &report), STATUS_INVALID);
+        assert_int_equal(prepare(other, path, 0, 1, &report), STATUS_INVALID);
+        assert_file(names[i], mine);
+    }
+    assert_int_equal(prepare(scratch_path(&scratch, "out"), NULL, 0, 1, &report), STATUS_INVALID);
+    assert_int_equal(prepare(other, NULL, 0, 1, &report), STATUS_OK); /* what another run wrote */
+}
+
 static void command_checks_its_arguments(void **state) {
     (void)state;
     const char *input = scratch_write_text(&scratch, "in.txt", "One.\nTwo.\n");
@@ -336,6 +354,7 @@ int main(void) {
         SCRATCH_TEST(split_depends_on_seed_and_text_alone),
         SCRATCH_TEST(vocabulary_takes_the_first_share),
         SCRATCH_TEST(failure_leaves_the_old_files),
+        SCRATCH_TEST(no_input_is_written_over),
         SCRATCH_TEST(command_checks_its_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

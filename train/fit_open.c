@@ -36,6 +36,24 @@ static enum status find_paths(struct fit *f, struct error *err) {
     return status;
 }
 
+/* The model must not take the place of one that the run reads: the checkpoint insists on that one,
+ * and so the run could never go on. */
+static enum status check_out(const struct fit *f, struct error *err) {
+    const char *out = f->paths.out, *start = f->options.start, *name = f->options.teacher;
+    char teacher[FILE_PATH_BYTES];
+    bool same = start && file_same(out, start);
+    for (size_t bytes; name && *name && !same; name += bytes + (name[bytes] == ',')) {
+        bytes = strcspn(name, ",");
+        snprintf(teacher, sizeof teacher, "%.*s", (int)bytes, name);
+        same = file_same(out, teacher);
+    }
+    if (!same)
+        return STATUS_OK;
+    return error_set_field(err, STATUS_INVALID, "out",
+                           "--out: %s is also %s; give another folder", out,
+                           start && file_same(out, start) ? "--start" : "a --teacher");
+}
+
 static enum status open_folders(struct fit *f, struct error *err) {
     const struct fit_paths *p = &f->paths;
     enum status status = find_paths(f, err);
@@ -45,6 +63,8 @@ static enum status open_folders(struct fit *f, struct error *err) {
         status = flags_used("run", run_folder_open(&f->run, p->run, err), err);
     if (status == STATUS_OK)
         status = flags_used("out", file_make_folder(p->out, err), err);
+    if (status == STATUS_OK)
+        status = check_out(f, err);
     if (status != STATUS_OK)
         return status;
     run_folder_sweep(p->run, "checkpoint.safetensors");

@@ -63,14 +63,24 @@ static enum status calibrate(struct model *model, const struct model *const *sou
     return status;
 }
 
-static enum status write_folder(const struct grow_options *o, const struct model *model,
-                                const char *tokenizer, struct error *err) {
-    char name[32], folder[FILE_PATH_BYTES];
+/* Where the larger model goes, which is none of the folders that it grows from. */
+static enum status find_out(char out[FILE_PATH_BYTES], const struct grow_options *o,
+                            char **folders, int count, struct error *err) {
+    char name[32];
     snprintf(name, sizeof name, "%s-grown", o->preset);
-    enum status status = default_path(folder, o->out, "build/models", name, err);
-    if (status == STATUS_OK)
-        status = flags_used(
-            "out", weights_save(folder, o->preset, model, SAFETENSORS_F32, err), err);
+    enum status status = default_path(out, o->out, "build/models", name, err);
+    for (int i = 0; i < count && status == STATUS_OK; i++)
+        if (file_same(out, folders[i]))
+            status = error_set_field(err, STATUS_INVALID, "out",
+                                     "--out: %s is one of the models to grow from; give another "
+                                     "folder", out);
+    return status;
+}
+
+static enum status write_folder(const char *folder, const char *preset, const struct model *model,
+                                const char *tokenizer, struct error *err) {
+    enum status status =
+        flags_used("out", weights_save(folder, preset, model, SAFETENSORS_F32, err), err);
     if (status == STATUS_OK)
         status = flags_used("out", tokenizer_copy(tokenizer, folder, err), err);
     if (status == STATUS_OK)
@@ -84,7 +94,7 @@ static enum status run(const struct grow_options *o, char **folders, int count,
     struct model *model = NULL, *sources[GROW_MAX_SOURCES] = {0};
     struct tokenizer *tokenizer = NULL;
     struct dataset dataset = {0};
-    char path[FILE_PATH_BYTES], data[FILE_PATH_BYTES];
+    char path[FILE_PATH_BYTES], data[FILE_PATH_BYTES], out[FILE_PATH_BYTES];
     const struct model_config *preset = model_preset(o->preset);
     if (!preset)
         return error_set_field(err, STATUS_INVALID, "preset",
@@ -92,7 +102,9 @@ static enum status run(const struct grow_options *o, char **folders, int count,
     struct model_config config = *preset;
     if (o->layers)
         config.layers = o->layers;
-    enum status status = file_join(path, folders[0], "tokenizer.model", err);
+    enum status status = find_out(out, o, folders, count, err);
+    if (status == STATUS_OK)
+        status = file_join(path, folders[0], "tokenizer.model", err);
     if (status == STATUS_OK)
         status = default_path(data, o->data, "build/data", "train.txt", err);
     if (status == STATUS_OK)
@@ -116,7 +128,7 @@ static enum status run(const struct grow_options *o, char **folders, int count,
     if (status == STATUS_OK)
         status = calibrate(model, read, count, &dataset, pool, err);
     if (status == STATUS_OK)
-        status = write_folder(o, model, path, err);
+        status = write_folder(out, o->preset, model, path, err);
     dataset_free(&dataset);
     tokenizer_free(tokenizer);
     for (int i = 0; i < count; i++)

@@ -49,12 +49,24 @@ static enum status add_story(void *learner, struct buffer *text, struct error *e
     return truecase_learner_add(learner, text->data, text->size, err);
 }
 
+/* The table never takes the place of stories. */
+static enum status check_table(const struct truecase_options *o, char **inputs, int count,
+                               struct error *err) {
+    bool same = file_same(o->table, o->valid);
+    for (int i = 0; i < count; i++)
+        same = same || file_same(o->table, inputs[i]);
+    if (!same)
+        return STATUS_OK;
+    return error_set_field(err, STATUS_INVALID, "table",
+                           "--table: %s holds stories that are read; give another file", o->table);
+}
+
 static enum status learn(const struct truecase_options *o, char **inputs, int count,
                          struct error *err) {
     struct truecase_learner learner = {0};
     struct buffer text = {0};
     size_t weights = 0;
-    enum status status = STATUS_OK;
+    enum status status = check_table(o, inputs, count, err);
     for (int i = 0; i < count && status == STATUS_OK; i++)
         status = each_story(inputs[i], add_story, &learner, err);
     if (status == STATUS_OK)

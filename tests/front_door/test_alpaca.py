@@ -369,6 +369,16 @@ def test_what_is_no_text_for_the_vocabulary_is_named(world, tmp_path):
         assert result.returncode == 1 and words in result.stderr
 
 
+def test_the_vocabulary_does_not_replace_its_text(world, tmp_path):
+    for name in ("spm_encode", "spm_decode"):
+        world.fake(name, "exit 0")
+    world.fake("spm_train", "echo vocabulary > tokenizer.model")
+    (tmp_path / "text").write_text("a story\n")
+    result = world.run("train", "vocabulary", "text", "./text", cwd=tmp_path)
+    assert result.returncode == 1 and "./text is the text itself" in result.stderr
+    assert (tmp_path / "text").read_text() == "a story\n"
+
+
 def test_the_script_is_portable_shell():
     dash = shutil.which("dash")
     if dash:

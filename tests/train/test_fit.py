@@ -419,6 +419,18 @@ def test_an_unusable_folder_is_a_clear_error(data, tmp_path):
         assert str(tmp_path / "file") in output.splitlines()[-1]
 
 
+def test_a_model_that_a_run_reads_is_not_written_over(data, finished, tmp_path):
+    """Else no checkpoint could be gone on from: it insists on the weights that were read."""
+    read = shutil.copytree(finished("adam").folder / "out", tmp_path / "read")
+    (tmp_path / "link").symlink_to(read)
+    before = (read / "model.safetensors").read_bytes()
+    other = ROOT / "weights/small"
+    for options in (["--start", read], ["--teacher", read], ["--teacher", f"{other},{read}"]):
+        output = fit(data, tmp_path, *map(str, options), "--out", str(tmp_path / "link"), status=1)
+        assert re.search(r"--out: \S+/link is also (--start|a --teacher)", output.splitlines()[-1])
+    assert (read / "model.safetensors").read_bytes() == before
+
+
 def test_paths_may_be_long_and_are_never_cut(data, tmp_path):
     long = tmp_path / "/".join(["x" * 200] * 8)  # 1,600 bytes and more
     fit(data, tmp_path, "--out", str(long / "out"), "--run", str(long / "run"), steps=2)

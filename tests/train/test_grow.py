@@ -28,6 +28,11 @@ def test_a_large_model_grows_from_smaller_ones(data, finished, tmp_path):
         "--batch-tokens", "300", steps=1)
     foreign = shutil.copytree(folders[0], tmp_path / "foreign")
     (foreign / "tokenizer.model").write_bytes(b"other pieces")
+    again = shutil.copytree(folders[0], tmp_path / "again")
+    done = grow(data, again, again, again)
+    assert done.returncode == 1 and "is one of the models to grow from" in done.stderr
+    assert (again / "model.safetensors").read_bytes() == (
+        folders[0] / "model.safetensors").read_bytes()
     for options, message in [(["--preset", "mini", *folders], "does not fit"),
                              (folders * 5, "unexpected argument"),
                              ([], "name the model folders"),

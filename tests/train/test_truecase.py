@@ -91,6 +91,19 @@ def test_what_is_wrong_is_said(options, message):
     assert result.returncode in (1, 2) and message in result.stderr
 
 
+def test_stories_are_not_replaced_by_their_table(tmp_path):
+    stories = tmp_path / "stories.txt"
+    stories.write_text("Tom ran. Tom saw Lily. Lily ran.\n")
+    (tmp_path / "link").symlink_to(stories)
+    for options in ([stories, "--table", tmp_path / "link"],
+                    [ROOT / "data/tinystories-valid.jsonl.xz", "--table", stories,
+                     "--valid", stories]):
+        result = truecase(*options)
+        assert result.returncode == 2 and "--table: " in result.stderr
+        assert "holds stories" in result.stderr
+        assert stories.read_text() == "Tom ran. Tom saw Lily. Lily ran.\n"
+
+
 def test_the_tokenizer_wants_a_model_folder():
     result = subprocess.run([BIN / "alpaca-tokenizer", "truecase", "--model", ROOT / "weights"],
                             capture_output=True, text=True, stdin=subprocess.DEVNULL)

@@ -134,6 +134,20 @@ static enum status write_vocab(struct run *run, struct error *err) {
     return status;
 }
 
+/* An input is never written over, and no folder is read that holds the outputs of a run before. */
+static enum status check_input(const char *folder, const char *input, struct error *err) {
+    static const char *const names[] = {".", "train.txt", "valid.txt", "vocab.txt"};
+    char path[FILE_PATH_BYTES];
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && status == STATUS_OK; i++) {
+        status = file_join(path, folder, names[i], err);
+        if (status == STATUS_OK && file_same(path, input))
+            status = error_set(err, STATUS_INVALID,
+                               "%s is also read from; give another folder than that", input);
+    }
+    return flags_used("out", status, err);
+}
+
 enum status prepare_run(const struct prepare_options *options, struct prepare_report *report,
                         struct error *err) {
     struct run run = {.options = options,
@@ -143,6 +157,10 @@ enum status prepare_run(const struct prepare_options *options, struct prepare_re
                       .next_report = clock_seconds() + REPORT_EVERY_SECONDS};
     *report = (struct prepare_report){0};
     enum status status = flags_used("out", file_make_folder(options->out, err), err);
+    for (size_t i = 0; i < options->input_count && status == STATUS_OK; i++)
+        status = check_input(options->out, options->inputs[i], err);
+    if (status == STATUS_OK && options->valid)
+        status = check_input(options->out, options->valid, err);
     if (status == STATUS_OK)
         status = open_part(&run.train, options->out, "train.txt", err);
     if (status == STATUS_OK)

@@ -79,6 +79,21 @@ static const struct flag_table table = {
     .env_prefix = "ALPACA_",
 };
 
+/* Whether browsers may send it as an Origin, which is compared byte by byte (RFC 6454, 6.2): null,
+ * or scheme://host[:port] in lower case, without a path. */
+static bool is_origin(const char *text) {
+    const char *host = strstr(text, "://");
+    if (strcmp(text, "null") == 0)
+        return true;
+    if (!host || host == text || !host[3])
+        return false;
+    for (const char *at = text; *at; at++)
+        if (*at <= ' ' || *at > '~' || strchr(",?#@\"", *at) || (*at >= 'A' && *at <= 'Z') ||
+            (*at == '/' && at != host + 1 && at != host + 2))
+            return false;
+    return true;
+}
+
 enum status options_parse(struct options *options, int argc, char **argv, bool *done,
                           struct error *err) {
     int arguments = argc - 1;
@@ -93,6 +108,12 @@ enum status options_parse(struct options *options, int argc, char **argv, bool *
         strcmp(options->log_format, "json") != 0)
         status = error_set_field(err, STATUS_INVALID, "log-format",
                                  "--log-format is text or json, not \"%s\"", options->log_format);
+    if (status == STATUS_OK && options->cors_origin && strcmp(options->cors_origin, "*") != 0 &&
+        !is_origin(options->cors_origin))
+        status = error_set_field(err, STATUS_INVALID, "cors-origin",
+                                 "--cors-origin is * or one origin as browsers send it, such as "
+                                 "https://app.example or http://localhost:5173, not \"%s\"",
+                                 options->cors_origin);
     if (status == STATUS_OK && options->help_markdown && !*done) {
         flags_print_markdown(&table, stdout);
         *done = true;

@@ -113,6 +113,11 @@ def test_a_port_in_use_is_one_clear_line():
     (["--port", "70000"], "0 to 65535"), (["--slots", "0"], "--slots"),
     (["--log-format", "xml"], "text or json"), (["--nonsense"], "--nonsense"),
     (["extra"], "extra"),
+    (["--cors-origin", "app.example"], "such as https://app.example"),
+    (["--cors-origin", "https://app.example/"], '--cors-origin is * or one origin'),
+    (["--cors-origin", "https://App.example"], '--cors-origin is * or one origin'),
+    (["--cors-origin", "https://a.example,https://b.example"], '--cors-origin is * or one'),
+    (["--cors-origin", "https://a.example *"], '--cors-origin is * or one origin'),
     (["--api-key-file", "/no/such/keys"], "--api-key-file: cannot open /no/such/keys")])
 def test_a_wrong_option_is_one_clear_line(arguments, expected):
     if "--model" not in arguments:

@@ -1,6 +1,5 @@
 #include "base/buffer.h"
 
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,18 +43,24 @@ bool buffer_append_text(struct buffer *buffer, const char *text) {
     return buffer_append(buffer, text, strlen(text));
 }
 
+bool buffer_vprintf(struct buffer *buffer, const char *format, va_list arguments) {
+    va_list measured;
+    va_copy(measured, arguments);
+    int count = vsnprintf(NULL, 0, format, measured);
+    va_end(measured);
+    if (count < 0 || !buffer_reserve(buffer, (size_t)count))
+        return false;
+    vsnprintf(buffer->data + buffer->size, (size_t)count + 1, format, arguments);
+    buffer->size += (size_t)count;
+    return true;
+}
+
 bool buffer_printf(struct buffer *buffer, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    int count = vsnprintf(NULL, 0, format, arguments);
+    bool appended = buffer_vprintf(buffer, format, arguments);
     va_end(arguments);
-    if (count < 0 || !buffer_reserve(buffer, (size_t)count))
-        return false;
-    va_start(arguments, format);
-    vsnprintf(buffer->data + buffer->size, (size_t)count + 1, format, arguments);
-    va_end(arguments);
-    buffer->size += (size_t)count;
-    return true;
+    return appended;
 }
 
 void buffer_clear(struct buffer *buffer) {

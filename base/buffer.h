@@ -8,6 +8,7 @@
 #ifndef ALPACA_BASE_BUFFER_H
 #define ALPACA_BASE_BUFFER_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -23,6 +24,8 @@ bool buffer_append(struct buffer *buffer, const void *bytes, size_t count);
 bool buffer_append_text(struct buffer *buffer, const char *text);
 bool buffer_printf(struct buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+bool buffer_vprintf(struct buffer *buffer, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
 void buffer_clear(struct buffer *buffer); /* empties, keeps the memory */
 void buffer_free(struct buffer *buffer);
 /* Hands `data` to the caller, who frees it; the buffer is empty afterwards. */

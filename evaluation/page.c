@@ -1,7 +1,6 @@
 #include "evaluation/page.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 static const char style[] =
@@ -17,19 +16,6 @@ static const char style[] =
 
 void page_free(struct page *page) {
     buffer_free(&page->text);
-}
-
-static void format_text(struct buffer *out, const char *format, va_list arguments) {
-    va_list again;
-    va_copy(again, arguments);
-    int size = vsnprintf(NULL, 0, format, arguments);
-    if (size >= 0 && buffer_reserve(out, (size_t)size + 1)) {
-        vsnprintf(out->data + out->size, (size_t)size + 1, format, again);
-        out->size += (size_t)size;
-    } else {
-        out->failed = true;
-    }
-    va_end(again);
 }
 
 static void append_character(struct buffer *out, char c) {
@@ -140,7 +126,7 @@ void page_paragraph(struct page *page, const char *format, ...) {
     struct buffer text = {0};
     va_list arguments;
     va_start(arguments, format);
-    format_text(&text, format, arguments);
+    buffer_vprintf(&text, format, arguments);
     va_end(arguments);
     if (text.failed) {
         page->text.failed = true;
@@ -165,7 +151,7 @@ void page_table_begin(struct page *page) {
 /* What a cell holds, between what its format puts around it. */
 static void append_cell(struct page *page, const char *format, va_list arguments) {
     struct buffer text = {0};
-    format_text(&text, format, arguments);
+    buffer_vprintf(&text, format, arguments);
     if (text.failed)
         page->text.failed = true;
     else if (page->format == PAGE_HTML)

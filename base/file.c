@@ -16,6 +16,15 @@
 #include <sys/auxv.h>
 #endif
 
+enum status file_path_set(char path[FILE_PATH_BYTES], const char *from, struct error *err) {
+    size_t length = strlen(from);
+    path[0] = '\0';
+    if (length >= FILE_PATH_BYTES)
+        return error_set(err, STATUS_INVALID, "the path is too long: %s", from);
+    memcpy(path, from, length + 1);
+    return STATUS_OK;
+}
+
 enum status file_join(char path[FILE_PATH_BYTES], const char *folder, const char *name,
                       struct error *err) {
     int length = snprintf(path, FILE_PATH_BYTES, "%s/%s", folder, name);
@@ -101,10 +110,9 @@ void file_map_close(struct file_map *map) {
 
 enum status file_writer_open(struct file_writer *writer, const char *path, struct error *err) {
     *writer = (struct file_writer){0};
-    size_t length = strlen(path);
-    if (length >= sizeof writer->path)
-        return error_set(err, STATUS_INVALID, "the path is too long: %s", path);
-    memcpy(writer->path, path, length + 1);
+    enum status status = file_path_set(writer->path, path, err);
+    if (status != STATUS_OK)
+        return status;
     snprintf(writer->temporary, sizeof writer->temporary, "%s.%ld.tmp", path, (long)getpid());
     writer->stream = fopen(writer->temporary, "wb");
     if (!writer->stream)

@@ -15,7 +15,9 @@
 
 enum { FILE_PATH_BYTES = 4096 }; /* with the NUL; Linux opens nothing that is longer */
 
-/* Writes folder/name. STATUS_INVALID when that is too long, so that no path is ever cut. */
+/* Copies a path. STATUS_INVALID when it is too long, so that no path is ever cut. */
+enum status file_path_set(char path[FILE_PATH_BYTES], const char *from, struct error *err);
+/* Writes folder/name; STATUS_INVALID as above. */
 enum status file_join(char path[FILE_PATH_BYTES], const char *folder, const char *name,
                       struct error *err);
 

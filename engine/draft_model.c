@@ -79,6 +79,7 @@ enum status draft_model_open(struct engine *engine, const char *choice, struct e
     struct error reason = {0};
     bool automatic = !choice || strcmp(choice, "auto") == 0;
     bool integers = engine->model->dtype == DTYPE_INT8;
+    enum status status;
     engine->draft_folder[0] = '\0';
     if ((choice && strcmp(choice, "off") == 0) || (automatic && !integers))
         return STATUS_OK;
@@ -86,13 +87,12 @@ enum status draft_model_open(struct engine *engine, const char *choice, struct e
         return error_set_field(err, STATUS_INVALID, "draft",
                                "a draft works with --numeric int8 only");
     if (!automatic) {
-        if (strlen(choice) >= sizeof engine->draft_folder)
-            return error_set_field(err, STATUS_INVALID, "draft", "the path is too long: %s",
-                                   choice);
-        strcpy(engine->draft_folder, choice);
-        return flags_used("draft", open_folder(engine, err), err);
+        status = file_path_set(engine->draft_folder, choice, err);
+        if (status == STATUS_OK)
+            status = open_folder(engine, err);
+        return flags_used("draft", status, err);
     }
-    enum status status = find_beside(engine, err);
+    status = find_beside(engine, err);
     if (status != STATUS_OK || !*engine->draft_folder)
         return status;
     status = open_folder(engine, &reason);

@@ -85,13 +85,8 @@ enum status engine_open(struct engine *engine, const char *folder, const char *d
     if (dtype && (!dtype_parse(dtype, &chosen) || chosen == DTYPE_BF16))
         return error_set_field(err, STATUS_INVALID, "numeric",
                                "--numeric is int8 or f32, not \"%s\"", dtype);
-    enum status status = STATUS_OK;
-    if (!folder)
-        status = engine_find(engine->folder, err);
-    else if (strlen(folder) >= sizeof engine->folder)
-        status = error_set_field(err, STATUS_INVALID, "model", "the path is too long: %s", folder);
-    else
-        strcpy(engine->folder, folder);
+    enum status status = folder ? file_path_set(engine->folder, folder, err)
+                                : engine_find(engine->folder, err);
     if (status != STATUS_OK)
         return status;
     name_after_folder(engine);

@@ -5,6 +5,7 @@
 #include "engine/best_of.h"
 #include "engine/draft.h"
 #include "model/blas.h"
+#include "tokenizer/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -123,18 +124,11 @@ static int terminal_width(void) {
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20 ? size.ws_col : 80;
 }
 
-static int columns_of(const char *text, size_t bytes) {
-    int columns = 0;
-    for (size_t i = 0; i < bytes; i++)
-        columns += ((unsigned char)text[i] & 0xc0) != 0x80; /* characters, not bytes */
-    return columns;
-}
-
 /* A word with the white space before it. */
 static void print_word(struct printer *printer) {
     const char *word = printer->word.data;
     size_t bytes = printer->word.size;
-    int columns = columns_of(word, bytes);
+    int columns = (int)utf8_count(word, bytes);
     if (bytes > 0 && printer->column > 0 && printer->column + columns > printer->width &&
         *word == ' ') {
         putchar('\n');

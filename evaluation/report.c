@@ -128,11 +128,10 @@ int report_command(int argc, char **argv) {
     enum status status = flags_parse(&table, &options, &argc, argv, &help, &err);
     if (help)
         return 0;
+    int failure = status == STATUS_OK ? 1 : 2; /* 2: a wrong command */
     if (status == STATUS_OK)
         status = run(&options, &err);
-    else
-        argc = -1;
     if (status != STATUS_OK)
         fprintf(stderr, "alpaca-eval report: %s\n", err.message);
-    return status == STATUS_OK ? 0 : argc < 0 ? 2 : 1;
+    return status == STATUS_OK ? 0 : failure;
 }

@@ -21,7 +21,7 @@ static enum status start(struct engine *model, const struct generate_options *op
                     .context = countdown},
         .continues = completion_continues(prompt, bytes),
     };
-    params.request.sampling.temperature = options->temperature;
+    params.request.sampling.temperature = (float)GENERATE_TEMPERATURE;
     params.request.sampling.seed = best_of_seed(options->seed, index);
     enum status status = engine_read_prompt(model, prompt, bytes, false, &ids, err);
     params.request.prompt = ids.ids;

@@ -11,13 +11,14 @@
 
 #include <stdint.h>
 
+#define GENERATE_TEMPERATURE 0.7 /* of all continuations, as by default in the server */
+
 /* Candidate i of prompt p is drawn with the seed `seed + p * best_of + i`; of a prompt's candidates
  * the best (engine/best_of.h) is its continuation. A story from nothing goes on from "". */
 struct generate_options {
     const char *what; /* for the progress line */
     const char *const *prompts;
     int count; /* of the prompts */
-    float temperature;
     uint64_t seed;
     int best_of;    /* 1: the only one */
     int max_tokens; /* cut to what the model has positions for */

@@ -12,7 +12,6 @@
 
 /* A short prompt is answered by a sentence, a beginning of a story by all that comes. */
 enum { ANSWER_TOKENS = 60, STORY_TOKENS = 200 };
-#define TEMPERATURE 0.7f
 
 static const struct flag flags[] = {SHARED_OPTIONS};
 
@@ -26,7 +25,6 @@ static enum status answer(struct harness *harness, struct engine *model, struct 
     struct generate_options options = {.what = "prompts",
                                        .prompts = texts,
                                        .count = count,
-                                       .temperature = TEMPERATURE,
                                        .seed = harness->options->seed,
                                        .best_of = 1,
                                        .max_tokens = whole_stories ? STORY_TOKENS : ANSWER_TOKENS};
@@ -81,7 +79,7 @@ static enum status measure(struct harness *harness, struct document *document, s
         return status;
     struct cJSON *part = document_object(document, document->root, "prompts");
     document_text(document, part, "source", document_get_text(original, "source"));
-    document_number(document, part, "temperature", (double)0.7);
+    document_number(document, part, "temperature", GENERATE_TEMPERATURE);
     struct cJSON *prompts = copy_prompts(document, part, original, "prompts");
     struct cJSON *stories = copy_prompts(document, part, original, "continuations");
     status = document_check(document, err);

@@ -49,7 +49,7 @@ static enum status take(struct story_sample *sample, const struct tokenizer *tok
 }
 
 enum status story_sample_generate(struct story_sample *sample, struct harness *harness, int model,
-                                  int count, float temperature, struct error *err) {
+                                  int count, struct error *err) {
     struct engine *engine = &harness->models[model];
     struct continuation *continuations = calloc((size_t)count, sizeof *continuations);
     const char **prompts = calloc((size_t)count, sizeof *prompts);
@@ -57,7 +57,6 @@ enum status story_sample_generate(struct story_sample *sample, struct harness *h
     const struct generate_options options = {.what = "texture",
                                              .prompts = prompts,
                                              .count = count,
-                                             .temperature = temperature,
                                              .seed = harness->options->seed,
                                              .best_of = 1,
                                              .max_tokens = engine->model->config.positions};

@@ -23,7 +23,7 @@ struct story_sample {
 
 /* `count` stories of model i, drawn by the harness's seed. */
 enum status story_sample_generate(struct story_sample *sample, struct harness *harness, int model,
-                                  int count, float temperature, struct error *err);
+                                  int count, struct error *err);
 /* `count` stories of a file, or as many as it has, drawn by the harness's seed. */
 enum status story_sample_read(struct story_sample *sample, const struct harness *harness,
                               const char *path, int count, struct error *err);

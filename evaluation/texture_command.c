@@ -2,6 +2,7 @@
  * in the training text word for word. */
 #include "base/default_path.h"
 #include "evaluation/commands.h"
+#include "evaluation/generate.h"
 #include "evaluation/link_parser.h"
 #include "evaluation/memory_section.h"
 #include "evaluation/story_sample.h"
@@ -11,7 +12,6 @@
 #include <cjson/cJSON.h>
 #include <stdio.h>
 
-#define TEMPERATURE 0.7f
 enum { SAMPLES = HARNESS_MODELS + 1 };
 
 static const struct flag flags[] = {
@@ -110,7 +110,7 @@ static enum status add_texture(struct harness *harness, struct document *documen
                                const struct reference *reference,
                                const struct story_sample *samples, int count, struct error *err) {
     struct cJSON *part = document_object(document, document->root, "texture");
-    document_number(document, part, "temperature", 0.7);
+    document_number(document, part, "temperature", GENERATE_TEMPERATURE);
     document_number(document, part, "training_stories", (double)reference->training.stories);
     struct cJSON *sets = document_array(document, part, "sets");
     enum status status = STATUS_OK;
@@ -179,7 +179,7 @@ static enum status measure(struct harness *harness, struct document *document, s
     int count = 0, stories = harness->options->stories;
     enum status status = reference_load(&reference, harness, err);
     for (int i = 0; i < harness->count && status == STATUS_OK; i++)
-        status = story_sample_generate(&samples[count++], harness, i, stories, TEMPERATURE, err);
+        status = story_sample_generate(&samples[count++], harness, i, stories, err);
     if (status == STATUS_OK)
         status = default_path(data, harness->options->data, "data", "tinystories-valid.jsonl.xz",
                               err);

@@ -142,7 +142,6 @@ static void make(int best_of, uint64_t seed, int first, int count, struct contin
     const struct generate_options wanted = {.what = "",
                                             .prompts = prompts + first,
                                             .count = count,
-                                            .temperature = 0.7f,
                                             .seed = seed,
                                             .best_of = best_of,
                                             .max_tokens = 24};

@@ -142,7 +142,7 @@ static enum status check_options(const struct scheduler_options *options, struct
         {"slots", options->slots, 1, 4096},
         {"queue", options->queue, 0, 1 << 20},
         {"threads", options->threads, 0, 1024},
-        {"prompt_rows", options->prefill_chunk, 1, 1 << 16},
+        {"prefill_chunk", options->prefill_chunk, 1, 1 << 16},
         {"draft_tokens", options->draft_tokens, 0, DRAFT_MAX_TOKENS},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {

@@ -132,7 +132,7 @@ static void test_wrong_requests_are_refused(void **state) {
         {.slots = 1, .queue = 1, .threads = -1, .prefill_chunk = 8},
         {.slots = 1, .queue = 1, .threads = 1, .prefill_chunk = 0},
         {.slots = 1, .queue = 1, .threads = 1, .prefill_chunk = 8, .draft_tokens = 17}};
-    static const char *const fields[] = {"slots", "queue", "threads", "prompt_rows",
+    static const char *const fields[] = {"slots", "queue", "threads", "prefill_chunk",
                                          "draft_tokens"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(scheduler_create(&scheduler, client_model(), &wrong[i], &err),

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -39,11 +40,11 @@ void run_folder_close(struct run_folder *folder) {
 }
 
 /* file_writer's temporaries are FILE.<pid>.tmp. */
-static int is_temporary_of(const char *name, const char *file) {
-    size_t length = strlen(file), digits;
+static bool is_temporary_of(const char *name, const char *file) {
+    size_t length = strlen(file);
     if (strncmp(name, file, length) != 0 || name[length] != '.')
-        return 0;
-    digits = strspn(name + length + 1, "0123456789");
+        return false;
+    size_t digits = strspn(name + length + 1, "0123456789");
     return digits > 0 && strcmp(name + length + 1 + digits, ".tmp") == 0;
 }
 

@@ -106,8 +106,8 @@ void training_log_changes(struct training_log *log, uint64_t step, const char *c
 void training_log_step(struct training_log *log, const struct progress *progress,
                        const struct step_report *report, bool write) {
     log->smoothed_loss = isnan(log->smoothed_loss)
-                                      ? report->loss
-                                      : 0.95 * log->smoothed_loss + 0.05 * report->loss;
+                             ? report->loss
+                             : 0.95 * log->smoothed_loss + 0.05 * report->loss;
     if (write) {
         fprintf(log->file,
                 "{\"step\":%" PRIu64 ",\"epoch\":%" PRIu64 ",\"tokens\":%" PRIu64

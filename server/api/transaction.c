@@ -10,7 +10,7 @@
 #include <string.h>
 
 void transaction_fail(struct transaction *transaction, enum problem problem, const char *param,
-                   const char *message) {
+                      const char *message) {
     const struct problem_info *info = problem_info(problem);
     buffer_free(&transaction->answer.body);
     transaction->answer.page = NULL;

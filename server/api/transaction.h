@@ -49,7 +49,7 @@ struct transaction {
 
 /* Answer with an error, in the API's form. */
 void transaction_fail(struct transaction *transaction, enum problem problem, const char *param,
-                   const char *message);
+                      const char *message);
 void transaction_fail_with(struct transaction *transaction, const struct error *err);
 /* Answer with what answer.body holds; memory that ran out on the way is answered too. */
 void transaction_answer(struct transaction *transaction, int http_status, const char *content_type);

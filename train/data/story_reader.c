@@ -350,7 +350,7 @@ static enum status next_record(struct story_reader *reader, struct buffer *story
 
 /* The next byte is the first of an object or string, or should be. */
 static enum status read_value(struct story_reader *reader, struct buffer *story, bool *got,
-                               struct error *err) {
+                              struct error *err) {
     struct text_source *source = &reader->source;
     struct json_scan scan = {0};
     reader->record++;
@@ -384,7 +384,7 @@ static enum status read_value(struct story_reader *reader, struct buffer *story,
 }
 
 static enum status next_value(struct story_reader *reader, struct buffer *story, bool *got,
-                               struct error *err) {
+                              struct error *err) {
     int next;
     enum status status = next_byte(&reader->source, &next, err);
     return status == STATUS_OK && next != EOF ? read_value(reader, story, got, err) : status;

@@ -53,9 +53,9 @@ struct flag_table {
 enum status flags_parse(const struct flag_table *table, void *options, int *argc, char **argv,
                         bool *help_shown, struct error *err);
 
-/* What came of a value that was read, `status` with *err, which is returned: when the value cannot
- * be used, the message gets the option's name, as in "--model: cannot open ...", and error.field
- * too. Errors that name a field already stay as they are, and so does STATUS_NO_MEMORY. */
+/* Names the option in the error of what was done with its value: the message begins with it, as in
+ * "--model: cannot open ...", and error.field becomes its name. Returns `status`. An error that
+ * names a field already stays as it is, and so does STATUS_NO_MEMORY. */
 enum status flags_used(const char *name, enum status status, struct error *err);
 
 void flags_print_help(const struct flag_table *table, FILE *out);

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ONE_WISH_MS = 500 };
+enum { SAME_SIGNAL_MS = 500 };
 
 void program_start(void) {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -33,7 +33,7 @@ int program_end(const char *name, int status) {
 bool program_hurries(void) {
     static atomic_ullong first_ms; /* atomic, since any thread may get the signal */
     unsigned long long now = clock_now_ns() / 1000000 + 1, first = 0;
-    return !atomic_compare_exchange_strong(&first_ms, &first, now) && now >= first + ONE_WISH_MS;
+    return !atomic_compare_exchange_strong(&first_ms, &first, now) && now >= first + SAME_SIGNAL_MS;
 }
 
 static int usage(const char *program, const struct program_command *commands, size_t count,

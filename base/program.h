@@ -20,7 +20,7 @@ int program_end(const char *name, int status);
 
 /* For handlers of signals that ask to stop: false for the first and for those less than half a
  * second after it, true later. GNU timeout signals a process and then its group with it, so two
- * signals at once are one wish. */
+ * signals at once count as one. */
 bool program_hurries(void);
 
 /* A program of several commands, each with options of its own. */

@@ -19,7 +19,7 @@ static enum status keep_stops(struct completion *completion, const struct comple
         return STATUS_OK;
     char *at = completion->stop_texts = malloc(bytes);
     if (!at)
-        return error_set(err, STATUS_NO_MEMORY, "no memory for the stop texts");
+        return error_set(err, STATUS_NO_MEMORY, "no memory for the stop strings");
     for (int i = 0; i < params->stop_count; i++) {
         size_t length = strlen(params->stops[i]);
         memcpy(at, params->stops[i], length + 1);

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { WORTH_SHARING = 4 }; /* shorter beginnings are computed sooner than they are found a place */
+enum { WORTH_SHARING = 4 }; /* tokens; a shorter beginning is computed faster than copied */
 
 void slots_layout(struct slots *slots, struct arena *arena) {
     struct slot_entry *entries = arena_take(arena, (size_t)slots->count, sizeof *entries);

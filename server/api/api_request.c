@@ -93,8 +93,9 @@ static const struct field fields[] = {
 enum { FIELD_COUNT = sizeof fields / sizeof *fields };
 _Static_assert(FIELD_COUNT <= 64, "one bit says whether a field was given");
 
-/* What would change the answer, and this server does not have: fields of OpenAI's, vLLM's,
- * SGLang's and llama.cpp's that may ask for nothing only, each with the number that does. */
+/* Fields of OpenAI, vLLM, SGLang and llama.cpp that would change the answer and that this server
+ * does not have. They may have a value that changes nothing: one of asks_for_nothing(), or this
+ * number (NAN: no number does). */
 static const struct {
     const char *name;
     double neutral;
@@ -174,7 +175,7 @@ static enum status read_stop(const struct field *field, const cJSON *value,
                                    wanted);
         request->stops[request->stop_count++] = item->valuestring;
     }
-    return STATUS_OK; /* an empty list means no stop text */
+    return STATUS_OK; /* an empty list means no stop string */
 }
 
 /* The token id that a member of logit_bias is named, in plain digits; -1: it is none. */

@@ -22,8 +22,8 @@ enum { JSON_MAX_DEPTH = 16 };
 struct cJSON;
 
 /* Reads `text[bytes]`, which must be one JSON value and nothing else; a byte order mark before it
- * is skipped, as RFC 8259 allows. STATUS_INVALID says what is
- * wrong and at which byte (from 1); then, and without memory, *tree stays as it is. */
+ * is skipped, as RFC 8259 allows. STATUS_INVALID says what is wrong and at which byte (from 1);
+ * then, and without memory, *tree stays as it is. */
 enum status json_parse(const char *text, size_t bytes, struct cJSON **tree, struct error *err);
 
 /* Append a quoted and escaped string. Bytes that are not UTF-8 (of a path, or of a name that a

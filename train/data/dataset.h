@@ -45,8 +45,7 @@ struct dataset_source {
 };
 
 /* Reads, cleans and encodes the stories; the pool's workers encode. Leaves out those that are empty
- * or not UTF-8. STATUS_INVALID when there is
- * no story at all. */
+ * or not UTF-8. STATUS_INVALID when there is no story at all. */
 enum status dataset_load(struct dataset *dataset, const struct dataset_source *source,
                          struct pool *pool, struct error *err);
 void dataset_free(struct dataset *dataset); /* a zeroed one is allowed */

@@ -96,6 +96,6 @@ enum status health_check(const struct options *options, struct error *err) {
     if (strncmp(answer, "HTTP/1.1 200 ", 13) == 0)
         return STATUS_OK;
     answer[strcspn(answer, "\r\n")] = '\0';
-    return error_set(err, STATUS_IO, "the server at %s port %d is not well: %s", host,
+    return error_set(err, STATUS_IO, "the server at %s port %d is not healthy: %s", host,
                      options->port, *answer ? answer : "no answer");
 }

@@ -66,7 +66,7 @@ static const struct flag rows[] = {
     {"verbose", FLAG_SWITCH, AT(verbose), NULL, 0, 0, "", "More lines for finding faults"},
     {"health-check", FLAG_SWITCH, AT(health_check), NULL, 0, 0, "",
      "Asks the server at --host and --port for /health, by default the container's, and exits with "
-     "0 when it is well"},
+     "0 when it is healthy"},
     {"help-markdown", FLAG_SWITCH, AT(help_markdown), NULL, 0, 0, "",
      "Prints this table as Markdown"},
 };

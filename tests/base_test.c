@@ -521,7 +521,7 @@ static void test_shuffle_permutes(void **state) {
 
 /* ---- errors, clock, cpu -------------------------------------------------------------- */
 
-static void test_errors(void **state) {
+static void test_errors_name_status_field_and_reason(void **state) {
     (void)state;
     struct error err = {0};
     assert_int_equal(error_set(NULL, STATUS_BUSY, "%d", 1), STATUS_BUSY);
@@ -544,7 +544,7 @@ static void test_errors(void **state) {
         assert_string_not_equal(status_name((enum status)status), "unknown");
 }
 
-static void test_clock_and_cpu(void **state) {
+static void test_time_never_goes_back(void **state) {
     (void)state;
     uint64_t before = clock_now_ns();
     for (int i = 0; i < 1000; i++) {
@@ -552,6 +552,10 @@ static void test_clock_and_cpu(void **state) {
         assert_true(now >= before);
         before = now;
     }
+}
+
+static void test_a_cpu_has_the_sets_that_its_sets_build_on(void **state) {
+    (void)state;
     assert_true(cpu_count() >= 1 && cpu_count() <= 65536);
     assert_true(cpu_has_avx2() || !cpu_has_avx512());
     assert_true(cpu_has_avx512_vnni() || !cpu_has_amx_int8());
@@ -583,8 +587,9 @@ int main(void) {
         cmocka_unit_test(test_rng_is_uniform_and_normal),
         cmocka_unit_test(test_neighbouring_seeds_are_strangers),
         cmocka_unit_test(test_shuffle_permutes),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_clock_and_cpu),
+        cmocka_unit_test(test_errors_name_status_field_and_reason),
+        cmocka_unit_test(test_time_never_goes_back),
+        cmocka_unit_test(test_a_cpu_has_the_sets_that_its_sets_build_on),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

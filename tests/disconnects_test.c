@@ -94,7 +94,7 @@ static void test_who_was_removed_is_never_called(void **state) {
     disconnects_destroy(monitor);
 }
 
-static void test_many_peers(void **state) {
+static void test_three_hundred_peers_are_all_noticed(void **state) {
     (void)state;
     enum { PEERS = 300 }; /* more than the monitor makes room for at first */
     static struct peer peers[PEERS];
@@ -128,7 +128,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_peer_that_closes_is_noticed_once),
         cmocka_unit_test(test_who_was_removed_is_never_called),
-        cmocka_unit_test(test_many_peers),
+        cmocka_unit_test(test_three_hundred_peers_are_all_noticed),
         cmocka_unit_test(test_ticks_come_without_a_socket_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

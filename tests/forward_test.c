@@ -132,15 +132,15 @@ static void decode_in_pieces(struct world *w, int largest, uint64_t key) {
     }
 }
 
-static void one_row_at_a_time(void **state) {
+static void one_row_at_a_time_gives_the_same(void **state) {
     decode_in_pieces(*state, 1, 1);
 }
 
-static void small_pieces(void **state) {
+static void small_pieces_give_the_same(void **state) {
     decode_in_pieces(*state, 7, 2);
 }
 
-static void any_mixture_of_spans(void **state) {
+static void any_spans_give_the_same(void **state) {
     for (uint64_t key = 10; key < 15; key++)
         decode_in_pieces(*state, POSITIONS, key);
 }
@@ -192,9 +192,9 @@ static void chosen_rows_give_their_logits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(one_row_at_a_time, open_world, close_world),
-        cmocka_unit_test_setup_teardown(small_pieces, open_world, close_world),
-        cmocka_unit_test_setup_teardown(any_mixture_of_spans, open_world, close_world),
+        cmocka_unit_test_setup_teardown(one_row_at_a_time_gives_the_same, open_world, close_world),
+        cmocka_unit_test_setup_teardown(small_pieces_give_the_same, open_world, close_world),
+        cmocka_unit_test_setup_teardown(any_spans_give_the_same, open_world, close_world),
         cmocka_unit_test_setup_teardown(several_sequences_in_one_pass, open_world, close_world),
         cmocka_unit_test_setup_teardown(later_tokens_change_nothing_before_them, open_world,
                                         close_world),

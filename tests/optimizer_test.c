@@ -386,7 +386,7 @@ static void the_norm_is_the_same_for_any_workers(void **state) {
     pool_destroy(five);
 }
 
-static void names_of_optimizers(void **state) {
+static void an_optimizer_is_known_by_its_name(void **state) {
     (void)state;
     enum optimizer_kind kind = OPTIMIZER_MUON;
     assert_true(optimizer_kind_parse("adam", &kind) && kind == OPTIMIZER_ADAM);
@@ -407,7 +407,7 @@ int main(void) {
         cmocka_unit_test(muon_has_nesterov_momentum),
         cmocka_unit_test(muon_is_divided_without_a_trace),
         cmocka_unit_test(the_norm_is_the_same_for_any_workers),
-        cmocka_unit_test(names_of_optimizers),
+        cmocka_unit_test(an_optimizer_is_known_by_its_name),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

@@ -81,7 +81,7 @@ static const char *write_sample(void) {
     return path;
 }
 
-static void test_round_trip(void **state) {
+static void test_what_is_written_is_read_again(void **state) {
     (void)state;
     struct safetensors file;
     struct error err = {0};
@@ -383,7 +383,7 @@ static void test_survives_every_changed_byte(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_what_is_written_is_read_again),
         cmocka_unit_test(test_header_is_padded_to_eight),
         cmocka_unit_test(test_bf16_rounds_to_nearest_even),
         cmocka_unit_test(test_many_values_cross_chunks),

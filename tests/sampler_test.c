@@ -336,7 +336,7 @@ static void test_penalties_count_what_was_generated(void **state) {
     sampler_destroy(sampler);
 }
 
-static void test_logit_biases(void **state) {
+static void test_biases_decide_which_token_is_likeliest(void **state) {
     (void)state;
     const float logits[] = {1, 5, 3, -INFINITY, 2};
     const int32_t suppressed[] = {4};
@@ -396,7 +396,7 @@ static void test_wrong_biases_are_found(void **state) {
     assert_int_equal(sampling_check(&s, 10, &err), STATUS_INVALID);
 }
 
-static void test_sampling_check(void **state) {
+static void test_settings_out_of_range_are_refused_by_name(void **state) {
     (void)state;
     struct sampling s = sampling_defaults();
     assert_int_equal(sampling_check(&s, MAX_VOCAB, NULL), STATUS_OK);
@@ -578,9 +578,9 @@ int main(void) {
         cmocka_unit_test(test_a_draw_depends_on_seed_and_position_only),
         cmocka_unit_test(test_broken_logits_are_survived),
         cmocka_unit_test(test_penalties_count_what_was_generated),
-        cmocka_unit_test(test_logit_biases),
+        cmocka_unit_test(test_biases_decide_which_token_is_likeliest),
         cmocka_unit_test(test_wrong_biases_are_found),
-        cmocka_unit_test(test_sampling_check),
+        cmocka_unit_test(test_settings_out_of_range_are_refused_by_name),
         cmocka_unit_test(test_logprobs_are_those_of_the_softmax),
         cmocka_unit_test(test_top_logprobs_are_the_highest_in_order),
         cmocka_unit_test(test_logprobs_outlast_the_draw),

@@ -74,7 +74,7 @@ static void every_step_of_every_run_has_a_rate(void **state) {
             }
 }
 
-static void names_of_shapes(void **state) {
+static void a_shape_is_known_by_its_name(void **state) {
     (void)state;
     enum schedule_shape shape = SCHEDULE_LINEAR;
     assert_true(schedule_shape_parse("cosine", &shape) && shape == SCHEDULE_COSINE);
@@ -126,7 +126,7 @@ int main(void) {
         cmocka_unit_test(the_line_is_straight),
         cmocka_unit_test(a_rate_that_ends_at_its_peak_never_falls),
         cmocka_unit_test(every_step_of_every_run_has_a_rate),
-        cmocka_unit_test(names_of_shapes),
+        cmocka_unit_test(a_shape_is_known_by_its_name),
         cmocka_unit_test(a_young_average_counts_every_step_alike),
         cmocka_unit_test(an_average_forgets_by_its_decay),
     };

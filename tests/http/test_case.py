@@ -1,4 +1,4 @@
-"""Capitals: the field `case`, in every dialect, whole and streamed, with stop strings and prompts."""
+"""Capitals: the field `case` in every dialect, whole and streamed; stop strings and prompts."""
 import os
 import re
 import subprocess

@@ -8,7 +8,7 @@ from conftest import MODEL, counts, error_of, together
 from tiny_model import write_model
 
 
-def test_a_completion(server):
+def test_a_completion_has_the_story_of_generate(server):
     wish = {"prompt": "The sea", "seed": 3, "max_tokens": 12, "temperature": 0.7}
     story = server.generate(**wish, case="lower")
     answer = server.post("/v1/completions", {**wish, "model": "any", "user": "me",
@@ -70,7 +70,7 @@ def test_what_cannot_be_done_is_refused(server, field, value):
     assert error_of(answer)["param"] == field
 
 
-def test_models(server):
+def test_the_one_model_is_listed(server):
     models = server.ask("GET", "/v1/models").json()
     assert models["object"] == "list"
     model, = models["data"]
@@ -248,7 +248,7 @@ def check_lists(choice, top, echo=False):
 
 
 @pytest.mark.parametrize("top", [0, 1, 5])
-def test_logprobs(server, top):
+def test_logprobs_list_the_tokens_of_the_text(server, top):
     wish = {"prompt": "The sea", "seed": 3, "max_tokens": 30, "n": 2, "temperature": 1.2}
     body = server.post("/v1/completions", {**wish, "logprobs": top}).json()
     plain = server.post("/v1/completions", wish).json()

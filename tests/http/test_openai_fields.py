@@ -228,7 +228,7 @@ def test_tokens_that_were_cached_are_counted(start):
     assert cached(scored) == 0  # every logit of it is wanted
 
 
-def test_thirty_two_choices(server):
+def test_thirty_two_stories_may_be_asked_for(server):
     prompts = [f"there were {number} cats" for number in range(32)]
     choices = complete(server, prompt=prompts, max_tokens=4, seed=1, echo=True)["choices"]
     assert len(choices) == 32

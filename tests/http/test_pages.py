@@ -49,7 +49,7 @@ def test_the_page_may_load_nothing_from_elsewhere_and_nothing_inline(server):
     assert not re.search(r"<style|style=|onclick|<script(?![^>]*src=)", answer.text)
 
 
-def test_health(server):
+def test_health_names_the_model(server):
     answer = server.ask("GET", "/health")
     assert answer.status == 200
     assert answer.json()["status"] == "ok" and answer.json()["model"]

@@ -27,7 +27,7 @@ def test_a_full_queue_says_so_at_once(start):
     server.generate(max_tokens=2)
 
 
-def test_ready_and_busy(start):
+def test_a_full_queue_is_not_ready_and_refuses_stories(start):
     server = start("--slots", "1", "--queue", "1")
     assert server.ask("GET", "/ready").json() == {"status": "ready"}
     for _ in range(100):  # the queue is full but for the moments between two stories
@@ -138,7 +138,7 @@ def test_promtool_finds_nothing_to_say(server):
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_keys(start, tmp_path):
+def test_only_holders_of_a_key_may_use_the_api(start, tmp_path):
     (tmp_path / "keys").write_text("# the library\nopen-sesame\nsecond\n")
     server = start("--api-key-file", tmp_path / "keys")
     for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "open-sesame"}):
@@ -196,7 +196,7 @@ def test_a_preflight_lets_through_whatever_headers_it_asks_for(start):
         assert allowed_headers(answer) == {"content-type", "authorization", "x-request-id"}
 
 
-def test_request_ids(start):
+def test_a_request_keeps_its_id_or_gets_one(start):
     server = start()
     mine = server.ask("GET", "/health", headers={"X-Request-Id": "abc-123_x.y:z"})
     assert mine.headers["X-Request-Id"] == "abc-123_x.y:z"

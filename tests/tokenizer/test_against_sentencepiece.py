@@ -118,21 +118,21 @@ def check_model(model, count, extra=()):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_trained_model(folder, name):
+def test_trained_models_encode_and_decode_the_same(folder, name):
     check_model(train(folder, name, **OPTIONS[name]), 1500, extra=SYMBOLS)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_model(name):
+def test_shipped_models_encode_and_decode_the_same(name):
     check_model(ROOT / "weights" / name / "tokenizer.model", 20_000)
 
 
-def test_many_lines(folder):
+def test_twenty_thousand_lines_are_the_same(folder):
     check_model(train(folder, "many", **OPTIONS["reference"]), 20_000)
 
 
 @pytest.mark.parametrize("name", ["reference", "bytes_identity", "across_words", "symbols"])
-def test_very_long_lines(folder, name):
+def test_very_long_lines_are_the_same(folder, name):
     lines = nasty.long_lines()
     if name == "across_words":  # here the whole line is one run of merges
         lines = lines[:1] + lines[4:5]
@@ -140,7 +140,7 @@ def test_very_long_lines(folder, name):
     assert_same(theirs, ours, lines)
 
 
-def test_own_rules(folder):
+def test_rules_of_the_users_own_apply(folder):
     """A normalizer and a denormalizer from rules of the user's own, longest match first."""
     rules = {"A": "a", "AB": "xyz", "ABC": "  ", "é": "", "\u00a0": " ", "!": " ! ", "日": "日本語"}
     table = folder / "rules.tsv"
@@ -163,7 +163,7 @@ def edited(folder, name, base, change):
 
 
 @pytest.mark.parametrize("base", ["reference", "bytes", "across_words"])
-def test_unused_pieces(folder, base):
+def test_unused_pieces_are_taken_apart_again(folder, base):
     """Unused pieces are merged through, then taken apart again."""
     rng = random.Random(5)
 
@@ -175,7 +175,7 @@ def test_unused_pieces(folder, base):
 
 
 @pytest.mark.parametrize("score", [lambda i: 0.0, lambda i: float(-(i % 7)), lambda i: float(i)])
-def test_scores(folder, score):
+def test_equal_scores_merge_from_the_left(folder, score):
     """Equal scores merge from the left; the order of pieces in the file does not matter."""
     check_model(edited(folder, "scores", "reference", lambda model: model_edit.edit_pieces(
         model, lambda i, text, kind: {2: (5, model_edit.float_bits(score(i)))})), 1500)

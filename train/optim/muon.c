@@ -111,9 +111,8 @@ static void update_matrix(const struct task *t, const struct matrix *matrix, flo
     float *p = t->parameters + matrix->offset, *m = t->momentum + matrix->offset;
     const float *g = t->gradients + matrix->offset;
     float *update = scratch;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         update[i] = muon_direction(o->momentum, g[i] * o->gradient_scale, &m[i]);
-    }
     orthogonalize(update, rows, columns, o->dtype, scratch + aligned_floats(count));
     float ratio = rows > columns ? sqrtf((float)rows / (float)columns) : 1.0f;
     float kept = 1.0f - o->rate * o->weight_decay;
@@ -127,8 +126,8 @@ static void update_momentum(const struct task *t, const struct matrix *matrix, i
     size_t begin, end;
     pool_slice(matrix->rows * matrix->columns, 16, worker, workers, &begin, &end);
     for (size_t i = matrix->offset + begin; i < matrix->offset + end; i++)
-        t->momentum[i] = t->options->momentum * t->momentum[i] +
-                         t->gradients[i] * t->options->gradient_scale;
+        (void)muon_direction(t->options->momentum, t->gradients[i] * t->options->gradient_scale,
+                             &t->momentum[i]);
 }
 
 static bool is_own(const struct task *t, const struct matrix *m) {

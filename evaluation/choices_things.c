@@ -8,7 +8,7 @@
 
 enum { THINGS = 32, TRIES = 1000 };
 
-/* What a story has things of: each with its first mention and its last one after "the". */
+/* The things of a story, each with its first mention and its last one after "the". */
 struct things {
     struct word first[THINGS], last[THINGS];
     int count;
@@ -62,9 +62,9 @@ static bool same_place(const char *story, struct word one, const char *other_sto
     return before.bytes > 0 && word_same(before, word_before_the(other_story, other));
 }
 
-/* A thing of another story that `story` does not have. If such a one can be had, its own story has
- * it in the same place as this one the right thing; and it is no rarer than that, so that how
- * common the words are does not give the right one away. */
+/* A thing of another story that `story` does not have. The first tries are for one that stands in
+ * the same place there as the right thing does here, the next for any that is no rarer: otherwise
+ * how common the words are would give the right one away. */
 static bool draw_other(const struct choice_source *source, const struct things *all,
                        const char *story, struct word right, uint64_t key, struct word *other) {
     int common = lexicon_count_after_the(source->lexicon, right);

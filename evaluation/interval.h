@@ -1,4 +1,4 @@
-/* interval.h - how sure a share is that was counted in a sample. Thread-safe. */
+/* interval.h - confidence intervals of shares that were counted in a sample. Thread-safe. */
 #ifndef ALPACA_EVALUATION_INTERVAL_H
 #define ALPACA_EVALUATION_INTERVAL_H
 

@@ -153,7 +153,7 @@ static void write_process(struct buffer *out, time_t started) {
     buffer_printf(out, "process_cpu_seconds_total %.6f\n", stats.cpu_seconds);
     gauge(out, "process_start_time_seconds", "Start, in seconds since 1970.", (double)started);
     gauge(out, "process_max_fds", "Open files at most.", (double)stats.max_files);
-    if (!stats.whole)
+    if (!stats.has_proc)
         return;
     gauge(out, "process_resident_memory_bytes", "Resident memory.", (double)stats.resident_bytes);
     gauge(out, "process_virtual_memory_bytes", "Virtual memory.", (double)stats.virtual_bytes);

@@ -28,7 +28,7 @@ static void read_memory(struct process_stats *stats) {
         uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
         stats->virtual_bytes = virtual_pages * page_bytes;
         stats->resident_bytes = resident_pages * page_bytes;
-        stats->whole = true;
+        stats->has_proc = true;
     }
     fclose(file);
 }

@@ -11,7 +11,7 @@
 struct process_stats {
     double cpu_seconds;
     uint64_t max_files; /* open files that the system allows */
-    bool whole;         /* there is a /proc, which says the following */
+    bool has_proc;      /* there is a /proc, which says the following */
     uint64_t resident_bytes, virtual_bytes;
     int open_files, threads;
 };

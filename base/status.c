@@ -46,19 +46,3 @@ enum status error_set_errno(struct error *err, const char *format, ...) {
     }
     return status;
 }
-
-const char *status_name(enum status status) {
-    switch (status) {
-    case STATUS_OK: return "ok";
-    case STATUS_INVALID: return "invalid";
-    case STATUS_TOO_LARGE: return "too_large";
-    case STATUS_NOT_FOUND: return "not_found";
-    case STATUS_BUSY: return "busy";
-    case STATUS_STOPPED: return "stopped";
-    case STATUS_CORRUPT: return "corrupt";
-    case STATUS_UNSUPPORTED: return "unsupported";
-    case STATUS_IO: return "io";
-    case STATUS_NO_MEMORY: return "no_memory";
-    }
-    return "unknown";
-}

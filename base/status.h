@@ -40,7 +40,4 @@ enum status error_set_field(struct error *err, enum status status, const char *f
 enum status error_set_errno(struct error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* A short lower-case name ("busy", "corrupt"), for logs and the `code` of API errors. */
-const char *status_name(enum status status);
-
 #endif

@@ -94,7 +94,7 @@ static void a_load_survives_every_failure(void **state) {
                 break;
             }
             if (status != STATUS_NO_MEMORY)
-                fail_msg("call %ld: status %s: %s", call, status_name(status), err.message);
+                fail_msg("call %ld: status %d: %s", call, (int)status, err.message);
         }
         assert_true(call > 100); /* the pieces of config.json and of the header, among others */
     }
@@ -124,7 +124,7 @@ static void a_save_survives_every_failure(void **state) {
                 break;
             }
             if (status != STATUS_NO_MEMORY)
-                fail_msg("call %ld: status %s: %s", call, status_name(status), err.message);
+                fail_msg("call %ld: status %d: %s", call, (int)status, err.message);
         }
         assert_true(call > 50);
     }
@@ -173,7 +173,7 @@ static void packing_survives_every_failure(void **state) {
                 break;
             }
             if (status != STATUS_NO_MEMORY)
-                fail_msg("call %ld: status %s: %s", call, status_name(status), err.message);
+                fail_msg("call %ld: status %d: %s", call, (int)status, err.message);
         }
         assert_true(call > 20);
     }
@@ -204,7 +204,7 @@ static void a_story_object_survives_every_failure(void **state) {
                 break;
             }
             if (status != STATUS_NO_MEMORY)
-                fail_msg("call %ld: status %s: %s", call, status_name(status), err.message);
+                fail_msg("call %ld: status %d: %s", call, (int)status, err.message);
         }
         assert_true(call > 5);
     }

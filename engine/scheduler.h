@@ -48,13 +48,12 @@ struct scheduler_stats {
 };
 
 /* Where the time of the steps went, on the scheduler's thread. What the parts leave of the
- * total is admission, bookkeeping and the output to clients. */
+ * total is drafting, admission, bookkeeping and the output to clients. */
 struct scheduler_profile {
     uint64_t steps;
     uint64_t total_ns;
     uint64_t part_ns[FORWARD_PARTS];
     uint64_t sampling_ns;
-    uint64_t drafting_ns;
     uint64_t waiting_ns; /* for other compute threads; counted in its part as well */
     uint64_t barriers;   /* pool_barriers() of the steps */
 };

@@ -363,8 +363,6 @@ static void run_step(struct scheduler *s) {
     uint64_t barriers = pool_barriers(s->pool);
     s->step.begun_ns = clock_now_ns();
     propose(s);
-    if (s->profile)
-        s->profile->drafting_ns += clock_now_ns() - s->step.begun_ns;
     build_batch(s);
     run_model(s);
     uint64_t ran_ns = s->profile ? clock_now_ns() : 0;

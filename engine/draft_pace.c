@@ -123,10 +123,11 @@ double draft_pace_gain(const struct draft_pace *pace, double chance, double chec
 /* The draft must catch up when it begins, and times are never quite right: a small gain is none. */
 #define MUST_GAIN 1.2 /* times the price of the first round */
 #define MUST_WIN 1.05 /* times the tokens a second without proposals */
+#define JUDGING_STEPS 4.0 /* without proposals; fewer say too little */
 
 /* Whether steps with proposals hardly generated more tokens in their time than those without. */
 static bool loses(const struct pace_load *load, int sequences) {
-    return load->steps >= 16 && load->plain_steps >= 4 &&
+    return load->steps >= 16 && load->plain_steps >= JUDGING_STEPS &&
            load->tokens / (load->draft_ns + load->model_ns) <
                MUST_WIN * sequences * load->plain_steps / load->plain_ns;
 }
@@ -139,11 +140,21 @@ struct pace_plan draft_pace_plan(struct draft_pace *pace, int sequences) {
         load->rest--;
         return (struct pace_plan){.sequences = 0};
     }
-    if (loses(load, sequences)) { /* whatever the prices say; begin anew later */
-        fade(load, 0);
-        load->rest = TRY_AFTER;
+    /* Whatever the prices say; but perhaps the machine was only faster when the steps without
+     * proposals were measured, so these are measured again before it counts. */
+    if (loses(load, sequences)) {
+        if (load->doubted) {
+            fade(load, 0);
+            load->rest = TRY_AFTER;
+        } else {
+            load->plain_steps = load->plain_ns = 0;
+        }
+        load->doubted = !load->doubted;
         return (struct pace_plan){.sequences = 0};
     }
+    if (load->doubted && load->plain_steps < JUDGING_STEPS)
+        return (struct pace_plan){.sequences = 0};
+    load->doubted = false;
     unsigned since = load->since++;
     if (pays) {
         if (load->plain_steps >= PLAIN_STEPS - 1 && since < PLAIN_AFTER)

@@ -36,6 +36,7 @@ struct draft_pace {
         double steps, draft_ns, model_ns; /* with proposals; the draft's part, and the rest */
         double rounds, checked, tokens;   /* in those; see pace_step */
         double checked_squares, checked_ns; /* of each step: checked^2; checked times model_ns */
+        bool doubted;   /* it seemed not to pay, and steps without proposals are measured again */
         unsigned rest;  /* steps that have no proposals in any case */
         unsigned since; /* steps since the way that does not pay was last tried */
     } loads[PACE_LOADS];

@@ -162,6 +162,19 @@ static void a_change_of_the_machine_is_noticed(void **state) {
     assert_true(rate > 0.98 * without(&computes_all_along, 4));
 }
 
+/* What steps with proposals win is not measured by steps of a time when the machine was faster. */
+static void a_slower_machine_keeps_its_proposals(void **state) {
+    (void)state;
+    const struct machine *m = &waits_for_memory;
+    const struct machine slower = {3 * m->weights_us, 3 * m->row_us, 3 * m->round_us,
+                                   3 * m->draft_row_us, m->chance};
+    struct draft_pace pace;
+    draft_pace_open(&pace);
+    run(&pace, m, 1, 2.5f, 2000);
+    double rate = run(&pace, &slower, 1, 2.5f, 400);
+    assert_true(rate > 1.5 * without(&slower, 1));
+}
+
 /* A draft that is never right is soon not asked any more. */
 static void a_useless_draft_costs_little(void **state) {
     (void)state;
@@ -198,6 +211,7 @@ int main(void) {
         cmocka_unit_test(a_cold_draft_gets_its_chance),
         cmocka_unit_test(the_load_decides_in_between),
         cmocka_unit_test(a_change_of_the_machine_is_noticed),
+        cmocka_unit_test(a_slower_machine_keeps_its_proposals),
         cmocka_unit_test(a_useless_draft_costs_little),
         cmocka_unit_test(chances_follow_what_was_right),
     };

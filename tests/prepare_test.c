@@ -189,6 +189,18 @@ static void one_story_is_enough_to_train_on(void **state) {
     assert_string_equal(err.field, "valid-share");
 }
 
+static void an_error_says_why_no_story_is_left(void **state) {
+    (void)state;
+    struct prepare_report report;
+    const char *inputs[] = {scratch_write_text(&scratch, "in.txt", "caf\xE9\nna\xEFve\n")};
+    struct prepare_options options = {.inputs = inputs, .input_count = 1,
+                                      .out = scratch_path(&scratch, "out"), .vocab_share = 1};
+    struct error err;
+    assert_int_equal(prepare_run(&options, &report, &err), STATUS_INVALID);
+    assert_non_null(strstr(err.message, "left of 2 read"));
+    assert_non_null(strstr(err.message, "2 not UTF-8"));
+}
+
 enum { MANY = 4000 };
 
 /* MANY different stories, in either direction. */
@@ -350,6 +362,7 @@ int main(void) {
         SCRATCH_TEST(hash_is_the_published_one),
         SCRATCH_TEST(drops_and_counts),
         SCRATCH_TEST(one_story_is_enough_to_train_on),
+        SCRATCH_TEST(an_error_says_why_no_story_is_left),
         SCRATCH_TEST(split_is_a_partition),
         SCRATCH_TEST(split_depends_on_seed_and_text_alone),
         SCRATCH_TEST(vocabulary_takes_the_first_share),

@@ -178,8 +178,14 @@ enum status prepare_run(const struct prepare_options *options, struct prepare_re
                                  "--valid-share 0",
                                  (unsigned long long)report->valid_stories);
     if (status == STATUS_OK && report->train_stories == 0)
-        status = error_set(err, STATUS_INVALID, "no training stories are left of %llu read",
-                           (unsigned long long)report->inputs.read);
+        status = error_set(err, STATUS_INVALID,
+                           "no training stories are left of %llu read: %llu are empty, %llu not "
+                           "UTF-8, %llu there twice, %llu in the validation file",
+                           (unsigned long long)report->inputs.read,
+                           (unsigned long long)report->inputs.empty,
+                           (unsigned long long)report->inputs.invalid,
+                           (unsigned long long)report->inputs.duplicate,
+                           (unsigned long long)report->inputs.in_validation);
     if (status == STATUS_OK && options->valid && report->valid_stories == 0)
         status = error_set_field(err, STATUS_INVALID, "valid", "no stories in %s", options->valid);
     if (status == STATUS_OK && report->valid_stories == 0 && options->valid_share > 0)

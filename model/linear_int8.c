@@ -53,16 +53,11 @@ static void multiply(const struct tiles *t, size_t first_block, size_t blocks, s
                                wanted);
 }
 
-/* What to fetch with [begin, end) of `total` equal pieces of the product. */
-static struct fetch_list wanted_with(const struct linear_product *product, int worker, size_t begin,
-                                     size_t end, size_t total) {
-    const struct linear_wanted *wanted = &product->wanted;
-    return wanted->list ? wanted->list(wanted->context, worker, begin, end, total)
-                        : (struct fetch_list){0};
-}
-
 static void multiply_part(const struct tiles *t, int worker, size_t begin, size_t end) {
-    struct fetch_list list = wanted_with(t->product, worker, begin, end, t->blocks * t->panels);
+    const struct linear_wanted *wanted = &t->product->wanted;
+    struct fetch_list list = {0};
+    if (wanted->list)
+        list = wanted->list(wanted->context, worker, begin, end, t->blocks * t->panels);
     while (begin < end) {
         size_t panel = begin / t->blocks, block = begin % t->blocks, left = end - begin;
         size_t blocks = t->blocks - block < left ? t->blocks - block : left;

@@ -39,14 +39,11 @@ static enum status find_paths(struct fit *f, struct error *err) {
 /* The model must not take the place of one that the run reads: the checkpoint insists on that one,
  * and so the run could never go on. */
 static enum status check_out(const struct fit *f, struct error *err) {
-    const char *out = f->paths.out, *start = f->options.start, *name = f->options.teacher;
+    const char *out = f->paths.out, *start = f->options.start, *left = f->options.teacher;
     char teacher[FILE_PATH_BYTES];
     bool same = start && file_same(out, start);
-    for (size_t bytes; name && *name && !same; name += bytes + (name[bytes] == ',')) {
-        bytes = strcspn(name, ",");
-        snprintf(teacher, sizeof teacher, "%.*s", (int)bytes, name);
+    while (left && *left && !same && teacher_take_folder(&left, teacher))
         same = file_same(out, teacher);
-    }
     if (!same)
         return STATUS_OK;
     return error_set_field(err, STATUS_INVALID, "out",

@@ -46,19 +46,25 @@ static enum status open_member(struct member *m, const char *folder,
     return status;
 }
 
+bool teacher_take_folder(const char **folders, char folder[FILE_PATH_BYTES]) {
+    size_t length = strcspn(*folders, ",");
+    if (length == 0 || length >= FILE_PATH_BYTES)
+        return false;
+    memcpy(folder, *folders, length);
+    folder[length] = '\0';
+    *folders += length + ((*folders)[length] == ',');
+    return true;
+}
+
 static enum status open_members(struct teacher *t, const struct teacher_options *o,
                                 struct pool *pool, struct error *err) {
     enum status status = STATUS_OK;
-    for (const char *name = o->folders; status == STATUS_OK && *name;) {
-        char folder[4096];
-        size_t length = strcspn(name, ",");
-        if (length == 0 || length >= sizeof folder || t->count == TEACHER_MAX_MODELS)
+    for (const char *left = o->folders; status == STATUS_OK && *left;) {
+        char folder[FILE_PATH_BYTES];
+        if (t->count == TEACHER_MAX_MODELS || !teacher_take_folder(&left, folder))
             return error_set_field(err, STATUS_INVALID, "teacher",
                                    "--teacher must be up to %d model folders with commas between",
                                    TEACHER_MAX_MODELS);
-        memcpy(folder, name, length);
-        folder[length] = '\0';
-        name += length + (name[length] == ',');
         status = weights_check_tokenizer(folder, o->tokenizer, err);
         if (status == STATUS_OK)
             status = open_member(&t->members[t->count++], folder, o, pool, err);

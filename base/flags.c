@@ -211,6 +211,22 @@ enum status flags_used(const char *name, enum status status, struct error *err) 
                            (int)(sizeof err->message - sizeof err->field), reason.message);
 }
 
+enum status flags_next_item(const char **list, const char *name, char *item, size_t size,
+                            struct error *err) {
+    const char *begin = *list + strspn(*list, " "), *end = begin + strcspn(begin, ",");
+    *list = *end ? end + 1 : NULL;
+    while (end > begin && end[-1] == ' ')
+        end--;
+    size_t length = (size_t)(end - begin);
+    if (length == 0 || length >= size)
+        return error_set_field(err, STATUS_INVALID, name,
+                               "--%s is a list with commas between its items, each of 1 to %zu "
+                               "bytes; one has %zu", name, size - 1, length);
+    memcpy(item, begin, length);
+    item[length] = '\0';
+    return STATUS_OK;
+}
+
 /* What is on by itself; its help shows how to switch it off. */
 static bool is_on_switch(const struct flag *flag) {
     return flag->kind == FLAG_SWITCH && flag->fallback && strcmp(flag->fallback, "on") == 0;

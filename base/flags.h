@@ -58,6 +58,12 @@ enum status flags_parse(const struct flag_table *table, void *options, int *argc
  * names a field already stays as it is, and so does STATUS_NO_MEMORY. */
 enum status flags_used(const char *name, enum status status, struct error *err);
 
+/* Takes the first item off *list, the value of an option that has commas between its items, without
+ * the spaces around it; *list becomes NULL behind the last. STATUS_INVALID, naming the option, for
+ * an item that is empty or does not fit into item[size]. */
+enum status flags_next_item(const char **list, const char *name, char *item, size_t size,
+                            struct error *err);
+
 void flags_print_help(const struct flag_table *table, FILE *out);
 /* The rows as a Markdown table, for the docs. */
 void flags_print_markdown(const struct flag_table *table, FILE *out);

@@ -39,8 +39,7 @@ double bench_best_time(void (*call)(void *context), void *context);
 
 /* Of values[count], which it sorts. */
 double bench_median(double *values, int count);
-/* Takes the first number of `*list`, which has commas between them: stories at a time, from 1 to
- * 4096. */
+/* Takes the first number off a list (base/flags.h): stories at a time, from 1 to 4096. */
 enum status bench_next_streams(const char **list, int *streams, struct error *err);
 
 /* A model of a preset's shape with random weights, which run as fast as trained

@@ -164,7 +164,7 @@ static enum status bench_list(struct model *model, struct pool *pool,
                               const struct attention_options *o, struct error *err) {
     printf("\n%-8s %9s %9s %12s %7s %7s %12s\n", "streams", "MB/step", "ms/step", "attention ms",
            "share", "GB/s", "from L2, ms");
-    for (const char *next = o->streams; *next;) {
+    for (const char *next = o->streams; next;) {
         int streams;
         enum status status = bench_next_streams(&next, &streams, err);
         if (status == STATUS_OK)

@@ -45,12 +45,14 @@ double bench_median(double *values, int count) {
 }
 
 enum status bench_next_streams(const char **list, int *streams, struct error *err) {
-    char *end;
-    long number = strtol(*list, &end, 10);
-    if (end == *list || number < 1 || number > 4096 || (*end && *end != ','))
+    char text[16], *end;
+    enum status status = flags_next_item(list, "streams", text, sizeof text, err);
+    if (status != STATUS_OK)
+        return status;
+    long number = strtol(text, &end, 10);
+    if (*end || number < 1 || number > 4096)
         return error_set_field(err, STATUS_INVALID, "streams",
                                "--streams is a list of numbers from 1 to 4096");
     *streams = (int)number;
-    *list = *end == ',' ? end + 1 : end;
     return STATUS_OK;
 }

@@ -191,7 +191,7 @@ static enum status bench_list(const struct model *model, const struct engine_opt
                               double peak_gops, const struct bench_drafts *drafts,
                               struct error *err) {
     const char *next = o->streams;
-    while (*next) {
+    while (next) {
         int streams;
         enum status status = bench_next_streams(&next, &streams, err);
         if (status == STATUS_OK)

@@ -1,8 +1,8 @@
 #include "evaluation/grades.h"
 
+#include "base/file.h"
 #include "base/flags.h"
 #include "evaluation/grade_items.h"
-#include "evaluation/path_list.h"
 
 #include <cjson/cJSON.h>
 #include <stdlib.h>
@@ -103,14 +103,13 @@ static enum status add_grader(struct grading *grading, const struct cJSON *file,
 
 static enum status read_files(struct grading *grading, const char *files, struct error *err) {
     char path[FILE_PATH_BYTES];
-    bool got = true;
     enum status status = STATUS_OK;
-    while (status == STATUS_OK && got) {
+    while (status == STATUS_OK && files) {
         struct cJSON *file = NULL;
-        status = path_list_next(&files, "grades", path, &got, err);
-        if (status == STATUS_OK && got)
+        status = flags_next_item(&files, "grades", path, sizeof path, err);
+        if (status == STATUS_OK)
             status = flags_used("grades", document_read(&file, path, err), err);
-        if (status == STATUS_OK && got)
+        if (status == STATUS_OK)
             status = flags_used("grades", add_grader(grading, file, path, err), err);
         cJSON_Delete(file);
     }

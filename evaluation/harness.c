@@ -1,7 +1,8 @@
 #include "evaluation/harness.h"
 
 #include "base/default_path.h"
-#include "evaluation/path_list.h"
+#include "base/file.h"
+#include "base/flags.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,11 +37,10 @@ static enum status open_shipped(struct harness *harness, struct error *err) {
 
 static enum status open_list(struct harness *harness, const char *list, struct error *err) {
     char folder[FILE_PATH_BYTES];
-    bool got = true;
     enum status status = STATUS_OK;
-    while (status == STATUS_OK && got) {
-        status = path_list_next(&list, "model", folder, &got, err);
-        if (status == STATUS_OK && got)
+    while (status == STATUS_OK && list) {
+        status = flags_next_item(&list, "model", folder, sizeof folder, err);
+        if (status == STATUS_OK)
             status = open_model(harness, folder, err);
     }
     return status;

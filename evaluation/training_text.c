@@ -1,8 +1,8 @@
 #include "evaluation/training_text.h"
 
 #include "base/default_path.h"
+#include "base/file.h"
 #include "base/flags.h"
-#include "evaluation/path_list.h"
 #include "evaluation/stories.h"
 
 #include <stdlib.h>
@@ -54,16 +54,15 @@ enum status training_text_load(struct training_text *text, const char *files,
                                           "tinystories-more.jsonl.xz",
                                           "children-books.jsonl.xz"};
     char path[FILE_PATH_BYTES];
-    bool got = true;
     enum status status = STATUS_OK;
     for (size_t i = 0; !files && i < sizeof shipped / sizeof *shipped && status == STATUS_OK; i++) {
         status = default_path(path, NULL, "data", shipped[i], err);
         if (status == STATUS_OK)
             status = add_file(text, path, tokenizer, pool, err);
     }
-    while (files && got && status == STATUS_OK) {
-        status = path_list_next(&files, "training", path, &got, err);
-        if (status == STATUS_OK && got)
+    while (files && status == STATUS_OK) {
+        status = flags_next_item(&files, "training", path, sizeof path, err);
+        if (status == STATUS_OK)
             status = add_file(text, path, tokenizer, pool, err);
     }
     return status == STATUS_OK ? training_words_finish(&text->words, err) : status;

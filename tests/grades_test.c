@@ -191,7 +191,7 @@ static void wrong_files_are_refused_by_name(void **state) {
     snprintf(grades, sizeof grades,
              "{\"id\": \"%s\", \"fits\": true}, {\"id\": \"%s\", \"fits\": true}", answer, answer);
     assert_refused(file_of("twice.json", "Ann", grades), STATUS_CORRUPT, "is there twice");
-    assert_refused("", STATUS_INVALID, "--grades is a list of paths");
+    assert_refused("", STATUS_INVALID, "--grades is a list with commas");
     fixture_close(&f);
 }
 

@@ -193,7 +193,7 @@ static void unfit_teachers_are_refused(void **state) {
     refuse(save_teacher("other-vocab", other, "pieces"), "30 pieces");
     refuse(save_teacher("other-pieces", model, "letters"), "not the tokenizer");
     refuse(scratch_path(&scratch, "nowhere"), "nowhere");
-    refuse(",", "--teacher must be");
+    refuse(",", "--teacher is a list with commas");
     model_destroy(other);
 }
 

@@ -42,10 +42,13 @@ static enum status check_out(const struct fit *f, struct error *err) {
     const char *out = f->paths.out, *start = f->options.start, *left = f->options.teacher;
     char teacher[FILE_PATH_BYTES];
     bool same = start && file_same(out, start);
-    while (left && *left && !same && teacher_take_folder(&left, teacher))
-        same = file_same(out, teacher);
+    enum status status = STATUS_OK;
+    while (left && !same && status == STATUS_OK) {
+        status = flags_next_item(&left, "teacher", teacher, sizeof teacher, err);
+        same = status == STATUS_OK && file_same(out, teacher);
+    }
     if (!same)
-        return STATUS_OK;
+        return status;
     return error_set_field(err, STATUS_INVALID, "out",
                            "--out: %s is also %s; give another folder", out,
                            start && file_same(out, start) ? "--start" : "a --teacher");

@@ -84,12 +84,11 @@ static enum status add_type(struct comparison *c, const char *type, struct error
 static enum status open_types(struct comparison *c, struct error *err) {
     const struct compare_options *o = c->options;
     enum status status = file_make_folder(o->folder, err);
-    for (const char *next = o->types; *next && status == STATUS_OK;) {
+    for (const char *next = o->types; next && status == STATUS_OK;) {
         char type[16];
-        size_t length = strcspn(next, ",");
-        snprintf(type, sizeof type, "%.*s", (int)length, next);
-        status = add_type(c, type, err);
-        next += length + (next[length] == ',');
+        status = flags_next_item(&next, "types", type, sizeof type, err);
+        if (status == STATUS_OK)
+            status = add_type(c, type, err);
     }
     return status;
 }
@@ -192,7 +191,7 @@ static enum status run(const struct compare_options *o, struct error *err) {
                int8_kernels_get()->name, o->flash ? "on" : "off");
         fflush(stdout);
     }
-    for (const char *next = o->streams; *next && status == STATUS_OK;) {
+    for (const char *next = o->streams; next && status == STATUS_OK;) {
         int streams;
         status = bench_next_streams(&next, &streams, err);
         if (status == STATUS_OK)

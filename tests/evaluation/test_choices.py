@@ -129,7 +129,7 @@ def test_a_terminal_shows_how_far_it_is_and_then_nothing_of_it(tmp_path):
 
 @pytest.mark.parametrize("arguments, message", [
     (["choices", "--model", "nowhere"], "nowhere"),
-    (["choices", "--model", f"{SMALL},"], "--model is a list of paths"),
+    (["choices", "--model", f"{SMALL},"], "--model is a list with commas"),
     (["choices", "--model", SMALL, "--pairs", "/nowhere.jsonl"], "/nowhere.jsonl"),
     (["choices", "--model", SMALL, "--data", "/nowhere.txt"], "/nowhere.txt"),
     (["prompts", "--model", SMALL, "--numeric", "int4"], "--numeric is int8 or f32"),

@@ -1,5 +1,7 @@
 #include "train/grad/teacher.h"
 
+#include "base/file.h"
+#include "base/flags.h"
 #include "base/hash.h"
 #include "base/pool.h"
 #include "model/kernels/kernels.h"
@@ -46,26 +48,17 @@ static enum status open_member(struct member *m, const char *folder,
     return status;
 }
 
-bool teacher_take_folder(const char **folders, char folder[FILE_PATH_BYTES]) {
-    size_t length = strcspn(*folders, ",");
-    if (length == 0 || length >= FILE_PATH_BYTES)
-        return false;
-    memcpy(folder, *folders, length);
-    folder[length] = '\0';
-    *folders += length + ((*folders)[length] == ',');
-    return true;
-}
-
 static enum status open_members(struct teacher *t, const struct teacher_options *o,
                                 struct pool *pool, struct error *err) {
     enum status status = STATUS_OK;
-    for (const char *left = o->folders; status == STATUS_OK && *left;) {
+    for (const char *left = o->folders; status == STATUS_OK && left;) {
         char folder[FILE_PATH_BYTES];
-        if (t->count == TEACHER_MAX_MODELS || !teacher_take_folder(&left, folder))
+        if (t->count == TEACHER_MAX_MODELS)
             return error_set_field(err, STATUS_INVALID, "teacher",
-                                   "--teacher must be up to %d model folders with commas between",
-                                   TEACHER_MAX_MODELS);
-        status = weights_check_tokenizer(folder, o->tokenizer, err);
+                                   "--teacher takes %d model folders at most", TEACHER_MAX_MODELS);
+        status = flags_next_item(&left, "teacher", folder, sizeof folder, err);
+        if (status == STATUS_OK)
+            status = weights_check_tokenizer(folder, o->tokenizer, err);
         if (status == STATUS_OK)
             status = open_member(&t->members[t->count++], folder, o, pool, err);
     }

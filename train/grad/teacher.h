@@ -9,7 +9,7 @@
 #ifndef ALPACA_TRAIN_GRAD_TEACHER_H
 #define ALPACA_TRAIN_GRAD_TEACHER_H
 
-#include "base/file.h"
+#include "base/status.h"
 #include "model/forward.h"
 
 #include <stddef.h>
@@ -18,9 +18,6 @@
 struct teacher;
 
 enum { TEACHER_MAX_MODELS = 16 };
-
-/* Takes the first folder off a list with commas between; false when it is empty or too long. */
-bool teacher_take_folder(const char **folders, char folder[FILE_PATH_BYTES]);
 
 struct teacher_options {
     const char *folders;   /* of models, with commas between */

@@ -1,6 +1,7 @@
 #include "server/options.h"
 
 #include "base/flags.h"
+#include "server/api/negotiation.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -114,6 +115,8 @@ enum status options_parse(struct options *options, int argc, char **argv, bool *
                                  "--cors-origin is * or one origin as browsers send it, such as "
                                  "https://app.example or http://localhost:5173, not \"%s\"",
                                  options->cors_origin);
+    if (status == STATUS_OK)
+        status = hosts_check(options->allow_host, err);
     if (status == STATUS_OK && options->help_markdown && !*done) {
         flags_print_markdown(&table, stdout);
         *done = true;

@@ -1,5 +1,7 @@
 #include "server/api/negotiation.h"
 
+#include "base/flags.h"
+
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,12 +66,36 @@ bool accept_prefers_text(const char *accept) {
     return text.at && text.q > 0 && (!json.at || text.at < json.at);
 }
 
-bool host_is_local(const char *authority, const char *allowed) {
-    char name[256];
-    unsigned char address[4];
+enum { HOST_BYTES = 256 }; /* a name's 253 at most (RFC 1035, 2.3.4), with a dot and a NUL */
+#define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
+/* Of the name in an authority, without the port and the dot of the root. */
+static size_t name_length(const char *authority) {
     size_t length = strcspn(authority, ":");
-    if (length > 0 && authority[length - 1] == '.')
-        length--;
+    return length - (length > 0 && authority[length - 1] == '.');
+}
+
+enum status hosts_check(const char *hosts, struct error *err) {
+    char host[HOST_BYTES];
+    while (hosts) {
+        enum status status = flags_next_item(&hosts, "allow-host", host, sizeof host, err);
+        if (status != STATUS_OK)
+            return status;
+        const char *end = host + strspn(host, NAME_CHARACTERS);
+        if (*end == ':')
+            end += 1 + strspn(end + 1, "0123456789");
+        if (*end || name_length(host) == 0)
+            return error_set_field(err, STATUS_INVALID, "allow-host",
+                                   "--allow-host lists names such as stories.example, not \"%s\"",
+                                   host);
+    }
+    return STATUS_OK;
+}
+
+bool host_is_local(const char *authority, const char *allowed) {
+    char name[HOST_BYTES], host[HOST_BYTES];
+    unsigned char address[4];
+    size_t length = name_length(authority);
     if (*authority == '[' || length >= sizeof name)
         return *authority == '[';
     memcpy(name, authority, length);
@@ -77,10 +103,8 @@ bool host_is_local(const char *authority, const char *allowed) {
     if (!strchr(name, '.') || inet_pton(AF_INET, name, address) == 1 ||
         (length > 10 && strcasecmp(name + length - 10, ".localhost") == 0))
         return true;
-    for (const char *at = allowed ? allowed : ""; *at; at += strcspn(at, ","), at += *at == ',') {
-        at += strspn(at, " ");
-        if (same(at, strcspn(at, ",: "), name))
+    while (allowed && flags_next_item(&allowed, "allow-host", host, sizeof host, NULL) == STATUS_OK)
+        if (same(host, name_length(host), name))
             return true;
-    }
     return false;
 }

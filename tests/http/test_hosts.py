@@ -92,12 +92,23 @@ def test_the_target_names_the_host_where_it_does(server):
 
 
 def test_names_can_be_allowed(start):
-    server = start("--allow-host", "stories.example, Tales.Example:8080")
+    server = start("--allow-host", "stories.example, Tales.Example:8080,fairy-tales.example.")
     for host in ("stories.example", "STORIES.example:443", "stories.example.", "tales.example",
-                 *LOCAL):
+                 "fairy-tales.example", *LOCAL):
         assert ask(server, server.host, host).status == 200
     for host in STRANGE[3:]:
         assert ask(server, server.host, host).status == 421
+
+
+@pytest.mark.parametrize("names", [
+    ",,", "stories.example,", "a" * 256, "https://stories.example", "stories.example/", "*",
+    "*.example", "stories.example:http", "stories.example tales.example", ":8080", "."])
+def test_what_cannot_be_a_name_is_not_allowed(names):
+    """Else nobody would know before the first request of the proxy why it is refused."""
+    result = run("--port", 0, "--allow-host", names)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1 and "--allow-host " in result.stderr
+    assert "1 to 255 bytes" in result.stderr or "names such as stories.example" in result.stderr
 
 
 def test_a_server_for_others_has_any_name(start):

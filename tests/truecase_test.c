@@ -193,6 +193,10 @@ static void a_wrong_table_is_refused_with_its_line(void **state) {
         {"truecase 1\n100000 w a\n", "it: line 2 is neither \"WEIGHT FEATURE\" nor words"},
         {"truecase 1\n~a b\n", "it: line 2 is neither \"WEIGHT FEATURE\" nor words"},
         {"truecase 1\n=\n", "it: line 2 is neither \"WEIGHT FEATURE\" nor words"},
+        {"truecase 1", "it is cut off inside line 1"},
+        {"truecase 1\n9 w ab\n9 w b", "it is cut off inside line 3"},
+        {"truecase 1\n# 4 lines\n9 w a\n", "it is cut off: it has 3 of its 4 lines"},
+        {"truecase 1\n# 4 lines\n", "it is cut off: it has 2 of its 4 lines"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct truecase_table *table = NULL;
@@ -207,6 +211,23 @@ static void a_wrong_table_is_refused_with_its_line(void **state) {
     memset(large, '#', sizeof large);
     assert_int_equal(truecase_table_parse(&table, large, sizeof large, "it", NULL),
                      STATUS_TOO_LARGE);
+}
+
+static void a_table_that_ships_is_read_whole_or_not_at_all(void **state) {
+    (void)state;
+    struct buffer text = {0};
+    struct error err;
+    assert_int_equal(file_read(SHIPPED, TRUECASE_FILE_BYTES, &text, NULL), STATUS_OK);
+    for (size_t line = 12, cut; line < text.size; line += 997) {
+        line += strcspn(text.data + line, "\n") + 1;
+        for (cut = line - 2; cut <= line && cut < text.size; cut++) {
+            struct truecase_table *table = NULL;
+            assert_int_equal(truecase_table_parse(&table, text.data, cut, "it", &err),
+                             STATUS_CORRUPT);
+            assert_memory_equal(err.message, "it", 2);
+        }
+    }
+    buffer_free(&text);
 }
 
 /* ---- letters ------------------------------------------------------------------------- */
@@ -278,6 +299,7 @@ int main(void) {
         cmocka_unit_test(no_table_raises_nothing),
         cmocka_unit_test(weights_and_forms_decide),
         cmocka_unit_test(a_wrong_table_is_refused_with_its_line),
+        cmocka_unit_test(a_table_that_ships_is_read_whole_or_not_at_all),
         SCRATCH_TEST(a_table_goes_with_its_tokenizer),
         cmocka_unit_test(letters_change_case_and_keep_their_bytes),
     };

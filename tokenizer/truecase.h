@@ -33,7 +33,8 @@ struct truecase_table;
 struct truecase_word;
 
 /* Reads `path`; where there is no such file, it is the small table. STATUS_CORRUPT names the line
- * that is no line of a table, STATUS_TOO_LARGE is for TRUECASE_FILE_BYTES and more. */
+ * that is no line of a table or that the file is cut off in, STATUS_TOO_LARGE is for
+ * TRUECASE_FILE_BYTES and more. */
 enum status truecase_table_load(struct truecase_table **table, const char *path,
                                 struct error *err);
 /* The same from memory. `name` is for error messages. */

@@ -7,6 +7,7 @@
  *   12 b mr bear       the weight of a feature
  *   =McDonald          a word with other capitals than its first letter
  *   ~the ~of ~dog      words that are common without a capital; others may be names
+ *   # 12781 lines      the second: how many there are; without it a cut between two is not seen
  *   # ...              nothing
  *
  * Ownership and thread-safety as in tokenizer/truecase.h. A feature's text is valid during the

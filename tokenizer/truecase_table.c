@@ -99,8 +99,15 @@ static bool read_weight(struct truecase_table *table, const char *line, size_t b
     return true;
 }
 
+/* How many lines a table has, as its second line may say; 0: this is another line. */
+static size_t read_count(const char *line) {
+    char *end;
+    size_t lines = strncmp(line, "# ", 2) == 0 ? strtoul(line + 2, &end, 10) : 0;
+    return lines && strncmp(end, " lines\n", 7) == 0 ? lines : 0;
+}
+
 static enum status read_lines(struct truecase_table *table, const char *name, struct error *err) {
-    size_t number = 1;
+    size_t number = 1, lines = 0;
     for (char *line = table->text, *end; *line; line = end + 1, number++) {
         end = line + strcspn(line, "\n");
         size_t bytes = (size_t)(end - line);
@@ -117,10 +124,15 @@ static enum status read_lines(struct truecase_table *table, const char *name, st
                                  : "%s: line %zu is neither \"WEIGHT FEATURE\" nor words",
                              name, number);
         if (!*end)
-            break;
+            return error_set(err, STATUS_CORRUPT, "%s is cut off inside line %zu", name, number);
+        if (number == 2)
+            lines = read_count(line);
     }
     if (!*table->text)
         return error_set(err, STATUS_CORRUPT, "%s is no table for capitals: it is empty", name);
+    if (number <= lines)
+        return error_set(err, STATUS_CORRUPT, "%s is cut off: it has %zu of its %zu lines", name,
+                         number - 1, lines);
     return STATUS_OK;
 }
 

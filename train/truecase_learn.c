@@ -20,7 +20,7 @@ struct truecase_candidate {
 };
 
 enum { FEATURES_MOST = 32, WEIGHT_SCALE = 32, FORM_COUNT_LEAST = 5, KNOWN_COUNT_LEAST = 20,
-       LINE_BYTES = 100 };
+       LINE_BYTES = 100, HEAD_BYTES = 32 };
 static const double learning_rate = 1, beta = 1;
 
 /* ---- candidates ------------------------------------------------------------------ */
@@ -198,7 +198,7 @@ static void write_words(struct line *lines, size_t count, struct buffer *table) 
 static size_t write_weights(struct line *lines, size_t count, struct buffer *table) {
     size_t kept = 0, size = table->size;
     qsort(lines, count, sizeof *lines, by_size);
-    while (kept < count && size + line_bytes(&lines[kept]) < TRUECASE_FILE_BYTES)
+    while (kept < count && size + line_bytes(&lines[kept]) < TRUECASE_FILE_BYTES - HEAD_BYTES)
         size += line_bytes(&lines[kept++]);
     qsort(lines, kept, sizeof *lines, by_name);
     for (size_t i = 0; i < kept; i++)
@@ -215,7 +215,8 @@ static bool is_word_line(const struct truecase_learner *learner,
 static enum status write_table(const struct truecase_learner *learner, double l1,
                                struct buffer *table, size_t *weights, struct error *err) {
     struct line *lines = malloc((learner->count + 1) * sizeof *lines);
-    size_t words = 0, others = learner->count;
+    struct buffer body = {0};
+    size_t words = 0, others = learner->count, count = 2; /* lines: the head has two */
     if (!lines)
         return error_set(err, STATUS_NO_MEMORY, "no memory for the table");
     for (size_t i = 0; i < learner->capacity; i++) {
@@ -229,11 +230,16 @@ static enum status write_table(const struct truecase_learner *learner, double l1
         else if ((*name == '=' || *name == '~') && is_word_line(learner, candidate, name))
             lines[words++] = (struct line){name, 0};
     }
-    buffer_append_text(table, "truecase 1\n");
-    write_words(lines, words, table);
-    *weights = write_weights(lines + others, learner->count - others, table);
+    write_words(lines, words, &body);
+    *weights = write_weights(lines + others, learner->count - others, &body);
+    for (size_t i = 0; i < body.size; i++)
+        count += body.data[i] == '\n';
+    buffer_printf(table, "truecase 1\n# %zu lines\n", count);
+    buffer_append(table, body.data, body.size);
+    bool failed = body.failed || table->failed;
+    buffer_free(&body);
     free(lines);
-    return table->failed ? error_set(err, STATUS_NO_MEMORY, "no memory for the table") : STATUS_OK;
+    return failed ? error_set(err, STATUS_NO_MEMORY, "no memory for the table") : STATUS_OK;
 }
 
 /* ---- all of it ------------------------------------------------------------------- */

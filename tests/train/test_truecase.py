@@ -69,6 +69,12 @@ def test_names_are_learned_from_stories(tmp_path):
     assert share(output) > 98.5 and "from 660 stories of" in output
     table = (folder / "truecase.txt").read_bytes()
     assert len(table) < 200000 and b"\n=McFee\n" in table
+    count = table.count(b"\n")
+    assert table.startswith(b"truecase 1\n# %d lines\n" % count)
+    cut = tmp_path / "cut.txt"
+    cut.write_bytes(table[:table.rindex(b"\n", 0, len(table) // 2) + 1])
+    assert re.search(rf"{cut} is cut off: it has \d+ of its {count} lines",
+                     truecase("--table", cut).stderr)
     text = "once upon a time, blorf met mcfee. the blik saw blorf's dog.\n\n\"i am lily!\"\n"
     assert restore(folder, text) == (
         "Once upon a time, Blorf met McFee. The blik saw Blorf's dog.\n\n\"I am Lily!\"\n")

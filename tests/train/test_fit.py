@@ -210,7 +210,7 @@ def test_kills_at_any_moment_change_nothing(data, finished, tmp_path, recipe):
 
 
 # GNU timeout sends two signals at once, which are one wish; two of a kind might be seen as one.
-@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT],
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGHUP],
                                      [signal.SIGTERM, signal.SIGINT]])
 def test_a_signal_leaves_a_checkpoint(data, finished, tmp_path, numbers):
     reference = finished("all")
@@ -229,6 +229,24 @@ def test_a_signal_leaves_a_checkpoint(data, finished, tmp_path, numbers):
     assert f"after step {metadata['step']};" in output[-1] and 5 <= int(metadata["step"]) < 24
     output = fit(data, tmp_path, *reference.options)
     assert f"going on from step {metadata['step']}" in output
+    assert_same_run(tmp_path, reference.folder)
+
+
+@pytest.mark.parametrize("event", ["nohup", "the reader of its output leaves"])
+def test_a_run_goes_on_without_its_terminal(data, finished, tmp_path, event):
+    reference = finished("all")
+    process = subprocess.Popen(
+        command(data, tmp_path, *reference.options), text=True, stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        if event == "nohup" else None)
+    for line in process.stderr:
+        if line.startswith("step 5/"):
+            if event != "nohup":
+                break
+            process.send_signal(signal.SIGHUP)
+    process.stderr.close()
+    assert process.wait() == 0
     assert_same_run(tmp_path, reference.folder)
 
 

@@ -307,6 +307,24 @@ static double worst_tensor(struct parity *p, const char *prefix, const float *va
     return worst;
 }
 
+static void fetch_parameters(struct parity *p) {
+    struct error err;
+    if (p->device)
+        must(p->kind->fetch(p->device, DEVICE_PARAMETERS, p->model->buffer, &err), p->path, &err);
+}
+
+/* torch's AdamW decays biases and norms too. */
+static void decay_others(struct parity *p, float kept) {
+    fetch_parameters(p);
+    for (int i = 0; i < model_tensor_count(&p->config); i++) {
+        struct tensor_info info;
+        model_tensor(&p->config, i, &info);
+        for (size_t at = info.offset; at < info.offset + info.count && !info.decays; at++)
+            p->model->buffer[at] *= kept;
+    }
+    send_parameters(p);
+}
+
 static void check_steps(struct parity *p, const char *what, const char *prefix,
                         enum optimizer_kind kind, float weight_decay) {
     struct error err;
@@ -315,8 +333,7 @@ static void check_steps(struct parity *p, const char *what, const char *prefix,
     struct optimizer_options options = {.kind = kind,
                                         .beta1 = beta1,
                                         .beta2 = strtof(rest + (*rest == ','), NULL),
-                                        .eps = setting_real(p, "eps"),
-                                        .decay_all = true};
+                                        .eps = setting_real(p, "eps")};
     struct optimizer optimizer;
     must(optimizer_create(&optimizer, &options, DTYPE_F32, &p->config, pool_workers(p->pool), &err),
          p->path, &err);
@@ -328,14 +345,14 @@ static void check_steps(struct parity *p, const char *what, const char *prefix,
     send_parameters(p);
     for (int step = 0; step < 3; step++) {
         run_backward(p);
+        decay_others(p, 1 - rate * weight_decay);
         struct device_update update = {rates, 1, (uint64_t)step + 1, 0};
         if (p->device)
             must(p->kind->update(p->device, &update, &err), p->path, &err);
         else
             optimizer_step(&optimizer, p->pool, p->model->buffer, p->gradients, 1, rates);
     }
-    if (p->device)
-        must(p->kind->fetch(p->device, DEVICE_PARAMETERS, p->model->buffer, &err), p->path, &err);
+    fetch_parameters(p);
     close_device(p);
     report(p, what, worst_tensor(p, prefix, p->model->buffer), 1e-3);
     optimizer_destroy(&optimizer);

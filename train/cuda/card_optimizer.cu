@@ -59,7 +59,7 @@ static enum status copy_kinds(struct card_optimizer *o, struct error *err) {
     for (int t = 0; t < model_tensor_count(&o->config); t++) {
         struct tensor_info info;
         model_tensor(&o->config, t, &info);
-        bool decays = o->options.kind != OPTIMIZER_ADAM && (info.decays || o->options.decay_all);
+        bool decays = o->options.kind != OPTIMIZER_ADAM && info.decays;
         uint8_t kind = decays ? KIND_DECAYS : KIND_PLAIN;
         if (o->options.kind == OPTIMIZER_MUON && muon_applies(&info))
             kind = KIND_NONE;

@@ -58,10 +58,6 @@ struct adam_task {
     const float *gradients;
 };
 
-static bool decays(const struct optimizer *o, const struct tensor_info *info) {
-    return o->options.kind != OPTIMIZER_ADAM && (info->decays || o->options.decay_all);
-}
-
 static void adam_worker(void *context, int worker, int workers) {
     const struct adam_task *t = context;
     const struct optimizer *o = t->optimizer;
@@ -72,7 +68,7 @@ static void adam_worker(void *context, int worker, int workers) {
         if (o->options.kind == OPTIMIZER_MUON && muon_applies(&info))
             continue;
         struct adam_step step = t->step;
-        if (decays(o, &info))
+        if (o->options.kind != OPTIMIZER_ADAM && info.decays)
             step.kept = t->kept_where_decays;
         pool_slice(info.count, 16, worker, workers, &begin, &end);
         float *p = t->parameters + info.offset;

@@ -25,8 +25,7 @@ enum optimizer_kind { OPTIMIZER_ADAM, OPTIMIZER_ADAMW, OPTIMIZER_MUON };
 struct optimizer_options {
     enum optimizer_kind kind;
     float beta1, beta2, eps;
-    bool decay_all;     /* biases and norms too, as torch's AdamW does */
-    float momentum;     /* muon's */
+    float momentum; /* muon's */
     /* Of several processes: how muon's matrices are divided among them (muon.h), and which part
      * this one has; NULL when it is alone. The bounds stay the caller's. */
     const size_t *bounds;

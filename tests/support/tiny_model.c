@@ -56,25 +56,22 @@ struct dataset tiny_dataset(size_t stories, uint64_t seed) {
 }
 
 struct story_batch tiny_batch(const struct dataset *d) {
-    int32_t *story = must_allocate(d->stories, sizeof *story);
     int32_t *lengths = must_allocate(d->stories, sizeof *lengths);
     int32_t *inputs = must_allocate(d->rows, sizeof *inputs);
     int32_t *targets = must_allocate(d->rows, sizeof *targets);
     size_t row = 0;
     for (size_t s = 0; s < d->stories; s++) {
-        story[s] = (int32_t)s;
         lengths[s] = (int32_t)(d->offsets[s + 1] - d->offsets[s] - 1);
         for (uint64_t i = d->offsets[s]; i + 1 < d->offsets[s + 1]; i++, row++) {
             inputs[row] = d->ids[i];
             targets[row] = d->ids[i + 1];
         }
     }
-    return (struct story_batch){.stories = d->stories, .rows = d->rows, .story = story,
-                                .lengths = lengths, .inputs = inputs, .targets = targets};
+    return (struct story_batch){.stories = d->stories, .rows = d->rows, .lengths = lengths,
+                                .inputs = inputs, .targets = targets};
 }
 
 void tiny_batch_free(struct story_batch *batch) {
-    free((void *)(uintptr_t)batch->story);
     free((void *)(uintptr_t)batch->lengths);
     free((void *)(uintptr_t)batch->inputs);
     free((void *)(uintptr_t)batch->targets);

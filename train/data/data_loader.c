@@ -21,9 +21,9 @@ struct data_loader {
     double mix_share;
     size_t mixed_rows; /* of the batch */
     size_t story_capacity, row_capacity;
-    int32_t *story, *lengths;   /* [story_capacity] */
-    int32_t *inputs, *targets;  /* [row_capacity] */
-    struct story_batch batch;   /* points into those four */
+    int32_t *lengths;          /* [story_capacity] */
+    int32_t *inputs, *targets; /* [row_capacity] */
+    struct story_batch batch;  /* points into those three */
     struct arena arena;
 };
 
@@ -87,7 +87,6 @@ static void layout(void *context, struct arena *arena) {
     l->stories.order = arena_take(arena, l->stories.dataset->stories, sizeof(int32_t));
     if (l->mixed.dataset)
         l->mixed.order = arena_take(arena, l->mixed.dataset->stories, sizeof(int32_t));
-    l->story = arena_take(arena, l->story_capacity, sizeof *l->story);
     l->lengths = arena_take(arena, l->story_capacity, sizeof *l->lengths);
     l->inputs = arena_take(arena, l->row_capacity, sizeof *l->inputs);
     l->targets = arena_take(arena, l->row_capacity, sizeof *l->targets);
@@ -132,7 +131,7 @@ void data_loader_close(struct data_loader *loader) {
     free(loader);
 }
 
-static void add_story(struct data_loader *loader, int32_t story, const struct view *view) {
+static void add_story(struct data_loader *loader, const struct view *view) {
     struct story_batch *batch = &loader->batch;
     int32_t *inputs = loader->inputs + batch->rows, *targets = loader->targets + batch->rows;
     const uint16_t *next = view->ids + view->first;
@@ -142,7 +141,6 @@ static void add_story(struct data_loader *loader, int32_t story, const struct vi
         inputs[row] = next[0];
         targets[row] = next[1];
     }
-    loader->story[batch->stories] = story;
     loader->lengths[batch->stories] = (int32_t)view->rows;
     batch->stories++;
     batch->rows += view->rows;
@@ -166,11 +164,10 @@ static bool wants_mixed(const struct data_loader *loader) {
 static bool take_story(struct data_loader *loader, struct source *source) {
     if (source->ordered != source->epoch)
         put_in_order(source, loader->options.shuffle);
-    int32_t story = source->order[source->index];
-    struct view view = view_of(&loader->options, source, story);
+    struct view view = view_of(&loader->options, source, source->order[source->index]);
     if (!has_room(loader, view.rows))
         return false;
-    add_story(loader, story, &view);
+    add_story(loader, &view);
     if (source == &loader->mixed)
         loader->mixed_rows += view.rows;
     if (++source->index == source->dataset->stories) {
@@ -181,10 +178,8 @@ static bool take_story(struct data_loader *loader, struct source *source) {
 }
 
 const struct story_batch *data_loader_next(struct data_loader *loader) {
-    loader->batch = (struct story_batch){.story = loader->story,
-                                         .lengths = loader->lengths,
-                                         .inputs = loader->inputs,
-                                         .targets = loader->targets};
+    loader->batch = (struct story_batch){
+        .lengths = loader->lengths, .inputs = loader->inputs, .targets = loader->targets};
     loader->mixed_rows = 0;
     while (!(loader->options.once && loader->stories.epoch > 0) &&
            take_story(loader, wants_mixed(loader) ? &loader->mixed : &loader->stories)) {

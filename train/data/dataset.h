@@ -87,7 +87,6 @@ struct data_loader_state {
 struct story_batch {
     size_t stories;         /* 0: the options say `once` and the epoch is over */
     size_t rows;            /* rows of all stories together */
-    const int32_t *story;   /* [stories] indices into the dataset, or into the one mixed in */
     const int32_t *lengths; /* [stories] rows of each; they sum to `rows` */
     const int32_t *inputs;  /* [rows], story after story, no padding */
     const int32_t *targets; /* [rows], -1 where nothing is to be learned */

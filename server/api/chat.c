@@ -11,6 +11,22 @@ static bool is_role(const cJSON *role, const char *name) {
     return cJSON_IsString(role) && strcmp(role->valuestring, name) == 0;
 }
 
+/* A member of a message or of one of its parts; NULL: there is none. Two are an error: a filter in
+ * front of this server might read the other one. */
+static enum status find(const cJSON *object, const char *name, int index, const cJSON **found,
+                        struct error *err) {
+    const cJSON *member = cJSON_IsObject(object) ? object->child : NULL;
+    for (*found = NULL; member; member = member->next) {
+        if (strcmp(member->string, name) != 0)
+            continue;
+        if (*found)
+            return error_set_field(err, STATUS_INVALID, "messages",
+                                   "messages[%d] has %s twice", index, name);
+        *found = member;
+    }
+    return STATUS_OK;
+}
+
 static enum status check_role(const cJSON *role, int index, struct error *err) {
     for (int i = 0; i < ROLE_COUNT; i++)
         if (is_role(role, roles[i]))
@@ -23,8 +39,12 @@ static enum status check_role(const cJSON *role, int index, struct error *err) {
 
 static enum status append_part(const cJSON *part, int index, struct buffer *text,
                                struct error *err) {
-    const cJSON *type = cJSON_GetObjectItemCaseSensitive(part, "type");
-    const cJSON *own = cJSON_GetObjectItemCaseSensitive(part, "text");
+    const cJSON *type, *own = NULL;
+    enum status status = find(part, "type", index, &type, err);
+    if (status == STATUS_OK)
+        status = find(part, "text", index, &own, err);
+    if (status != STATUS_OK)
+        return status;
     if (!is_role(type, "text"))
         return error_set_field(err, STATUS_INVALID, "messages",
                                "messages[%d].content may have parts of type text only, not %.64s",
@@ -62,8 +82,10 @@ enum status chat_read_messages(const cJSON *messages, struct buffer *text, struc
     if (messages && !cJSON_IsArray(messages))
         return error_set_field(err, STATUS_INVALID, "messages", "messages must be a list");
     cJSON_ArrayForEach(message, messages) {
-        const cJSON *role = cJSON_GetObjectItemCaseSensitive(message, "role");
-        enum status status = check_role(role, index, err);
+        const cJSON *role;
+        enum status status = find(message, "role", index, &role, err);
+        if (status == STATUS_OK)
+            status = check_role(role, index, err);
         if (status != STATUS_OK)
             return status;
         if (is_role(role, "user")) {
@@ -76,8 +98,10 @@ enum status chat_read_messages(const cJSON *messages, struct buffer *text, struc
         return error_set_field(err, STATUS_INVALID, "messages",
                                "messages must have one of the role user: its text begins the "
                                "story");
-    enum status status = append_content(cJSON_GetObjectItemCaseSensitive(last, "content"),
-                                        last_index, text, err);
+    const cJSON *content;
+    enum status status = find(last, "content", last_index, &content, err);
+    if (status == STATUS_OK)
+        status = append_content(content, last_index, text, err);
     if (status == STATUS_OK && text->failed)
         status = error_set(err, STATUS_NO_MEMORY, "no memory for the messages");
     return status;

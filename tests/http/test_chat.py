@@ -185,6 +185,19 @@ def test_what_a_chat_cannot_do_is_refused_by_its_name(server, body, param, words
     assert error["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize("message, name", [
+    ('{"role": "user", "content": "a", "content": "b"}', "content"),
+    ('{"role": "system", "content": "a", "role": "user"}', "role"),
+    ('{"role": "user", "content": [{"type": "text", "text": "a", "text": "b"}]}', "text"),
+    ('{"role": "user", "content": [{"type": "x", "text": "a", "type": "text"}]}', "type")])
+def test_a_message_says_everything_once(server, message, name):
+    answer = server.post("/v1/chat/completions",
+                         '{"messages": [{"role": "user", "content": "c"}, %s]}' % message)
+    assert answer.status == 400
+    error = error_of(answer)
+    assert error["param"] == "messages" and f"messages[1] has {name} twice" in error["message"]
+
+
 def test_a_beginning_that_is_too_long_may_lose_its_own(server):
     long = [user("the cat " * 300)]
     story = chat(server, long, truncate=True, max_tokens=2)["choices"][0]["message"]["content"]

@@ -214,14 +214,15 @@ static enum status read_logit_bias(const struct field *field, const cJSON *value
     return STATUS_OK;
 }
 
-static enum status read_ids(const cJSON *list, const char *name, struct token_list *ids,
+/* Which ids there are is for the model to say. */
+static enum status read_ids(const struct field *field, const cJSON *list, struct token_list *ids,
                             struct error *err) {
     const cJSON *item;
     cJSON_ArrayForEach(item, list) {
         double number = item->valuedouble;
-        if (!cJSON_IsNumber(item) || !(number >= 0 && number <= INT32_MAX) ||
+        if (!cJSON_IsNumber(item) || !(number >= INT32_MIN && number <= INT32_MAX) ||
             number != floor(number))
-            return error_set_field(err, STATUS_INVALID, name, "%s must hold token ids", name);
+            return wrong(field, item, "made of token ids", err);
         if (!token_list_append(ids, (int32_t)number))
             return error_set(err, STATUS_NO_MEMORY, "no memory for the tokens");
     }
@@ -246,7 +247,7 @@ static enum status read_required(const struct field *field, const cJSON *value,
                      err);
     *prompt = (struct api_prompt){.text = value->valuestring};
     if (field->kind == FIELD_IDS)
-        return read_ids(value, field->name, &prompt->ids, err);
+        return read_ids(field, value, &prompt->ids, err);
     prompt->bytes = strlen(prompt->text);
     return STATUS_OK;
 }
@@ -261,11 +262,11 @@ static enum status read_prompt(const struct field *field, const cJSON *value,
         return STATUS_OK;
     }
     if (!may_be_ids || !cJSON_IsArray(value) || !value->child)
-        return wrong(field, value, may_be_ids ? "a string or a list of token ids" : "a string",
-                     err);
+        return wrong(field, value,
+                     may_be_ids ? "a string or a list of at least one token id" : "a string", err);
     *prompt = (struct api_prompt){.text = NULL};
     request->prompt_count++; /* so that api_request_free() frees what was read of a wrong list */
-    return read_ids(value, field->name, &prompt->ids, err);
+    return read_ids(field, value, &prompt->ids, err);
 }
 
 /* As with OpenAI, a prompt is a text, a list of texts, a list of ids, or a list of lists of ids. */

@@ -118,7 +118,8 @@ def test_tokens_there_and_back(server):
     ("/detokenize", {"tokens": None}, "tokens"), ("/detokenize", {"tokens": "a"}, "tokens"),
     ("/detokenize", {"tokens": [5, 4000]}, "tokens"),
     ("/detokenize", {"tokens": ["a"]}, "tokens"), ("/detokenize", {"tokens": [1.5]}, "tokens"),
-    ("/detokenize", {"tokens": [-1]}, "tokens"), ("/detokenize", {"tokens": [1e300]}, "tokens")])
+    ("/detokenize", {"tokens": [-1]}, "tokens"), ("/detokenize", {"tokens": [1e300]}, "tokens"),
+    ("/detokenize", {"tokens": [5, None]}, "tokens")])
 def test_wrong_bodies_for_tokens(server, path, body, param):
     answer = server.post(path, body)
     assert answer.status == 400
@@ -139,11 +140,17 @@ def test_tokens_with_their_pieces(server):
     assert server.post("/tokenize", {"text": "", "pieces": True}).json()["pieces"] == []
 
 
-@pytest.mark.parametrize("ids", [[4000], [300, 2147483647], [[5], [4000]], [[5], [4294967296]]])
-def test_a_bad_id_in_any_prompt_names_the_prompt(server, ids):
+@pytest.mark.parametrize("ids, words", [
+    ([4000], "0 to 3999, not 4000"), ([300, 2147483647], "0 to 3999, not 2147483647"),
+    ([-1], "0 to 3999, not -1"), ([[5], [4000]], "0 to 3999, not 4000"),
+    ([[5], [4294967296]], "token ids, not 4294967296"), ([5, 1.5], "token ids, not 1.5"),
+    ([5, "a"], "token ids, not a string"), ([[5], [[5]]], "token ids, not a list"),
+    ([[5], []], "at least one token id, not a list")])
+def test_a_bad_id_in_any_prompt_names_the_prompt(server, ids, words):
     answer = server.post("/v1/completions", {"prompt": ids, "max_tokens": 1})
     assert answer.status == 400
-    assert error_of(answer)["param"] == "prompt"
+    error = error_of(answer)
+    assert error["param"] == "prompt" and words in error["message"]
 
 
 def test_ids_that_are_no_tokens(server):

@@ -42,7 +42,7 @@ struct pool {
     struct place *places; /* [workers] */
 
     uint64_t *waited_ns; /* the caller's; NULL: nobody wants to know */
-    uint64_t tasks;
+    uint64_t barriers;
 
     pool_stages *walk;
     void *context;
@@ -82,13 +82,14 @@ static void say_progress(struct pool *pool) {
 
 /* The first parts % workers of the slices have one part more than the others. */
 struct parts {
-    size_t count, each, more;
+    size_t total, grain; /* items */
+    size_t each, more;   /* parts */
 };
 
 static struct parts parts_of(const struct pool *pool, size_t total, size_t grain) {
     size_t workers = (size_t)pool->workers, count = (total + grain - 1) / grain;
     assert(count < POOL_MAX_PARTS);
-    return (struct parts){count, count / workers, count % workers};
+    return (struct parts){total, grain, count / workers, count % workers};
 }
 
 static size_t parts_in(const struct parts *parts, int slice) {
@@ -190,22 +191,39 @@ static bool take_or_wait(struct pool *pool, int worker, const struct parts *part
     return more;
 }
 
-bool pool_take(struct pool *pool, int worker, size_t total, size_t grain, size_t *begin,
-               size_t *end) {
+/* `last`: what others are in the middle of is left to them. */
+static bool take(struct pool *pool, int worker, bool last, const struct parts *parts,
+                 size_t *begin, size_t *end) {
     struct place *place = &pool->places[worker];
-    struct parts parts = parts_of(pool, total, grain);
     size_t part;
     if (!place->in_stage)
         place->stage++;
-    place->in_stage = pool->workers == 1 ? take_part(pool, place, &parts, 0, &part)
-                                         : take_or_wait(pool, worker, &parts, &part);
+    if (last || pool->workers == 1)
+        place->in_stage = take_part(pool, place, parts, worker, &part) ||
+                          help(pool, worker, parts, &part);
+    else
+        place->in_stage = take_or_wait(pool, worker, parts, &part);
     if (!place->in_stage) {
         place->holding = 0;
+        if (worker == 0 && !last)
+            pool->barriers++;
         return false;
     }
-    *begin = part * grain;
-    *end = total - *begin < grain ? total : *begin + grain;
+    *begin = part * parts->grain;
+    *end = parts->total - *begin < parts->grain ? parts->total : *begin + parts->grain;
     return true;
+}
+
+bool pool_take(struct pool *pool, int worker, size_t total, size_t grain, size_t *begin,
+               size_t *end) {
+    struct parts parts = parts_of(pool, total, grain);
+    return take(pool, worker, false, &parts, begin, end);
+}
+
+bool pool_take_last(struct pool *pool, int worker, size_t total, size_t grain, size_t *begin,
+                    size_t *end) {
+    struct parts parts = parts_of(pool, total, grain);
+    return take(pool, worker, true, &parts, begin, end);
 }
 
 void pool_stage(struct pool *pool, int worker, pool_task *task, void *context) {
@@ -277,7 +295,7 @@ static void await_leaving(struct pool *pool) {
 }
 
 void pool_walk(struct pool *pool, pool_stages *stages, void *context) {
-    pool->tasks++;
+    pool->barriers++; /* at its end */
     if (pool->workers == 1) {
         stages(context, pool, 0);
         return;
@@ -306,7 +324,9 @@ struct single {
 
 static void walk_single(void *context, struct pool *pool, int worker) {
     const struct single *single = context;
-    pool_stage(pool, worker, single->task, single->context);
+    size_t begin, end;
+    while (pool_take_last(pool, worker, (size_t)pool->workers, 1, &begin, &end))
+        single->task(single->context, (int)begin, pool->workers);
 }
 
 void pool_run(struct pool *pool, pool_task *task, void *context) {
@@ -315,7 +335,7 @@ void pool_run(struct pool *pool, pool_task *task, void *context) {
 }
 
 uint64_t pool_barriers(const struct pool *pool) {
-    return pool->tasks + pool->places[0].stage;
+    return pool->barriers;
 }
 
 void pool_time_waiting(struct pool *pool, uint64_t *waited_ns) {

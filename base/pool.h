@@ -48,11 +48,15 @@ void pool_walk(struct pool *pool, pool_stages *stages, void *context);
 bool pool_take(struct pool *pool, int worker, size_t total, size_t grain, size_t *begin,
                size_t *end);
 enum { POOL_MAX_PARTS = 1 << 24 };
+/* The same for a stage that a walk ends with. Whoever finds no part left to take goes on, that is
+ * out of the walk, while others are still busy: the caller waits for them there anyway. */
+bool pool_take_last(struct pool *pool, int worker, size_t total, size_t grain, size_t *begin,
+                    size_t *end);
 /* A stage with one slice per worker. */
 void pool_stage(struct pool *pool, int worker, pool_task *task, void *context);
 
-/* How often the pool's user has waited for all others so far: once in each stage of a task and once
- * at its end. */
+/* How often the pool's user has waited for all others so far: at the end of each task, and of each
+ * of its stages but a last one. */
 uint64_t pool_barriers(const struct pool *pool);
 /* Time that the caller has waited for other threads to finish their parts or to leave. Measured
  * only once the caller has asked for it, by passing a counter to add to; NULL ends it. */

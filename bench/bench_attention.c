@@ -85,8 +85,7 @@ static double step_seconds(struct decode *d, double *attention) {
     d->activations.part_ns = part_ns;
     double start = clock_seconds();
     for (int i = 0; i < STEPS; i++) {
-        forward(&f, &batch);
-        forward_logits(&f, d->rows, d->streams, d->logits);
+        forward_to_logits(&f, &batch, d->rows, d->streams, d->logits);
     }
     double seconds = (clock_seconds() - start) / STEPS;
     d->activations.part_ns = NULL;

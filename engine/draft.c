@@ -208,8 +208,7 @@ static void propose_with(struct draft *d, struct drafter *w, int first, int stri
                 add_rows(d, w, &batch, &d->proposals[i], &open);
         if (batch.rows == 0)
             return;
-        forward(&w->forward, &batch);
-        forward_logits(&w->forward, w->rows, open, w->logits);
+        forward_to_logits(&w->forward, &batch, w->rows, open, w->logits);
         for (int i = 0; i < open; i++)
             draw(d, w, w->open[i], w->logits + (size_t)i * vocab);
         w->rounds++;

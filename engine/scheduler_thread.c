@@ -251,6 +251,11 @@ static void run_model(struct scheduler *s) {
                           .spans = step->spans,
                           .span_count = step->span_count,
                           .cache = &s->cache};
+    if (step->prompt_logprob_count == 0) {
+        forward_to_logits(&s->forward, &batch, step->sample_rows, step->sample_count,
+                          step->logits);
+        return;
+    }
     forward(&s->forward, &batch);
     run_prompt_logprobs(s);
     if (step->sample_count > 0)

@@ -33,6 +33,9 @@ static uint64_t start_ns(const struct activations *a, int worker) {
 struct forward_walk {
     const struct forward_context *f;
     const struct batch *batch;
+    const int *rows; /* [count] whose logits are wanted in place of the output; NULL: the output */
+    int count;
+    float *logits;
 };
 
 /* ---- embedding ------------------------------------------------------------ */
@@ -188,21 +191,39 @@ static void layer_products(const struct forward_walk *w, int worker, int layer,
     for (int i = 0; i < 4; i++)
         l->wanted[i] = (struct wanted){w, i < 3 ? (layer + 1) % c->layers : layer, parts[i],
                                        parts[i + 1], parts[4]};
-    l->in_proj = (struct linear_product){&linears->in_proj, scratch, x, rows, a->qkv, false, false,
-                                         {embed, w, own[0]}, wanted(&l->wanted[3])};
+    l->in_proj = (struct linear_product){.linear = &linears->in_proj,
+                                         .scratch = scratch,
+                                         .x = x,
+                                         .rows = rows,
+                                         .y = a->qkv,
+                                         .source = {embed, w, own[0]},
+                                         .wanted = wanted(&l->wanted[3])};
     if (layer > 0) {
         l->input = input_norm(w, layer);
         l->in_proj.source = (struct linear_source){add_and_norm, &l->input, own[0]};
     }
-    l->out_proj = (struct linear_product){&linears->out_proj, scratch, a->attention, rows,
-                                          a->residual1, false, false, {0}, wanted(&l->wanted[0])};
+    l->out_proj = (struct linear_product){.linear = &linears->out_proj,
+                                          .scratch = scratch,
+                                          .x = a->attention,
+                                          .rows = rows,
+                                          .y = a->residual1,
+                                          .wanted = wanted(&l->wanted[0])};
     l->middle = (struct norm_source){w, layer, DROPOUT_RESIDUAL1, x, a->residual1, &a->norm1,
                                      p->norm1_weight, p->norm1_bias};
-    l->linear1 = (struct linear_product){&linears->linear1, scratch, a->middle, rows, a->hidden,
-                                         true, false, {add_and_norm, &l->middle, own[1]},
-                                         wanted(&l->wanted[1])};
-    l->linear2 = (struct linear_product){&linears->linear2, scratch, a->hidden, rows, a->residual2,
-                                         false, false, {0}, wanted(&l->wanted[2])};
+    l->linear1 = (struct linear_product){.linear = &linears->linear1,
+                                         .scratch = scratch,
+                                         .x = a->middle,
+                                         .rows = rows,
+                                         .y = a->hidden,
+                                         .relu = true,
+                                         .source = {add_and_norm, &l->middle, own[1]},
+                                         .wanted = wanted(&l->wanted[1])};
+    l->linear2 = (struct linear_product){.linear = &linears->linear2,
+                                         .scratch = scratch,
+                                         .x = a->hidden,
+                                         .rows = rows,
+                                         .y = a->residual2,
+                                         .wanted = wanted(&l->wanted[2])};
 }
 
 static void attend(const struct forward_walk *w, int worker, const struct attention_pass *pass) {
@@ -211,16 +232,58 @@ static void attend(const struct forward_walk *w, int worker, const struct attent
     charge(w->f->activations, worker, PART_ATTENTION, &since_ns);
 }
 
+/* ---- the output, or logits ------------------------------------------------- */
+
+static void make_output(const struct forward_walk *w, int worker, const struct norm_source *last) {
+    const struct forward_context *f = w->f;
+    uint64_t since_ns = start_ns(f->activations, worker);
+    float *output = activations_output(f->activations);
+    size_t begin, end;
+    while (pool_take_last(f->pool, worker, (size_t)w->batch->rows, 1, &begin, &end))
+        add_and_norm(last, begin, output + begin * (size_t)f->model->config.d_model);
+    charge(f->activations, worker, PART_NORMS, &since_ns);
+}
+
+/* The head ends a walk. Its x is `gathered` unless there is another. */
+static struct linear_product head_product(const struct forward_context *f, int worker, int count,
+                                          float *logits) {
+    return (struct linear_product){.linear = &f->model->head,
+                                   .scratch = &f->activations->linear,
+                                   .x = f->activations->gathered,
+                                   .rows = (size_t)count,
+                                   .y = logits,
+                                   .source.own_x = own_x(f->activations, worker, 0),
+                                   .ends_walk = true};
+}
+
+struct wanted_output {
+    const struct norm_source *last;
+    const int *rows;
+};
+
+static void make_wanted(const void *context, size_t row, float *x) {
+    const struct wanted_output *wanted = context;
+    add_and_norm(wanted->last, (size_t)wanted->rows[row], x);
+}
+
+static void make_logits(const struct forward_walk *w, int worker, const struct norm_source *last) {
+    const struct wanted_output output = {last, w->rows};
+    struct linear_product head = head_product(w->f, worker, w->count, w->logits);
+    head.source.make = make_wanted;
+    head.source.context = &output;
+    run_linear(w->f, worker, &head);
+}
+
+/* ---- the walk --------------------------------------------------------------- */
+
 /* Each product is dealt out by its outputs: the weights are the bulk, and each worker reads its own
  * part of them. */
 static void walk_layers(void *context, struct pool *pool, int worker) {
     const struct forward_walk *w = context;
     const struct forward_context *f = w->f;
-    const struct norm_source last = input_norm(w, f->model->config.layers);
-    float *output = activations_output(f->activations);
+    struct norm_source last = input_norm(w, f->model->config.layers);
     struct layer_products l;
     const float *middle = NULL;
-    size_t begin, end;
     for (int layer = 0; layer < f->model->config.layers; layer++) {
         struct attention_pass pass = attention_pass(f->model, f->activations, w->batch, layer);
         layer_products(w, worker, layer, &l);
@@ -237,24 +300,35 @@ static void walk_layers(void *context, struct pool *pool, int worker) {
         }
         run_linear(f, worker, &l.linear2);
     }
-    uint64_t since_ns = start_ns(f->activations, worker);
-    while (pool_take(pool, worker, (size_t)w->batch->rows, 1, &begin, &end))
-        add_and_norm(&last, begin, output + begin * (size_t)f->model->config.d_model);
-    charge(f->activations, worker, PART_NORMS, &since_ns);
+    last.x = middle;
+    if (!w->rows)
+        make_output(w, worker, &last);
+    else if (w->count > 0)
+        make_logits(w, worker, &last);
 }
 
 void forward(const struct forward_context *f, const struct batch *batch) {
     assert(batch->rows > 0 && batch->rows <= f->activations->max_rows);
-    struct forward_walk walk = {f, batch};
+    struct forward_walk walk = {.f = f, .batch = batch};
     pool_walk(f->pool, walk_layers, &walk);
 }
 
-/* ---- logits --------------------------------------------------------------- */
+void forward_to_logits(const struct forward_context *f, const struct batch *batch, const int *rows,
+                       int count, float *logits) {
+    assert(batch->rows > 0 && batch->rows <= f->activations->max_rows);
+    assert(!f->activations->keeps_layers);
+    struct forward_walk walk = {f, batch, rows, count, logits};
+    pool_walk(f->pool, walk_layers, &walk);
+}
+
+/* ---- logits of an output that is there --------------------------------------- */
 
 struct logits_walk {
     const struct forward_context *f;
-    struct linear_product head;
+    float *x; /* NULL: what `rows` gathers */
     const int *rows; /* of the output */
+    int count;
+    float *logits;
 };
 
 static void gather(const void *context, size_t row, float *x) {
@@ -266,23 +340,25 @@ static void gather(const void *context, size_t row, float *x) {
 
 static void walk_logits(void *context, struct pool *pool, int worker) {
     const struct logits_walk *w = context;
-    struct linear_product head = w->head;
+    struct linear_product head = head_product(w->f, worker, w->count, w->logits);
     (void)pool; /* f's */
-    head.source.own_x = own_x(w->f->activations, worker, 0);
+    if (w->x) {
+        head.x = w->x;
+    } else {
+        head.source.make = gather;
+        head.source.context = w;
+    }
     run_linear(w->f, worker, &head);
 }
 
 void forward_logits_range(const struct forward_context *f, int first, int count, float *logits) {
     size_t d_model = (size_t)f->model->config.d_model;
     float *x = activations_output(f->activations) + (size_t)first * d_model;
-    struct logits_walk walk = {f, {&f->model->head, &f->activations->linear, x, (size_t)count,
-                                   .y = logits}, NULL};
+    struct logits_walk walk = {.f = f, .x = x, .count = count, .logits = logits};
     pool_walk(f->pool, walk_logits, &walk);
 }
 
 void forward_logits(const struct forward_context *f, const int *rows, int count, float *logits) {
-    struct logits_walk walk = {f, {&f->model->head, &f->activations->linear,
-                                   f->activations->gathered, (size_t)count, .y = logits}, rows};
-    walk.head.source = (struct linear_source){.make = gather, .context = &walk};
+    struct logits_walk walk = {.f = f, .rows = rows, .count = count, .logits = logits};
     pool_walk(f->pool, walk_logits, &walk);
 }

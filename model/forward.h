@@ -27,6 +27,12 @@ struct forward_context {
  * activations_output(). */
 void forward(const struct forward_context *context, const struct batch *batch);
 
+/* The same as forward() and forward_logits(), below, but in one walk of the threads, and of the
+ * output only what the logits need is computed: activations_output() is not there afterwards. For
+ * activations that do not keep the layers; count may be 0. */
+void forward_to_logits(const struct forward_context *context, const struct batch *batch,
+                       const int *rows, int count, float *logits);
+
 /* logits[count, vocab] of rows[count] of the last forward(). */
 void forward_logits(const struct forward_context *context, const int *rows, int count,
                     float *logits);

@@ -85,6 +85,7 @@ struct linear_product {
     bool quantized; /* INT8: the rows of x are in the scratch already, by linear_quantize() */
     struct linear_source source;
     struct linear_wanted wanted; /* what INT8 may fetch meanwhile */
+    bool ends_walk; /* multiply() is the walk's last stage, and may return before y is whole */
 };
 
 /* Stages of a walk: first x, then y. Preparing is no stage where multiply() does it on its way:

@@ -68,11 +68,19 @@ static void multiply_part(const struct tiles *t, int worker, size_t begin, size_
     }
 }
 
-static void multiply_prepared(struct pool *pool, int worker, struct tiles *t) {
-    size_t begin, end, grain = part_tiles(t, (size_t)pool_workers(pool));
+/* Takes the next part; `last`: of the walk's last stage. */
+static bool take_part(struct pool *pool, int worker, const struct tiles *t, bool last,
+                      size_t *begin, size_t *end) {
+    size_t total = t->blocks * t->panels, grain = part_tiles(t, (size_t)pool_workers(pool));
+    return last ? pool_take_last(pool, worker, total, grain, begin, end)
+                : pool_take(pool, worker, total, grain, begin, end);
+}
+
+static void multiply_prepared(struct pool *pool, int worker, struct tiles *t, bool last) {
+    size_t begin, end;
     t->bytes = t->product->scratch->rows;
     t->quantizations = t->product->scratch->quantizations;
-    while (pool_take(pool, worker, t->blocks * t->panels, grain, &begin, &end))
+    while (take_part(pool, worker, t, last, &begin, &end))
         multiply_part(t, worker, begin, end);
 }
 
@@ -86,7 +94,8 @@ void linear_int8_multiply(struct pool *pool, int worker, const struct linear_pro
         while (!prepared && pool_take(pool, worker, t.rows, 1, &begin, &end))
             linear_quantize(product->scratch, begin, product->x + (row + begin) * in,
                             product->linear->in);
-        multiply_prepared(pool, worker, &t);
+        multiply_prepared(pool, worker, &t,
+                          product->ends_walk && left <= LINEAR_SCRATCH_ROWS);
     }
 }
 
@@ -109,9 +118,9 @@ static void make_own(int worker, struct tiles *t, float *x) {
 const float *linear_int8_multiply_few(struct pool *pool, int worker,
                                       const struct linear_product *product) {
     struct tiles t = tiles_of(product, product->rows);
-    size_t grain = part_tiles(&t, (size_t)pool_workers(pool)), begin, end;
+    size_t begin, end;
     float *x = NULL;
-    while (pool_take(pool, worker, t.blocks * t.panels, grain, &begin, &end)) {
+    while (take_part(pool, worker, &t, product->ends_walk, &begin, &end)) {
         if (!x || begin == 0) { /* the first part's worker makes them for all who make none */
             x = begin == 0 || !product->source.make ? product->x : product->source.own_x;
             make_own(worker, &t, x);

@@ -190,6 +190,32 @@ static void chosen_rows_give_their_logits(void **state) {
         assert_rows_equal(logits + i * VOCAB, w->whole[s] + (size_t)rows[i] * VOCAB, 1);
 }
 
+/* One walk to the logits gives the bits of two, also where one gives none and only fills the
+ * cache. */
+static void logits_in_one_walk_are_those_of_two(void **state) {
+    struct world *w = *state;
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_INT8};
+    int s = SEQUENCES - 1, half = w->lengths[s] / 2, last[] = {w->lengths[s] - half - 1, 0, 17};
+    float expected[3 * VOCAB], logits[3 * VOCAB];
+    for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
+        assert_int_equal(model_prepare(w->model, dtypes[d], NULL), STATUS_OK);
+        for (int count = 1; count <= 3; count += 2) {
+            struct span spans[] = {{0, 0, half}, {0, half, w->lengths[s] - half}};
+            struct batch first = {.ids = w->ids[s], .rows = half, .spans = spans, .span_count = 1,
+                                  .cache = &w->cache};
+            struct batch second = {.ids = w->ids[s] + half, .rows = spans[1].rows,
+                                   .spans = spans + 1, .span_count = 1, .cache = &w->cache};
+            forward(&w->context, &first);
+            forward(&w->context, &second);
+            forward_logits(&w->context, last, count, expected);
+            spans[0].slot = spans[1].slot = 1;
+            forward_to_logits(&w->context, &first, last, 0, NULL);
+            forward_to_logits(&w->context, &second, last, count, logits);
+            assert_memory_equal(logits, expected, (size_t)count * VOCAB * sizeof *logits);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_row_at_a_time_gives_the_same, open_world, close_world),
@@ -199,6 +225,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(later_tokens_change_nothing_before_them, open_world,
                                         close_world),
         cmocka_unit_test_setup_teardown(chosen_rows_give_their_logits, open_world, close_world),
+        cmocka_unit_test_setup_teardown(logits_in_one_walk_are_those_of_two, open_world,
+                                        close_world),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -212,6 +212,39 @@ static void test_a_stage_begins_when_the_one_before_it_is_done(void **state) {
     }
 }
 
+/* Adds up, and then once more in a last stage, where the parts at the end may take long. */
+static void add_up_and_leave(void *context, struct pool *pool, int worker) {
+    struct chain *chain = context;
+    size_t begin, end;
+    add_up(context, pool, worker);
+    while (pool_take_last(pool, worker, STAGE_ITEMS, 7, &begin, &end)) {
+        if (chain->late && end == STAGE_ITEMS)
+            nap();
+        for (size_t i = begin; i < end; i++)
+            chain->rows[0][i] = chain->rows[STAGES][i] + 1;
+    }
+}
+
+static void test_a_walk_ends_with_its_last_stage(void **state) {
+    (void)state;
+    static const int sizes[] = {1, 2, 5};
+    static struct chain chain;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct pool *pool = create(sizes[i]);
+        for (int run = 0; run < 30; run++) {
+            memset(chain.rows, 0, sizeof chain.rows);
+            chain.late = run % 3 == 0;
+            uint64_t before = pool_barriers(pool);
+            pool_walk(pool, add_up_and_leave, &chain);
+            for (int item = 0; item < STAGE_ITEMS; item++)
+                assert_int_equal(chain.rows[0][item], STAGES - STAGES / 3 + 1);
+            /* the end of the last stage and of the walk are one */
+            assert_int_equal(pool_barriers(pool) - before, STAGES + STAGES / 3 + 1);
+        }
+        pool_destroy(pool);
+    }
+}
+
 struct stall {
     atomic_bool began, others_done;
     size_t first_took, others_took;
@@ -275,6 +308,7 @@ int main(void) {
         cmocka_unit_test(test_sleeping_workers_wake),
         cmocka_unit_test(test_parts_take_every_item_once),
         cmocka_unit_test(test_a_stage_begins_when_the_one_before_it_is_done),
+        cmocka_unit_test(test_a_walk_ends_with_its_last_stage),
         cmocka_unit_test(test_others_take_the_parts_of_a_worker_without_a_core),
         cmocka_unit_test(test_pools_come_and_go),
     };

@@ -26,7 +26,8 @@ struct drafter {
     struct proposal *open[ROWS]; /* whose next token comes of the batch ... */
     int rows[ROWS];              /* ... from these of its rows */
     float *logits;               /* [ROWS, vocab] */
-    int rounds;                  /* in the step under way */
+    int rounds;                  /* in the step under way ... */
+    bool catches_up;             /* ... and whether tokens are read that are not new */
 };
 
 struct draft {
@@ -43,8 +44,8 @@ struct draft {
     struct proposal *proposals; /* of the step under way */
     int proposal_count;
     struct pace_plan plan;
-    bool measured; /* the step's times say what such a step takes */
     uint64_t draft_ns;
+    int64_t lasted; /* tokens that were generated since there are as many sequences as now */
 };
 
 enum status draft_check(const struct model *draft, const struct model *model, struct error *err) {
@@ -161,6 +162,7 @@ static void add_rows(struct draft *d, struct drafter *w, struct batch *batch,
     int left = ROWS - batch->rows, rows = end - first < left ? end - first : left;
     if (rows == 0)
         return;
+    w->catches_up |= end - first > 2;
     w->spans[batch->span_count++] =
         (struct span){.slot = proposal->slot, .first = first, .rows = rows};
     memcpy(w->ids + batch->rows, proposal->tokens + first, (size_t)rows * sizeof *w->ids);
@@ -188,30 +190,34 @@ static void draw(struct draft *d, struct drafter *w, struct proposal *p, float *
     p->tokens[p->total + p->count++] = id;
 }
 
-/* For the sequences first, first + stride and so on: a round for all of them while it gains more
- * than it costs. */
+/* For the sequences first, first + stride and so on: reads what is unread of them, proposes a token
+ * for each, and more while they gain more than their share of what a round costs. */
 static void propose_with(struct draft *d, struct drafter *w, int first, int stride) {
     size_t vocab = (size_t)d->model->config.vocab;
-    for (;;) {
+    double price = d->plan.price.round / d->proposal_count;
+    bool full = true; /* the last batch: there may be more to read */
+    w->catches_up = false;
+    for (w->rounds = 0;; w->rounds++) {
         struct batch batch = {.ids = w->ids, .spans = w->spans, .cache = &d->cache};
         int open = 0;
         double gain = 0;
         for (int i = first; i < d->proposal_count; i += stride) {
             struct proposal *p = &d->proposals[i];
+            gain -= price;
             if (p->count < p->limit)
                 gain += draft_pace_gain(&d->pace, p->chance, d->plan.price.check);
         }
-        if (gain * stride < d->plan.price.round)
+        if (!full && gain < 0)
             return;
         for (int i = first; i < d->proposal_count; i += stride)
             if (d->proposals[i].count < d->proposals[i].limit)
                 add_rows(d, w, &batch, &d->proposals[i], &open);
         if (batch.rows == 0)
             return;
+        full = batch.rows == ROWS;
         forward_to_logits(&w->forward, &batch, w->rows, open, w->logits);
         for (int i = 0; i < open; i++)
             draw(d, w, w->open[i], w->logits + (size_t)i * vocab);
-        w->rounds++;
     }
 }
 
@@ -221,43 +227,38 @@ static void propose(void *context, int worker, int workers) {
     propose_with(d, &d->drafters[worker], worker, workers);
 }
 
-/* Whether the draft has so much to read of a sequence that a trial would cost too much. */
-static bool is_far_behind(const struct draft *d, const struct proposal *p) {
-    return p->total - d->cached[p->slot] > ROWS;
-}
-
-/* The last of the sequences get proposals, as many as the plan says, the others none. */
-static void begin_proposals(struct draft *d) {
-    int wanted = d->plan.sequences;
-    d->measured = true;
+/* Returns how many tokens the draft has not read. */
+static int begin_proposals(struct draft *d) {
+    int unread = 0;
     for (int i = 0; i < d->drafter_count; i++)
         d->drafters[i].rounds = 0;
-    for (int i = d->proposal_count - 1; i >= 0; i--) {
+    for (int i = 0; i < d->proposal_count; i++) {
         struct proposal *p = &d->proposals[i];
         int *cached = &d->cached[p->slot];
         *cached = *cached < p->total - 1 ? *cached : p->total - 1; /* without what was wrong */
+        unread += p->total - *cached;
         p->count = 0;
         p->chance = 1;
-        if (wanted == 0 || (d->plan.trial && is_far_behind(d, p)))
-            p->limit = 0;
-        else
-            wanted--;
-        d->measured &= p->limit <= 0 || *cached >= p->total - 2; /* catching up takes longer */
     }
+    return unread;
 }
 
 void draft_propose(struct draft *d, struct pool *pool, struct proposal *proposals, int count) {
     uint64_t begun_ns = clock_now_ns();
     d->proposals = proposals;
+    if (count != d->proposal_count)
+        d->lasted = 0;
     d->proposal_count = count;
-    d->plan = d->tokens > 0 ? (struct pace_plan){.sequences = count}
-              : count > SEQUENCES_A_WORKER * pool_workers(pool)
-                  ? (struct pace_plan){.sequences = 0}
-                  : draft_pace_plan(&d->pace, count);
-    begin_proposals(d);
-    if (2 * d->plan.sequences > pool_workers(pool))
+    int unread = begin_proposals(d);
+    d->plan = (struct pace_plan){.proposes = d->tokens > 0};
+    /* Much to read is worth it only where this many sequences stay long, as they may if they have
+     * stayed a while. */
+    if (d->tokens == 0 && count <= SEQUENCES_A_WORKER * pool_workers(pool) &&
+        unread <= ROWS + 2 * d->lasted)
+        d->plan = draft_pace_plan(&d->pace, count);
+    if (d->plan.proposes && 2 * count > pool_workers(pool))
         pool_run(pool, propose, d);
-    else if (d->plan.sequences > 0) /* too few to occupy the workers one by one */
+    else if (d->plan.proposes) /* too few to occupy the workers one by one */
         propose_with(d, &d->drafters[d->drafter_count - 1], 0, 1);
     d->draft_ns = clock_now_ns() - begun_ns;
 }
@@ -272,12 +273,14 @@ void draft_learn(struct draft *d, int tokens, uint64_t ns) {
                              .tokens = tokens,
                              .draft_ns = d->draft_ns,
                              .model_ns = ns - d->draft_ns};
-    for (int i = 0; i < d->drafter_count; i++)
-        step.rounds = d->drafters[i].rounds > step.rounds ? d->drafters[i].rounds : step.rounds;
+    for (int i = 0; i < d->drafter_count; i++) {
+        const struct drafter *w = &d->drafters[i];
+        step.rounds = w->rounds > step.rounds ? w->rounds : step.rounds;
+        step.catches_up |= w->rounds > 0 && w->catches_up;
+    }
     for (int i = 0; i < d->proposal_count; i++)
         step.checked += d->proposals[i].count;
-    if (d->plan.trial && step.rounds == 0)
-        draft_pace_put_off(&d->pace, step.sequences);
-    else if (d->measured && d->proposal_count > 0)
+    d->lasted += tokens;
+    if (d->proposal_count > 0 && d->tokens == 0)
         draft_pace_learn(&d->pace, &step);
 }

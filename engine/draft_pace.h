@@ -4,9 +4,10 @@
  * row more; it brings a token with a certain chance. It pays when that chance is greater than the
  * number of tokens which the engine generates in that time anyway. While one story is
  * generated, the model waits for its weights, and a row more costs little; with many, each row
- * costs as much as any other. Where that changes depends on the machine, so the times are
- * measured as steps go by, for each number of sequences: now and then a step without
- * proposals where they pay, and a few proposals where they do not.
+ * costs as much as any other. Where that changes depends on the machine, and on what else runs
+ * there. So for each number of sequences the times are measured as steps go by, and what decides in
+ * the end is which steps generate more tokens a second: those with proposals, for a while, or the
+ * steps without that follow. Where proposals lose they are tried again, after ever longer rests.
  *
  * The chance is that of earlier proposals of which the draft was as sure: by the lead of
  * a draw over the runner-up (model/sampler.h).
@@ -28,17 +29,20 @@ struct draft_pace {
         double checked, right;
     } leads[PACE_LEADS];
     double checked; /* the sum over the leads */
-    bool plain_before; /* the last step had no proposals */
-    unsigned warm;     /* steps with proposals so far, up to those that count */
+    unsigned settled; /* steps without proposals since the last one with them */
+    unsigned warm;    /* steps with proposals so far, up to those that count */
     /* By load: sums over the last steps with about as many sequences; old ones fade. */
     struct pace_load {
-        double plain_steps, plain_ns;     /* without proposals */
-        double steps, draft_ns, model_ns; /* with proposals; the draft's part, and the rest */
-        double rounds, checked, tokens;   /* in those; see pace_step */
-        double checked_squares, checked_ns; /* of each step: checked^2; checked times model_ns */
-        bool doubted;   /* it seemed not to pay, and steps without proposals are measured again */
-        unsigned rest;  /* steps that have no proposals in any case */
-        unsigned since; /* steps since the way that does not pay was last tried */
+        double plain_steps, plain_ns; /* without proposals */
+        struct pace_sums {            /* with proposals */
+            double steps, draft_ns, model_ns; /* the draft's part, and the rest */
+            double rounds, checked, tokens;   /* see pace_step */
+            double checked_squares, checked_ns; /* of each: checked^2; checked times model_ns */
+        } sums;
+        /* In tokens: what is left of this turn with proposals (draft_pace.c), and how long it is;
+         * what is left of this rest, and how long the next will be. */
+        int proposing, turn, rest, next_rest;
+        double turn_tokens, turn_ns; /* in the turn's steps with proposals */
     } loads[PACE_LOADS];
 };
 
@@ -62,21 +66,19 @@ double draft_pace_gain(const struct draft_pace *pace, double chance, double chec
 
 /* What a step with `sequences` that are generating is to do. */
 struct pace_plan {
-    int sequences; /* to propose tokens for, while they gain more than the price; 0: none */
-    bool trial;    /* to learn the price, not to gain */
+    bool proposes; /* tokens for them, while they gain more than the price */
     struct pace_price price;
 };
-struct pace_plan draft_pace_plan(struct draft_pace *pace, int sequences);
+struct pace_plan draft_pace_plan(const struct draft_pace *pace, int sequences);
 
 /* What a step has done, in which no prompt was read. */
 struct pace_step {
     int sequences; /* that are generating */
     int rounds, checked; /* of drafting; proposals that were checked */
+    bool catches_up; /* the draft read tokens that were not new */
     int tokens; /* generated */
     uint64_t draft_ns, model_ns;
 };
 void draft_pace_learn(struct draft_pace *pace, const struct pace_step *step);
-/* Instead: the step was to be a trial and could not be one. The next one is to be it. */
-void draft_pace_put_off(struct draft_pace *pace, int sequences);
 
 #endif

@@ -7,6 +7,7 @@
 #include "engine/scheduler.h"
 #include "model/forward.h"
 #include "model/kernels/kernels.h"
+#include "tests/support/sanitized.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -18,7 +19,7 @@
 
 #include <cmocka.h>
 
-enum { SEQUENCES = 64, POSITIONS = 50, VOCAB = 130 };
+enum { SEQUENCES = SANITIZED ? 16 : 64, POSITIONS = 50, VOCAB = 130 };
 
 /* Odd on purpose: heads of 20 are no whole register, and 130 outputs no whole panel. */
 static const struct model_config config = {
@@ -353,7 +354,7 @@ static void remembered_beginnings_change_nothing(void **state) {
         uint64_t hits = after.prefix_hits - before.prefix_hits;
         assert_true(hits < queries);
         assert_int_equal(after.prompt_tokens - before.prompt_tokens, queries - hits);
-        if (ways[w].slots == SEQUENCES) /* every story is still there, whole */
+        if (ways[w].slots >= SEQUENCES) /* every story is still there, whole */
             assert_true(hits + 2 * SEQUENCES > queries);
     }
 }

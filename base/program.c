@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,10 +31,21 @@ int program_end(const char *name, int status) {
     return EXIT_FAILURE;
 }
 
-bool program_hurries(void) {
+void program_catch_stops(void (*handler)(int signal_number)) {
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, before;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+bool program_hurries(int signal_number) {
     static atomic_ullong first_ms; /* atomic, since any thread may get the signal */
     unsigned long long now = clock_now_ns() / 1000000 + 1, first = 0;
-    return !atomic_compare_exchange_strong(&first_ms, &first, now) && now >= first + SAME_SIGNAL_MS;
+    bool later = !atomic_compare_exchange_strong(&first_ms, &first, now);
+    return later && now >= first + SAME_SIGNAL_MS && signal_number != SIGHUP;
 }
 
 static int usage(const char *program, const struct program_command *commands, size_t count,

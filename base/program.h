@@ -18,10 +18,14 @@ void program_start(void);
  * be written there and `status` is 0, says so on standard error and returns 1. */
 int program_end(const char *name, int status);
 
-/* For handlers of signals that ask to stop: false for the first and for those less than half a
- * second after it, true later. GNU timeout signals a process and then its group with it, so two
- * signals at once count as one. */
-bool program_hurries(void);
+/* Lets `handler` have the signals that ask a program to stop: SIGINT, SIGTERM, and SIGHUP unless it
+ * was ignored at the start, as nohup makes it be. Nor does SIGPIPE end the program from here on. */
+void program_catch_stops(void (*handler)(int signal_number));
+
+/* For such handlers: false for the first signal and for those less than half a second after it,
+ * true later. GNU timeout signals a process and then its group with it, so two signals at once
+ * count as one. Never for SIGHUP, which shells and the kernel both send when a terminal closes. */
+bool program_hurries(int signal_number);
 
 /* A program of several commands, each with options of its own. */
 struct program_command {

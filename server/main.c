@@ -29,7 +29,7 @@ static int stop_pipe[2];
 
 static void on_stop_signal(int signal_number) {
     int code = errno;
-    if (program_hurries())
+    if (program_hurries(signal_number))
         _exit(128 + signal_number);
     ssize_t ignored = write(stop_pipe[1], "", 1);
     (void)ignored;
@@ -37,12 +37,9 @@ static void on_stop_signal(int signal_number) {
 }
 
 static enum status catch_signals(struct error *err) {
-    struct sigaction action = {.sa_handler = on_stop_signal, .sa_flags = SA_RESTART};
     if (pipe(stop_pipe) != 0)
         return error_set_errno(err, "cannot open a pipe");
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    program_catch_stops(on_stop_signal);
     return STATUS_OK;
 }
 

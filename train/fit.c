@@ -14,24 +14,17 @@
 
 static volatile sig_atomic_t interrupted;
 
-/* The first signal asks for a checkpoint; a later one kills as usual, but for SIGHUP, which shells
- * and the kernel both send when a terminal is closed. */
+/* The first signal asks for a checkpoint; a later one kills as usual. */
 static void on_signal(int number) {
     interrupted = 1;
-    if (program_hurries() && number != SIGHUP) {
+    if (program_hurries(number)) {
         signal(number, SIG_DFL);
         raise(number);
     }
 }
 
 static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) /* nohup's wish */
-        sigaction(SIGHUP, &action, NULL);
-    signal(SIGPIPE, SIG_IGN); /* what nobody reads any more is in the training log too */
+    program_catch_stops(on_signal); /* what nobody reads any more is in the training log too */
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error to report, as a full disk is */
 }
 

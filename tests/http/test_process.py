@@ -26,11 +26,26 @@ def test_it_says_where_it_is_and_how_to_ask(start):
     assert json.loads(answer.stdout)["story"].startswith("once upon a time")
 
 
-def test_sigterm_ends_it_cleanly(start):
-    for number in (signal.SIGTERM, signal.SIGINT):
+@pytest.fixture
+def hangups():
+    """Programs start with SIGHUP as usual, also when these tests were started to ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_stop_signal_ends_it_cleanly(start, hangups):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         server = start()
         server.generate(max_tokens=3)
         assert "stopped" in server.stop(number)
+
+
+def test_it_outlives_its_terminal_when_nohup_starts_it(start, hangups):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    server = start()
+    server.process.send_signal(signal.SIGHUP)
+    server.generate(max_tokens=3)
 
 
 @pytest.mark.parametrize("queue", ["64", "4"])  # half of four holds two of the first request's

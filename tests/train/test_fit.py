@@ -214,9 +214,10 @@ def test_kills_at_any_moment_change_nothing(data, finished, tmp_path, recipe):
                                      [signal.SIGTERM, signal.SIGINT]])
 def test_a_signal_leaves_a_checkpoint(data, finished, tmp_path, numbers):
     reference = finished("all")
-    process = subprocess.Popen(command(data, tmp_path, *reference.options), text=True,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        command(data, tmp_path, *reference.options), text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # also under nohup
     output = []
     for line in process.stdout:
         output.append(line)

@@ -96,7 +96,7 @@ def test_without_the_parser_its_figure_is_skipped_by_name(files, tmp_path):
 @pytest.mark.parametrize("arguments, status, words", [
     (["--stories", "0"], 2, "--stories must be a whole number, 1 to 100000"),
     (["--training", "nowhere.jsonl"], 1, "nowhere.jsonl"),
-    (["--training", ","], 1, "--training is a list of paths, a comma between them"),
+    (["--training", ","], 1, "--training is a list with commas between its items"),
     (["--data", "nowhere.jsonl"], 1, "nowhere.jsonl"),
     (["--model", "nowhere"], 1, "nowhere"),
 ])

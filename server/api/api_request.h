@@ -38,7 +38,7 @@ enum api_dialect {
 struct api_prompt {
     const char *text; /* NULL: ids */
     size_t bytes;
-    struct token_list ids;
+    struct token_list ids; /* any whole numbers: what the model has is for the engine to say */
 };
 
 struct api_request {

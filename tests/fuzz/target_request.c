@@ -70,8 +70,6 @@ static void check_round_trip(const char *text) {
 
 static void check_prompt(const struct api_prompt *prompt) {
     FUZZ_CHECK(!prompt->text || prompt->ids.count == 0);
-    for (size_t i = 0; i < prompt->ids.count; i++)
-        FUZZ_CHECK(prompt->ids.ids[i] >= 0);
     if (!prompt->text)
         return;
     FUZZ_CHECK(strlen(prompt->text) == prompt->bytes);

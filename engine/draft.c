@@ -196,8 +196,7 @@ static void propose_with(struct draft *d, struct drafter *w, int first, int stri
     size_t vocab = (size_t)d->model->config.vocab;
     double price = d->plan.price.round / d->proposal_count;
     bool full = true; /* the last batch: there may be more to read */
-    w->catches_up = false;
-    for (w->rounds = 0;; w->rounds++) {
+    for (;; w->rounds++) {
         struct batch batch = {.ids = w->ids, .spans = w->spans, .cache = &d->cache};
         int open = 0;
         double gain = 0;
@@ -230,8 +229,10 @@ static void propose(void *context, int worker, int workers) {
 /* Returns how many tokens the draft has not read. */
 static int begin_proposals(struct draft *d) {
     int unread = 0;
-    for (int i = 0; i < d->drafter_count; i++)
+    for (int i = 0; i < d->drafter_count; i++) {
         d->drafters[i].rounds = 0;
+        d->drafters[i].catches_up = false;
+    }
     for (int i = 0; i < d->proposal_count; i++) {
         struct proposal *p = &d->proposals[i];
         int *cached = &d->cached[p->slot];
@@ -276,7 +277,7 @@ void draft_learn(struct draft *d, int tokens, uint64_t ns) {
     for (int i = 0; i < d->drafter_count; i++) {
         const struct drafter *w = &d->drafters[i];
         step.rounds = w->rounds > step.rounds ? w->rounds : step.rounds;
-        step.catches_up |= w->rounds > 0 && w->catches_up;
+        step.catches_up |= w->catches_up;
     }
     for (int i = 0; i < d->proposal_count; i++)
         step.checked += d->proposals[i].count;

@@ -168,6 +168,14 @@ static struct norm_source input_norm(const struct forward_walk *w, int layer) {
                                 &a->norm2, p->norm2_weight, p->norm2_bias};
 }
 
+static struct linear_product product_of(const struct forward_context *f,
+                                        const struct linear *linear, float *x, size_t rows,
+                                        float *y) {
+    const struct linear_scratch *scratch = &f->activations->linear;
+    return (struct linear_product){
+        .linear = linear, .scratch = scratch, .x = x, .rows = rows, .y = y};
+}
+
 /* The products of a layer, from input to output, and what they need. */
 struct layer_products {
     struct linear_product in_proj, out_proj, linear1, linear2;
@@ -182,7 +190,6 @@ static void layer_products(const struct forward_walk *w, int worker, int layer,
     const struct layer_parameters *p = &f->model->parameters.layers[layer];
     const struct layer_activations *a = activations_layer(f->activations, layer);
     const struct layer_linears *linears = &f->model->linears[layer];
-    const struct linear_scratch *scratch = &f->activations->linear;
     const size_t d_model = (size_t)c->d_model, d_ff = (size_t)c->d_ff;
     const size_t rows = (size_t)w->batch->rows;
     const size_t parts[] = {0, d_model, d_model + d_ff, d_model + 2 * d_ff, 4 * d_model + 2 * d_ff};
@@ -191,39 +198,23 @@ static void layer_products(const struct forward_walk *w, int worker, int layer,
     for (int i = 0; i < 4; i++)
         l->wanted[i] = (struct wanted){w, i < 3 ? (layer + 1) % c->layers : layer, parts[i],
                                        parts[i + 1], parts[4]};
-    l->in_proj = (struct linear_product){.linear = &linears->in_proj,
-                                         .scratch = scratch,
-                                         .x = x,
-                                         .rows = rows,
-                                         .y = a->qkv,
-                                         .source = {embed, w, own[0]},
-                                         .wanted = wanted(&l->wanted[3])};
+    l->in_proj = product_of(f, &linears->in_proj, x, rows, a->qkv);
+    l->in_proj.source = (struct linear_source){embed, w, own[0]};
     if (layer > 0) {
         l->input = input_norm(w, layer);
         l->in_proj.source = (struct linear_source){add_and_norm, &l->input, own[0]};
     }
-    l->out_proj = (struct linear_product){.linear = &linears->out_proj,
-                                          .scratch = scratch,
-                                          .x = a->attention,
-                                          .rows = rows,
-                                          .y = a->residual1,
-                                          .wanted = wanted(&l->wanted[0])};
+    l->in_proj.wanted = wanted(&l->wanted[3]);
+    l->out_proj = product_of(f, &linears->out_proj, a->attention, rows, a->residual1);
+    l->out_proj.wanted = wanted(&l->wanted[0]);
     l->middle = (struct norm_source){w, layer, DROPOUT_RESIDUAL1, x, a->residual1, &a->norm1,
                                      p->norm1_weight, p->norm1_bias};
-    l->linear1 = (struct linear_product){.linear = &linears->linear1,
-                                         .scratch = scratch,
-                                         .x = a->middle,
-                                         .rows = rows,
-                                         .y = a->hidden,
-                                         .relu = true,
-                                         .source = {add_and_norm, &l->middle, own[1]},
-                                         .wanted = wanted(&l->wanted[1])};
-    l->linear2 = (struct linear_product){.linear = &linears->linear2,
-                                         .scratch = scratch,
-                                         .x = a->hidden,
-                                         .rows = rows,
-                                         .y = a->residual2,
-                                         .wanted = wanted(&l->wanted[2])};
+    l->linear1 = product_of(f, &linears->linear1, a->middle, rows, a->hidden);
+    l->linear1.source = (struct linear_source){add_and_norm, &l->middle, own[1]};
+    l->linear1.relu = true;
+    l->linear1.wanted = wanted(&l->wanted[1]);
+    l->linear2 = product_of(f, &linears->linear2, a->hidden, rows, a->residual2);
+    l->linear2.wanted = wanted(&l->wanted[2]);
 }
 
 static void attend(const struct forward_walk *w, int worker, const struct attention_pass *pass) {
@@ -247,13 +238,11 @@ static void make_output(const struct forward_walk *w, int worker, const struct n
 /* The head ends a walk. Its x is `gathered` unless there is another. */
 static struct linear_product head_product(const struct forward_context *f, int worker, int count,
                                           float *logits) {
-    return (struct linear_product){.linear = &f->model->head,
-                                   .scratch = &f->activations->linear,
-                                   .x = f->activations->gathered,
-                                   .rows = (size_t)count,
-                                   .y = logits,
-                                   .source.own_x = own_x(f->activations, worker, 0),
-                                   .ends_walk = true};
+    struct linear_product head =
+        product_of(f, &f->model->head, f->activations->gathered, (size_t)count, logits);
+    head.source.own_x = own_x(f->activations, worker, 0);
+    head.ends_walk = true;
+    return head;
 }
 
 struct wanted_output {

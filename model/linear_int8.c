@@ -13,6 +13,8 @@ struct tiles {
     const struct quantization *quantizations;
     float *y;
     size_t rows, row_bytes, blocks, panels;
+    size_t part; /* tiles in a part, at most */
+    bool last;   /* the walk ends with them */
 };
 
 enum {
@@ -20,19 +22,7 @@ enum {
     FEW_ROWS = 8,    /* with fewer rows a worker's whole slice takes no longer */
 };
 
-static struct tiles tiles_of(const struct linear_product *product, size_t rows) {
-    const struct int8_matrix *matrix = &product->linear->packed->int8;
-    const size_t most = int8_kernels_get()->tile_rows;
-    return (struct tiles){.product = product,
-                          .matrix = matrix,
-                          .y = product->y,
-                          .rows = rows,
-                          .row_bytes = linear_row_bytes(product->linear->in),
-                          .blocks = (rows + most - 1) / most,
-                          .panels = int8_panels(matrix)};
-}
-
-/* Tiles in a part. Few rows go by four panels at a time, as four take no longer than one. */
+/* Few rows go by four panels at a time, as four take no longer than one. */
 static size_t part_tiles(const struct tiles *t, size_t workers) {
     size_t slice = (t->panels * t->blocks + workers - 1) / workers, most = PART_PANELS * t->blocks;
     if (t->rows == 0)
@@ -41,6 +31,24 @@ static size_t part_tiles(const struct tiles *t, size_t workers) {
         return slice <= 2 ? slice : slice < 8 ? (slice + 3) & ~(size_t)3 : (slice + 1) & ~(size_t)1;
     size_t parts = (slice + most - 1) / most;
     return (slice + parts - 1) / parts;
+}
+
+/* Of the product's rows from `first` on, as many as the scratch has room for. */
+static struct tiles tiles_of(const struct pool *pool, const struct linear_product *product,
+                             size_t first) {
+    const struct int8_matrix *matrix = &product->linear->packed->int8;
+    const size_t most = int8_kernels_get()->tile_rows, left = product->rows - first;
+    const size_t rows = left < LINEAR_SCRATCH_ROWS ? left : LINEAR_SCRATCH_ROWS;
+    struct tiles t = {.product = product,
+                      .matrix = matrix,
+                      .y = product->y + first * matrix->out,
+                      .rows = rows,
+                      .row_bytes = linear_row_bytes(product->linear->in),
+                      .blocks = (rows + most - 1) / most,
+                      .panels = int8_panels(matrix),
+                      .last = product->ends_walk && rows == left};
+    t.part = part_tiles(&t, (size_t)pool_workers(pool));
+    return t;
 }
 
 static void multiply(const struct tiles *t, size_t first_block, size_t blocks, size_t panel,
@@ -68,34 +76,30 @@ static void multiply_part(const struct tiles *t, int worker, size_t begin, size_
     }
 }
 
-/* Takes the next part; `last`: of the walk's last stage. */
-static bool take_part(struct pool *pool, int worker, const struct tiles *t, bool last,
-                      size_t *begin, size_t *end) {
-    size_t total = t->blocks * t->panels, grain = part_tiles(t, (size_t)pool_workers(pool));
-    return last ? pool_take_last(pool, worker, total, grain, begin, end)
-                : pool_take(pool, worker, total, grain, begin, end);
+static bool take_part(struct pool *pool, int worker, const struct tiles *t, size_t *begin,
+                      size_t *end) {
+    size_t total = t->blocks * t->panels;
+    return t->last ? pool_take_last(pool, worker, total, t->part, begin, end)
+                   : pool_take(pool, worker, total, t->part, begin, end);
 }
 
-static void multiply_prepared(struct pool *pool, int worker, struct tiles *t, bool last) {
+static void multiply_prepared(struct pool *pool, int worker, struct tiles *t) {
     size_t begin, end;
     t->bytes = t->product->scratch->rows;
     t->quantizations = t->product->scratch->quantizations;
-    while (take_part(pool, worker, t, last, &begin, &end))
+    while (take_part(pool, worker, t, &begin, &end))
         multiply_part(t, worker, begin, end);
 }
 
 void linear_int8_multiply(struct pool *pool, int worker, const struct linear_product *product) {
-    size_t in = (size_t)product->linear->in, out = (size_t)product->linear->out;
+    size_t in = (size_t)product->linear->in, begin, end;
     bool prepared = linear_prepares(product->linear, product->rows);
     for (size_t row = 0; row < product->rows; row += LINEAR_SCRATCH_ROWS) {
-        size_t left = product->rows - row, begin, end;
-        struct tiles t = tiles_of(product, left < LINEAR_SCRATCH_ROWS ? left : LINEAR_SCRATCH_ROWS);
-        t.y += row * out;
+        struct tiles t = tiles_of(pool, product, row);
         while (!prepared && pool_take(pool, worker, t.rows, 1, &begin, &end))
             linear_quantize(product->scratch, begin, product->x + (row + begin) * in,
                             product->linear->in);
-        multiply_prepared(pool, worker, &t,
-                          product->ends_walk && left <= LINEAR_SCRATCH_ROWS);
+        multiply_prepared(pool, worker, &t);
     }
 }
 
@@ -117,10 +121,10 @@ static void make_own(int worker, struct tiles *t, float *x) {
 
 const float *linear_int8_multiply_few(struct pool *pool, int worker,
                                       const struct linear_product *product) {
-    struct tiles t = tiles_of(product, product->rows);
+    struct tiles t = tiles_of(pool, product, 0);
     size_t begin, end;
     float *x = NULL;
-    while (take_part(pool, worker, &t, product->ends_walk, &begin, &end)) {
+    while (take_part(pool, worker, &t, &begin, &end)) {
         if (!x || begin == 0) { /* the first part's worker makes them for all who make none */
             x = begin == 0 || !product->source.make ? product->x : product->source.own_x;
             make_own(worker, &t, x);

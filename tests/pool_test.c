@@ -195,8 +195,9 @@ static void add_up(void *context, struct pool *pool, int worker) {
     }
 }
 
-static void test_a_stage_begins_when_the_one_before_it_is_done(void **state) {
-    (void)state;
+/* Every item of a row has this value in the end. There is a barrier behind each stage of add_up(),
+ * and one at the end of the walk, which is that of a last stage too. */
+static void assert_adds_up(pool_stages *stages, int row, int value) {
     static const int sizes[] = {1, 2, 5};
     static struct chain chain;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -204,12 +205,19 @@ static void test_a_stage_begins_when_the_one_before_it_is_done(void **state) {
         for (int run = 0; run < 30; run++) {
             memset(chain.rows, 0, sizeof chain.rows);
             chain.late = run % 3 == 0;
-            pool_walk(pool, add_up, &chain);
+            uint64_t before = pool_barriers(pool);
+            pool_walk(pool, stages, &chain);
             for (int item = 0; item < STAGE_ITEMS; item++)
-                assert_int_equal(chain.rows[STAGES][item], STAGES - STAGES / 3);
+                assert_int_equal(chain.rows[row][item], value);
+            assert_int_equal(pool_barriers(pool) - before, STAGES + STAGES / 3 + 1);
         }
         pool_destroy(pool);
     }
+}
+
+static void test_a_stage_begins_when_the_one_before_it_is_done(void **state) {
+    (void)state;
+    assert_adds_up(add_up, STAGES, STAGES - STAGES / 3);
 }
 
 /* Adds up, and then once more in a last stage, where the parts at the end may take long. */
@@ -227,22 +235,7 @@ static void add_up_and_leave(void *context, struct pool *pool, int worker) {
 
 static void test_a_walk_ends_with_its_last_stage(void **state) {
     (void)state;
-    static const int sizes[] = {1, 2, 5};
-    static struct chain chain;
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        struct pool *pool = create(sizes[i]);
-        for (int run = 0; run < 30; run++) {
-            memset(chain.rows, 0, sizeof chain.rows);
-            chain.late = run % 3 == 0;
-            uint64_t before = pool_barriers(pool);
-            pool_walk(pool, add_up_and_leave, &chain);
-            for (int item = 0; item < STAGE_ITEMS; item++)
-                assert_int_equal(chain.rows[0][item], STAGES - STAGES / 3 + 1);
-            /* the end of the last stage and of the walk are one */
-            assert_int_equal(pool_barriers(pool) - before, STAGES + STAGES / 3 + 1);
-        }
-        pool_destroy(pool);
-    }
+    assert_adds_up(add_up_and_leave, 0, STAGES - STAGES / 3 + 1);
 }
 
 struct stall {

@@ -7,7 +7,8 @@ from test_fit import BINARY, ROOT, data, tensors  # noqa: F401
 
 SCRIPT = ROOT / "train/recipes/alpaca.sh"
 MEMBERS = [f"member-{i}" for i in range(1, 6)]
-LINEAGE = [*MEMBERS, "student-1", "student-2", "alpaca", "mini"]
+STUDENTS = [f"student-{i}" for i in range(1, 7)]
+LINEAGE = [*MEMBERS, *STUDENTS, "alpaca", "mini"]
 
 
 def rehearse(data, folder):
@@ -27,7 +28,7 @@ def rehearse(data, folder):
     return done.stdout
 
 
-def test_members_teach_students_and_these_alpaca_and_that_one_mini(data, tmp_path):
+def test_members_teach_students_and_the_last_of_these_alpaca_and_that_one_mini(data, tmp_path):
     output = rehearse(data, tmp_path)
     assert [line for line in output.splitlines() if line.startswith("==")] == [
         f"== {name}" for name in LINEAGE]
@@ -44,17 +45,20 @@ def test_members_teach_students_and_these_alpaca_and_that_one_mini(data, tmp_pat
         return next((word.split("=", 1)[1] for word in recipes[name].split()
                      if word.startswith(f"{setting}=")), None)
 
-    assert [value(name, "seed") for name in LINEAGE] == "1 2 3 4 5 11 12 13 21".split()
+    assert [value(name, "seed") for name in LINEAGE] == (
+        "1 2 3 4 5 11 12 13 31 32 33 41 54".split())
     assert [value(name, "dropout") for name in LINEAGE] == (
-        ["0.1"] * 5 + ["0.05", "0.05", "0.1", "0"])
+        ["0.1"] * 5 + ["0.05", "0.05", "0.1", "0", "0", "0.05", "0", "0"])
     # The first number of a mix says which text it is.
     mixes = [value(name, "mix") for name in LINEAGE]
     assert [mix and mix.split(":", 1)[1] for mix in mixes] == [
-        None, None, None, "0.5:0.5", "0.5:0.5", None, "0.3:0.5", "0.3:0.5", "0.3:0.5"]
+        None, None, None, "0.5:0.5", "0.5:0.5", None, *["0.3:0.5"] * 7]
     assert len({mix.split(":")[0] for mix in mixes if mix}) == 1
     teachers = [value(name, "teacher") for name in LINEAGE]
     assert teachers[:5] == [None] * 5 and teachers[5] == teachers[6]
-    assert len(set(teachers[6:])) == 3
+    assert len({*teachers[8:11]}) == 1 and len({*teachers[6:]}) == 5
+    texts = [value(name, "data") for name in LINEAGE]
+    assert texts[9] == texts[10] and {*texts[:9], *texts[11:]} == {texts[0]} != {texts[9]}
     assert {value(name, "teacher-weight") for name in LINEAGE[5:]} == {"0.8"}
 
 

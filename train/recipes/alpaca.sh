@@ -92,7 +92,7 @@ write_tales() {
     mkdir -p "$folder/tales"
     write_tales
 }
-[ -f "$both" ] || cat "$folder/data/train.txt" "$tales" >"$both"
+cat "$folder/data/train.txt" "$tales" >"$both"
 
 fit student-4 alpaca 8000 --seed 31 --dropout 0 --teacher "$models/student-3" \
     --mix "$books:0.3:0.5" "$@" # 77 million

@@ -3,9 +3,9 @@
 /* ---- how sure -------------------------------------------------------------------- */
 
 static const float lead_bounds[PACE_LEADS - 1] = {0.25f, 0.5f, 0.75f, 1, 1.5f, 2, 3, 4, 6};
-/* What the weights that ship show, to begin with. */
-static const double first_chances[PACE_LEADS] = {0.5,  0.65, 0.81,  0.92,  0.96,
-                                                 0.96, 0.99, 0.995, 0.998, 0.999};
+/* About what the weights that ship show, to begin with. */
+static const double first_chances[PACE_LEADS] = {0.52, 0.62, 0.8,  0.85,  0.92,
+                                                 0.96, 0.98, 0.99, 0.995, 0.998};
 #define CHECKED_AT_FIRST 16.0 /* each */
 #define CHECKED_AT_MOST 4096.0 /* all */
 

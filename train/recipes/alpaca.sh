@@ -71,6 +71,7 @@ fit student-3 alpaca 12400 --seed 13 --teacher "$models/student-1,$models/studen
 # Stories from nothing by the third student, one for each seed, from a server. (Of those that the
 # students of the shipped weights read, the ones cut off at 256 tokens had been left out.)
 write_tales() {
+    mkdir -p "$folder/tales"
     "$bin/alpaca-server" --model "$models/student-3" --draft off --port 0 --no-access-log \
         >"$folder/tales/server" &
     server=$!
@@ -88,10 +89,7 @@ write_tales() {
     "$train" prepare "$folder/tales/answers.jsonl" --valid-share 0 --out "$folder/tales"
 }
 
-[ -f "$tales" ] || {
-    mkdir -p "$folder/tales"
-    write_tales
-}
+[ -f "$tales" ] || write_tales
 cat "$folder/data/train.txt" "$tales" >"$both"
 
 fit student-4 alpaca 8000 --seed 31 --dropout 0 --teacher "$models/student-3" \
